@@ -1,0 +1,1 @@
+"""freqbias: which frequencies do networks learn, and which do their perturbations live in?"""

@@ -1,0 +1,112 @@
+"""Checks of arguments: each names the argument, what came and what was expected.
+
+Shapes, dtypes and options are static and are checked under any transformation. Values (ranges,
+NaN) are checked only where they are concrete, i.e. outside ``jit``.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_concrete(value: Any) -> bool:
+    """True if ``value`` can be read now, i.e. is no tracer."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def one_of(name: str, value: Any, options: Iterable[Any]) -> None:
+    """Raises ValueError unless ``value`` is one of ``options``."""
+    options = list(options)
+    if value not in options:
+        valid = ", ".join(repr(option) for option in options)
+        raise ValueError(f"{name} must be one of {valid}; got {value!r}.")
+
+
+def positive(name: str, value: Any) -> None:
+    """Raises ValueError unless every entry of ``value`` is finite and > 0."""
+    if is_concrete(value):
+        array = np.asarray(value)
+        if not (np.all(np.isfinite(array)) and np.all(array > 0)):
+            raise ValueError(f"{name} must be positive and finite; got {value}.")
+
+
+def positive_int(name: str, value: Any) -> None:
+    """Raises TypeError unless ``value`` is an int, ValueError unless it is >= 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an int; got {value!r} of type {type(value).__name__}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; got {value}.")
+
+
+def rank(name: str, array: Any, expected: int | Sequence[int]) -> None:
+    """Raises ValueError unless ``array.ndim`` is (one of) ``expected``."""
+    allowed = (expected,) if isinstance(expected, int) else tuple(expected)
+    if np.ndim(array) not in allowed:
+        wanted = " or ".join(map(str, allowed))
+        raise ValueError(f"{name} must have rank {wanted}; got shape {np.shape(array)}.")
+
+
+def floating(name: str, array: Any) -> None:
+    """Raises TypeError unless ``array`` is a float32 or float64 array."""
+    dtype = jnp.result_type(array)
+    if dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(f"{name} must be float32 or float64; got {dtype}.")
+
+
+def images(array: Any, *, name: str = "images", unit_range: bool = True) -> None:
+    """Raises unless ``array`` is a batch of images [N, H, W, C], float, finite and in [0, 1].
+
+    Args:
+      array: the candidate.
+      name: the argument's name, for the message.
+      unit_range: whether values must lie in [0, 1].
+
+    Raises:
+      TypeError: dtype is not float32 or float64.
+      ValueError: rank is not 4, an axis is empty, or a value is NaN, infinite or out of range.
+    """
+    rank(name, array, 4)
+    floating(name, array)
+    if 0 in np.shape(array):
+        raise ValueError(f"{name} must not be empty; got shape {np.shape(array)}.")
+    if is_concrete(array):
+        low, high = float(jnp.min(array)), float(jnp.max(array))  # NaN propagates to both
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ValueError(f"{name} must be finite; found NaN or infinity.")
+        if unit_range and (low < 0.0 or high > 1.0):
+            raise ValueError(f"{name} must lie in [0, 1]; got values in [{low:g}, {high:g}].")
+
+
+def labels(array: Any, *, num_examples: int, num_classes: int | None = None) -> None:
+    """Raises unless ``array`` is integer labels [num_examples] within [0, num_classes)."""
+    rank("labels", array, 1)
+    dtype = jnp.result_type(array)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f"labels must be integers; got {dtype}.")
+    if np.shape(array)[0] != num_examples:
+        raise ValueError(
+            f"labels must have one entry per image ({num_examples}); got {np.shape(array)[0]}."
+        )
+    if is_concrete(array) and num_examples:
+        low, high = int(jnp.min(array)), int(jnp.max(array))
+        if low < 0 or (num_classes is not None and high >= num_classes):
+            limit = "..." if num_classes is None else num_classes - 1
+            raise ValueError(f"labels must lie in 0..{limit}; got values in {low}..{high}.")
+
+
+def seeds(values: Iterable[int]) -> tuple[int, ...]:
+    """Returns ``values`` as a tuple of distinct non-negative ints, or raises."""
+    out = tuple(values)
+    if not out:
+        raise ValueError("seeds must not be empty.")
+    for value in out:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"seeds must be ints; got {value!r}.")
+        if not 0 <= value < 2**32:
+            raise ValueError(f"seeds must lie in [0, 2**32); got {value}.")
+    if len(set(out)) != len(out):
+        raise ValueError(f"seeds must not repeat; got {list(out)}.")
+    return tuple(int(value) for value in out)

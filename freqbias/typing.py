@@ -1,0 +1,51 @@
+"""The named types of freqbias: one name for each kind of array and function.
+
+Shapes in docstrings: ``S`` seeds, ``N`` images, ``H, W, C`` height, width and channels (always in
+this order), ``K`` classes, ``...`` any leading axes.
+"""
+
+import enum
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeAlias
+
+import jax
+import numpy as np
+
+Array: TypeAlias = jax.Array
+ArrayLike: TypeAlias = jax.Array | np.ndarray
+Key: TypeAlias = jax.Array
+"""A typed PRNG key, made by ``jax.random.key``."""
+Params: TypeAlias = Any
+"""Any pytree of arrays. With a seed axis, every leaf is [S, ...]."""
+Unit: TypeAlias = Literal["cycles/pixel", "cycles/image"]
+"""Unit of a spatial frequency."""
+
+
+class Status(enum.IntEnum):
+    """Outcome of one seed or of one image: numerical failure is data, never an exception."""
+
+    OK = 0
+    DIVERGED = 1  # a loss, parameter or logit is not finite
+    DEAD = 2  # the input gradient is exactly zero: no attack and no spectrum is defined
+    NOT_SEPARABLE = 3  # no predictor of the class separates the data
+    NOT_CONVERGED = 4  # the iteration ended before its tolerance was met
+
+
+class ApplyFn(Protocol):
+    """A network: ``apply_fn(params, images) -> logits``."""
+
+    def __call__(self, params: Params, images: Array) -> Array:
+        """Maps params and images [N, H, W, C] in [0, 1] to logits [N, K]."""
+        ...
+
+
+class LossFn(Protocol):
+    """A loss per example: ``loss_fn(logits, labels) -> losses``."""
+
+    def __call__(self, logits: Array, labels: Array) -> Array:
+        """Maps logits [N, K] and labels int32 [N] to losses [N]."""
+        ...
+
+
+Schedule: TypeAlias = Callable[[Array], Array]
+"""Maps a step number to a positive factor."""

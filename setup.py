@@ -1,0 +1,55 @@
+"""Packaging of freqbias. Metadata lives here; tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = "0.1.0"
+
+CORE = [
+    "jax>=0.6",
+    "flax>=0.10",
+    "optax>=0.2.4",
+    "chex>=0.1.89",
+    "absl-py>=2.1",
+    "numpy>=2.0",
+    "scipy>=1.13",
+    "pandas>=2.2",
+    "matplotlib>=3.9",
+    "jinja2>=3.1",
+    "tqdm>=4.66",
+    "orbax-checkpoint>=0.11",
+]
+EXTRAS = {
+    "test": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scikit-learn>=1.5"],
+    "peers": ["foolbox>=3.3.4", "torch==2.13.0"],
+    "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
+    "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],
+    "tfds": ["tensorflow-datasets>=4.9.9", "tensorflow-cpu>=2.18", "importlib_resources"],
+    "theory": ["cvxpy>=1.6"],
+}
+
+setup(
+    name="freqbias",
+    version=VERSION,
+    description="Frequency bias of neural networks and of their adversarial perturbations, "
+    "over many seeds at once, in JAX.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["freqbias", "freqbias.*"]),
+    package_data={
+        "freqbias": ["py.typed"],
+        "freqbias.data": ["embedded/*"],
+        "freqbias.report": ["*.j2", "*.css"],
+    },
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,19 @@
+"""Strict JAX for every test: implicit rank promotion raises."""
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """The key of a test."""
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def x64():
+    """Float64 for the duration of one test."""
+    with jax.enable_x64(True):
+        yield
