@@ -1,0 +1,41 @@
+"""What a linear network must learn, exactly, and how far a trained one is from it."""
+
+from freqbias.theory.localization import (
+    HarperBound,
+    RandomPrediction,
+    SpectralRange,
+    band_energy_range,
+    contiguous_bound,
+    cosine_spread,
+    donoho_stark_bound,
+    harper_bound,
+    kernel_mean_frequency,
+    kernel_slack,
+    massar_spindel_slack,
+    mean_frequency_range,
+    random_kernel_mean_frequency,
+    random_kernel_power,
+    random_net_power_moment,
+    rms_frequency_bound,
+    spectral_range,
+)
+
+__all__ = [
+    "HarperBound",
+    "RandomPrediction",
+    "SpectralRange",
+    "band_energy_range",
+    "contiguous_bound",
+    "cosine_spread",
+    "donoho_stark_bound",
+    "harper_bound",
+    "kernel_mean_frequency",
+    "kernel_slack",
+    "massar_spindel_slack",
+    "mean_frequency_range",
+    "random_kernel_mean_frequency",
+    "random_kernel_power",
+    "random_net_power_moment",
+    "rms_frequency_bound",
+    "spectral_range",
+]
