@@ -237,7 +237,7 @@ def digits() -> Built:
     test = class_balanced(labels, start=140, stop=174)
     metadata = {
         "description": "Handwritten digits, 8 x 8, class-balanced: of each class the first 140 "
-        "for training and the next 34 for the test, so by other writers mostly; classes in turn. "
+        "for training and the next 34 for the test, in the order of the source; classes in turn. "
         "The counts 0..16 of the original are multiplied by 15, exactly, so an image is "
         "count / 17.",
         "source": "scikit-learn load_digits; Alpaydin and Kaynak 1998, Optical Recognition of "
