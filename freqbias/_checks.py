@@ -17,6 +17,11 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def _extremes(array: Any) -> tuple[Any, Any]:
+    xp = np if isinstance(array, np.ndarray) else jnp  # no compilation for NumPy arrays
+    return xp.min(array), xp.max(array)
+
+
 def one_of(name: str, value: Any, options: Iterable[Any]) -> None:
     """Raises ValueError unless ``value`` is one of ``options``."""
     options = list(options)
@@ -73,7 +78,7 @@ def images(array: Any, *, name: str = "images", unit_range: bool = True) -> None
     if 0 in np.shape(array):
         raise ValueError(f"{name} must not be empty; got shape {np.shape(array)}.")
     if is_concrete(array):
-        low, high = float(jnp.min(array)), float(jnp.max(array))  # NaN propagates to both
+        low, high = (float(bound) for bound in _extremes(array))  # NaN propagates to both
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ValueError(f"{name} must be finite; found NaN or infinity.")
         if unit_range and (low < 0.0 or high > 1.0):
@@ -91,7 +96,7 @@ def labels(array: Any, *, num_examples: int, num_classes: int | None = None) -> 
             f"labels must have one entry per image ({num_examples}); got {np.shape(array)[0]}."
         )
     if is_concrete(array) and num_examples:
-        low, high = int(jnp.min(array)), int(jnp.max(array))
+        low, high = (int(bound) for bound in _extremes(array))
         if low < 0 or (num_classes is not None and high >= num_classes):
             limit = "..." if num_classes is None else num_classes - 1
             raise ValueError(f"labels must lie in 0..{limit}; got values in {low}..{high}.")

@@ -1,0 +1,21 @@
+"""Flax Linen networks: ``model.init(key, images)``, ``model.apply(params, images) -> logits``.
+
+Images are [N, H, W, C] in [0, 1]; each model standardises them itself, so that perturbations and
+budgets are in units of intensity.
+"""
+
+from freqbias.models.convnet import ConvNet
+from freqbias.models.fully_connected import FullyConnected
+from freqbias.models.layers import num_parameters
+from freqbias.models.unshared import LocallyConnectedNet, ScatteredConvNet
+from freqbias.models.zoo import ARCHITECTURES, create
+
+__all__ = [
+    "ARCHITECTURES",
+    "ConvNet",
+    "FullyConnected",
+    "LocallyConnectedNet",
+    "ScatteredConvNet",
+    "create",
+    "num_parameters",
+]

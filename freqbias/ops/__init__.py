@@ -1,0 +1,20 @@
+"""Numerical primitives: convolution of any width, unshared layers, the affine predictor."""
+
+from freqbias.ops.affine import AffinePredictor, affine_predictor
+from freqbias.ops.convolution import choose_method, conv, scattered_conv, shifted
+from freqbias.ops.local import locally_connected, permuted_connected
+from freqbias.ops.offsets import scattered_offsets, scattered_positions, square_offsets
+
+__all__ = [
+    "AffinePredictor",
+    "affine_predictor",
+    "choose_method",
+    "conv",
+    "locally_connected",
+    "permuted_connected",
+    "scattered_conv",
+    "scattered_offsets",
+    "scattered_positions",
+    "shifted",
+    "square_offsets",
+]

@@ -1,0 +1,51 @@
+r"""The effective predictor of a network that is affine in its input.
+
+Any stack of linear layers computes ``f(x) = b + <beta, x>``. Then beta is the input gradient at
+zero, one backward pass through the layers on K one-hot rows gives it, and predictions need no
+forward pass through the layers at all.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from freqbias.typing import ApplyFn, Array, Params
+
+
+class AffinePredictor(NamedTuple):
+    """``logits[n, k] = bias[k] + sum_{h, w, c} weights[h, w, c, k] images[n, h, w, c]``."""
+
+    weights: Array  # [H, W, C, K], logit units per unit of intensity
+    bias: Array  # [K]
+
+    def __call__(self, images: Array) -> Array:
+        """Logits [N, K] of images [N, H, W, C]."""
+        pixels = images.reshape(images.shape[0], -1)
+        weights = self.weights.reshape(-1, self.weights.shape[-1])
+        return pixels @ weights + self.bias[None]
+
+
+def affine_predictor(
+    apply_fn: ApplyFn, params: Params, image_shape: tuple[int, int, int], dtype=jnp.float32
+) -> AffinePredictor:
+    r"""Effective predictor ``beta = grad_x f(0)``, ``b = f(0)`` of an affine network.
+
+    For a network that is not affine this is its linearisation at the black image; see
+    `freqbias.theory.check_affine`.
+
+    Args:
+      apply_fn: (params, images [N, H, W, C]) -> logits [N, K].
+      params: of one network.
+      image_shape: (H, W, C).
+      dtype: of the images.
+
+    Returns:
+      AffinePredictor(weights [H, W, C, K], bias [K]). Differentiable in params.
+    """
+    one = jax.ShapeDtypeStruct((1, *image_shape), dtype)
+    num_classes = jax.eval_shape(apply_fn, params, one).shape[-1]
+    zeros = jnp.zeros((num_classes, *image_shape), dtype)
+    logits, pullback = jax.vjp(lambda images: apply_fn(params, images), zeros)
+    (rows,) = pullback(jnp.eye(num_classes, dtype=logits.dtype))
+    return AffinePredictor(jnp.moveaxis(rows, 0, -1), logits[0])

@@ -1,0 +1,213 @@
+r"""Convolution over a kernel size that may be as large as the image.
+
+.. math:: y[n, h, w, o] = \sum_{t, i} K[t, i, o]\; x[n, h + dy_t, w + dx_t, i]
+
+is cross-correlation, as in ``jax.lax`` and all of deep learning. With circular padding the indices
+wrap, the layer is a circulant matrix, and the discrete Fourier transform diagonalises it:
+``Y(f) = conj(DFT(k))(f) X(f)`` for every frequency f, whatever the size of the kernel.
+
+Three routes compute the same numbers:
+
+* ``direct``: XLA's convolution. The best on accelerators for small kernels.
+* ``im2col``: T shifted copies side by side, then one matrix product.
+* ``fft``: a product per frequency. Its cost does not depend on the kernel's size.
+
+`choose_method` is the one rule that picks; ``benchmarks/convolution.py`` prints the table it rests
+on. XLA's convolution on CPU is slow inside ``scan`` and under ``vmap`` over kernels, and its weight
+gradient is slow everywhere, so the rule never picks it there.
+"""
+
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from freqbias import _checks
+from freqbias.ops import offsets as offsets_lib
+from freqbias.typing import Array
+
+Method: TypeAlias = Literal["auto", "direct", "im2col", "fft"]
+Padding: TypeAlias = Literal["circular", "SAME", "VALID"]
+METHODS = ("auto", "direct", "im2col", "fft")
+PADDINGS = ("circular", "SAME", "VALID")
+
+_IM2COL_MAX_COLUMNS = 32  # CPU: taps * input channels up to which im2col beats fft
+_DIRECT_MAX_KERNEL = 9  # accelerators: kernel size up to which direct beats fft
+
+
+def choose_method(num_taps: int, in_channels: int, backend: str) -> str:
+    """The route that ``method="auto"`` takes.
+
+    On CPU: im2col while its columns (taps x input channels) are few, else fft. On accelerators:
+    direct up to 9 x 9 taps, else fft.
+
+    Args:
+      num_taps: T, taps per kernel and channel.
+      in_channels: input channels.
+      backend: ``jax.default_backend()``: "cpu", "gpu" or "tpu".
+
+    Returns:
+      "direct", "im2col" or "fft".
+    """
+    if backend == "cpu":
+        return "im2col" if num_taps * in_channels <= _IM2COL_MAX_COLUMNS else "fft"
+    return "direct" if num_taps <= _DIRECT_MAX_KERNEL**2 else "fft"
+
+
+def conv(
+    images: Array, kernel: Array, *, padding: Padding = "circular", method: Method = "auto"
+) -> Array:
+    """Convolution (cross-correlation) with stride 1; the formula is in the module's docstring.
+
+    Args:
+      images: [N, H, W, I], float.
+      kernel: [Kh, Kw, I, O], taps centred as in `square_offsets`.
+      padding: "circular" wraps (a kernel as large as the image is an exact circulant); "SAME" pads
+        with zeros to the same size; "VALID" keeps only outputs whose inputs all exist.
+      method: "auto" (`choose_method`), "direct", "im2col" or "fft".
+
+    Returns:
+      [N, H, W, O]; with "VALID" [N, H - Kh + 1, W - Kw + 1, O].
+
+    Raises:
+      TypeError: images or kernel are not float32 or float64, or differ in dtype.
+      ValueError: ranks or channels do not fit, unknown option, or a kernel larger than the image
+        with "circular" or "VALID" padding.
+    """
+    _check_arguments(images, kernel, rank=4)
+    _checks.one_of("padding", padding, PADDINGS)
+    _checks.one_of("method", method, METHODS)
+    height, width = images.shape[1:3]
+    rows, columns = kernel.shape[:2]
+    if padding != "SAME" and (rows > height or columns > width):
+        raise ValueError(
+            f"kernel_size must be at most the image size ({height}, {width}) with "
+            f"padding={padding!r}; got ({rows}, {columns})."
+        )
+    if method == "auto":
+        method = choose_method(rows * columns, kernel.shape[2], jax.default_backend())  # type: ignore[assignment]
+    if method == "direct":
+        return _direct(images, kernel, padding)
+    if padding == "circular":
+        return _circular(images, kernel.reshape(-1, *kernel.shape[2:]), _square(kernel), method)
+    # Zeros around the image make the wrapped sum equal to the zero-padded one.
+    padded = jnp.pad(images, ((0, 0), (0, rows - 1), (0, columns - 1), (0, 0)))
+    full = _circular(padded, kernel.reshape(-1, *kernel.shape[2:]), _square(kernel), method)
+    if padding == "SAME":
+        return full[:, :height, :width]
+    top, left = (rows - 1) // 2, (columns - 1) // 2
+    return full[:, top : top + height - rows + 1, left : left + width - columns + 1]
+
+
+def scattered_conv(
+    images: Array, weights: Array, offsets: np.ndarray, *, method: Method = "auto"
+) -> Array:
+    """Circular convolution whose taps lie at any fixed offsets: circulant, but not local.
+
+    Args:
+      images: [N, H, W, I], float.
+      weights: [T, I, O], one matrix per tap.
+      offsets: int [T, 2], (dy, dx) of each tap, modulo the image size.
+      method: "auto", "im2col" or "fft".
+
+    Returns:
+      [N, H, W, O].
+
+    Raises:
+      TypeError: images or weights are not float32 or float64, or differ in dtype.
+      ValueError: ranks, channels or the number of offsets do not fit, or unknown method.
+    """
+    _check_arguments(images, weights, rank=3)
+    _checks.one_of("method", method, ("auto", "im2col", "fft"))
+    if np.shape(offsets) != (weights.shape[0], 2):
+        raise ValueError(
+            f"offsets must have shape ({weights.shape[0]}, 2), one (dy, dx) per tap; "
+            f"got {np.shape(offsets)}."
+        )
+    if method == "auto":
+        # XLA has no direct route for scattered taps, so the choice is that of the CPU.
+        method = choose_method(weights.shape[0], weights.shape[1], "cpu")  # type: ignore[assignment]
+    return _circular(images, weights, np.asarray(offsets), method)
+
+
+def shifted(images: Array, offsets: np.ndarray) -> Array:
+    """The inputs that each output pixel reads: ``out[n, h, w, t] = images[n, h + dy_t, w + dx_t]``.
+
+    Args:
+      images: [N, H, W, I].
+      offsets: int [T, 2], wrapped at the borders.
+
+    Returns:
+      [N, H, W, T, I].
+    """
+    height, width = images.shape[1:3]
+    low = offsets.min(axis=0)
+    span = offsets.max(axis=0) - low
+    if (span < (height, width)).all():  # one wrap pad, then slices: cheaper than T rolls
+        start = low % (height, width)
+        wrapped = jnp.roll(images, (-start[0], -start[1]), axis=(1, 2))
+        wrapped = jnp.pad(wrapped, ((0, 0), (0, span[0]), (0, span[1]), (0, 0)), mode="wrap")
+        views = [
+            wrapped[:, dy : dy + height, dx : dx + width] for dy, dx in (offsets - low).tolist()
+        ]
+    else:
+        views = [jnp.roll(images, (-dy, -dx), axis=(1, 2)) for dy, dx in offsets.tolist()]
+    return jnp.stack(views, axis=3)
+
+
+def _circular(images: Array, weights: Array, offsets: np.ndarray, method: str) -> Array:
+    if method == "im2col":
+        columns = shifted(images, offsets)
+        return jnp.tensordot(columns, weights, axes=[(3, 4), (0, 1)])
+    return _fft(images, weights, offsets)
+
+
+def _fft(images: Array, weights: Array, offsets: np.ndarray) -> Array:
+    height, width = images.shape[1:3]
+    spectrum = jnp.conj(jnp.fft.rfft2(_on_torus(weights, offsets, (height, width)), axes=(0, 1)))
+    product = jnp.einsum("nhwi,hwio->nhwo", jnp.fft.rfft2(images, axes=(1, 2)), spectrum)
+    return jnp.fft.irfft2(product, s=(height, width), axes=(1, 2))
+
+
+def _on_torus(weights: Array, offsets: np.ndarray, shape: tuple[int, int]) -> Array:
+    """Lays taps [T, I, O] on an otherwise zero grid [H, W, I, O] at their offsets."""
+    flat = (offsets[:, 0] % shape[0]) * shape[1] + offsets[:, 1] % shape[1]
+    if len(np.unique(flat)) == len(flat) and len(flat) == shape[0] * shape[1]:
+        grid = weights[np.argsort(flat)]  # full width: a permutation of the taps
+    else:
+        grid = jnp.zeros((shape[0] * shape[1], *weights.shape[1:]), weights.dtype)
+        grid = grid.at[flat].add(weights)
+    return grid.reshape(*shape, *weights.shape[1:])
+
+
+def _direct(images: Array, kernel: Array, padding: str) -> Array:
+    if padding == "circular":
+        rows, columns = kernel.shape[:2]
+        top, left = (rows - 1) // 2, (columns - 1) // 2
+        margins = ((0, 0), (top, rows - 1 - top), (left, columns - 1 - left), (0, 0))
+        images, padding = jnp.pad(images, margins, mode="wrap"), "VALID"
+    return jax.lax.conv_general_dilated(
+        images, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _square(kernel: Array) -> np.ndarray:
+    return offsets_lib.square_offsets(kernel.shape[0], kernel.shape[1])
+
+
+def _check_arguments(images: Array, weights: Array, *, rank: int) -> None:
+    name = "kernel" if rank == 4 else "weights"
+    _checks.rank("images", images, 4)
+    _checks.rank(name, weights, rank)
+    _checks.floating("images", images)
+    _checks.floating(name, weights)
+    if images.dtype != weights.dtype:
+        raise TypeError(
+            f"images and {name} must have one dtype; got {images.dtype} and {weights.dtype}."
+        )
+    if images.shape[-1] != weights.shape[-2]:
+        raise ValueError(
+            f"{name} must take {images.shape[-1]} input channels (axis -2), as images have; "
+            f"got shape {weights.shape}."
+        )

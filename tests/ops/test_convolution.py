@@ -1,0 +1,167 @@
+"""Convolution: one operation, three routes, every kernel size up to the image."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from freqbias import ops
+
+ROUTES = ("direct", "im2col", "fft")
+
+
+def _random(key, *shape, dtype=jnp.float32):
+    return jax.random.normal(jax.random.key(key), shape, dtype)
+
+
+def _scipy(images, kernel, padding):
+    """The same sum by scipy.signal.correlate2d, channel by channel."""
+    images, kernel = np.asarray(images, np.float64), np.asarray(kernel, np.float64)
+    rows, columns = kernel.shape[:2]
+    top, left = (rows - 1) // 2, (columns - 1) // 2
+    mode = "wrap" if padding == "circular" else "constant"
+    out = []
+    for image in images:
+        widths = ((top, rows - 1 - top), (left, columns - 1 - left), (0, 0))
+        padded = image if padding == "VALID" else np.pad(image, widths, mode=mode)
+        out.append(
+            [
+                sum(
+                    scipy.signal.correlate2d(padded[..., i], kernel[..., i, o], mode="valid")
+                    for i in range(image.shape[-1])
+                )
+                for o in range(kernel.shape[-1])
+            ]
+        )
+    return np.moveaxis(np.array(out), 1, -1)
+
+
+@pytest.mark.parametrize("method", ROUTES)
+@pytest.mark.parametrize("padding", ["circular", "SAME", "VALID"])
+@pytest.mark.parametrize("kernel_size", [(1, 1), (2, 2), (3, 3), (3, 5), (6, 7)])
+def test_every_route_matches_scipy(method, padding, kernel_size):
+    images, kernel = _random(0, 2, 6, 7, 2), _random(1, *kernel_size, 2, 3)
+    found = ops.conv(images, kernel, padding=padding, method=method)
+    np.testing.assert_allclose(found, _scipy(images, kernel, padding), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("method", ROUTES)
+def test_a_single_tap_shifts_the_image(method):
+    """Cross-correlation: tap (0, 2) of a 3 x 3 kernel reads the pixel up and to the right."""
+    images = _random(0, 1, 5, 5, 1)
+    kernel = jnp.zeros((3, 3, 1, 1)).at[0, 2, 0, 0].set(1.0)
+    found = ops.conv(images, kernel, method=method)
+    np.testing.assert_allclose(found, jnp.roll(images, (1, -1), axis=(1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ROUTES)
+def test_full_width_kernel_is_an_exact_circulant(method):
+    """With K = N the DFT of the output is conj(DFT(kernel)) times that of the input."""
+    images, kernel = _random(0, 1, 6, 6, 1), _random(1, 6, 6, 1, 1)
+    found = np.fft.fft2(ops.conv(images, kernel, method=method)[0, ..., 0])
+    centred = np.roll(kernel[..., 0, 0], (-2, -2), axis=(0, 1))
+    expected = np.conj(np.fft.fft2(centred)) * np.fft.fft2(images[0, ..., 0])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    kernel_size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=12, deadline=None)
+def test_routes_agree(size, kernel_size, channels, seed):
+    kernel_size = tuple(min(k, s) for k, s in zip(kernel_size, size, strict=True))
+    images, kernel = (
+        _random(seed, 2, *size, channels[0]),
+        _random(seed + 1, *kernel_size, *channels),
+    )
+    results = [ops.conv(images, kernel, method=method) for method in ROUTES]
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], atol=1e-5 * kernel.size)
+
+
+@pytest.mark.parametrize("method", ROUTES)
+@pytest.mark.parametrize("kernel_size", [3, 6])
+def test_gradients(method, kernel_size, x64):
+    images = _random(0, 2, 6, 6, 2, dtype=jnp.float64)
+    kernel = _random(1, kernel_size, kernel_size, 2, 2, dtype=jnp.float64)
+    check_grads(
+        lambda x, k: ops.conv(x, k, method=method), (images, kernel), order=2, modes=["rev"]
+    )
+
+
+@pytest.mark.parametrize("method", ["im2col", "fft"])
+def test_scattered_is_circulant_and_reads_its_offsets(method):
+    images, weights = _random(0, 2, 5, 6, 2), _random(1, 4, 2, 3)
+    offsets = ops.scattered_offsets(4, (5, 6), seed=0)
+    found = ops.scattered_conv(images, weights, offsets, method=method)
+    expected = sum(
+        jnp.roll(images, (-int(dy), -int(dx)), axis=(1, 2)) @ weights[t]
+        for t, (dy, dx) in enumerate(offsets)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    moved = ops.scattered_conv(jnp.roll(images, 2, axis=1), weights, offsets, method=method)
+    np.testing.assert_allclose(moved, jnp.roll(found, 2, axis=1), atol=1e-5)
+
+
+def test_square_offsets_make_scattered_a_convolution():
+    images, kernel = _random(0, 2, 5, 6, 2), _random(1, 3, 2, 2, 3)
+    found = ops.scattered_conv(images, kernel.reshape(6, 2, 3), ops.square_offsets(3, 2))
+    np.testing.assert_allclose(found, ops.conv(images, kernel), atol=1e-5)
+
+
+def test_repeated_offsets_add():
+    """Two taps at one place are one tap with the sum of their weights."""
+    images, weights = _random(0, 1, 4, 4, 1), _random(1, 2, 1, 1)
+    for method in ("im2col", "fft"):
+        found = ops.scattered_conv(images, weights, np.array([[1, 1], [5, 1]]), method=method)
+        expected = jnp.roll(images, (-1, -1), axis=(1, 2)) * weights.sum()
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_rule_never_takes_xla_conv_on_cpu():
+    assert ops.choose_method(9, 1, "cpu") == "im2col"
+    assert ops.choose_method(9, 8, "cpu") == "fft"
+    assert ops.choose_method(28 * 28, 1, "cpu") == "fft"
+    assert ops.choose_method(9, 64, "gpu") == "direct"
+    assert ops.choose_method(28 * 28, 64, "tpu") == "fft"
+
+
+@pytest.mark.parametrize("method", ROUTES)
+def test_vmap_over_kernels_equals_a_loop(method):
+    """The seed axis: one kernel per seed."""
+    images, kernels = _random(0, 4, 2, 6, 6, 2), _random(1, 4, 3, 3, 2, 2)
+
+    def apply(image, kernel):
+        return ops.conv(image, kernel, method=method)
+
+    looped = jnp.stack([apply(x, k) for x, k in zip(images, kernels, strict=True)])
+    np.testing.assert_allclose(jax.vmap(apply)(images, kernels), looped, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"images": jnp.zeros((4, 4, 1))}, ValueError, "images must have rank 4"),
+        ({"images": jnp.zeros((1, 4, 4, 1), jnp.int32)}, TypeError, "images must be float"),
+        ({"images": jnp.zeros((1, 4, 4, 2))}, ValueError, "2 input channels"),
+        ({"kernel": jnp.zeros((5, 5, 1, 1))}, ValueError, "kernel_size must be at most"),
+        ({"kernel": np.zeros((3, 3, 1, 1))}, TypeError, "one dtype"),
+        ({"padding": "reflect"}, ValueError, "padding must be one of"),
+        ({"method": "winograd"}, ValueError, "method must be one of"),
+    ],
+)
+def test_bad_input_is_named(change, error, message, x64):
+    arguments = {
+        "images": jnp.zeros((1, 4, 4, 1), jnp.float32),
+        "kernel": jnp.zeros((3, 3, 1, 1), jnp.float32),
+        **change,
+    }
+    with pytest.raises(error, match=message):
+        ops.conv(**arguments)
