@@ -57,7 +57,8 @@ def open_run(
 
     Args:
       path: the folder; made if absent. Other people's files in it are left alone.
-      config: every setting, JSON values. Absolute paths are kept as their last component.
+      config: every setting that bears on the results (so neither ``overwrite`` nor ``resume``),
+        JSON values. Absolute paths are kept as their last component.
       data_checksums: data set name -> checksum.
       overwrite: replace the run in ``path``.
       resume: go on with the run in ``path``, or start it.
@@ -150,7 +151,7 @@ def append_rows(path: str | os.PathLike, setting: str, rows: Sequence[Mapping[st
     if not rows:
         raise ValueError(f"rows of setting {setting!r} must not be empty.")
     name = f"settings/{setting}.csv"
-    if (folder / name).exists():
+    if setting in finished(folder):
         raise ValueError(f"setting {setting!r} is finished; its rows are in {name}.")
     columns = _columns(folder)
     known = list(columns or rows[0])
@@ -485,7 +486,9 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
 
 def _setting_files(folder: Path) -> list[Path]:
     """The files of the finished settings, in the order of their ids."""
-    return sorted((folder / "settings").glob("[!.]*.csv"), key=lambda file: file.stem)
+    names = [PurePath(name) for name in _manifest(folder) if name.startswith("settings/")]
+    files = [folder / name for name in names if (folder / name).exists()]
+    return sorted(files, key=lambda file: file.stem)
 
 
 def _merged(folder: Path) -> bytes:

@@ -103,7 +103,7 @@ def test_overwrite_removes_what_the_run_wrote_and_nothing_else(run):
     runs.save_checkpoint(run, "conv", {"w": jnp.ones(3)})
     mine = {
         "notes.txt": b"mine",
-        "settings/mine.txt": b"mine",
+        "settings/mine.csv": b"mine",
         "figures/mine.png": b"mine",
         "checkpoints/conv/mine": b"mine",
         "other.npz": b"mine",
@@ -152,11 +152,18 @@ def test_files_that_no_run_wrote_are_never_written_over(tmp_path):
         runs.open_run(folder, CONFIG, overwrite=True)
     assert contents(folder) == {"config.json": b"mine"}
     (folder / "config.json").unlink()
+    (folder / "settings").mkdir()
+    (folder / "settings" / "mine.csv").write_text("mine")
     (folder / "claims.json").write_text("mine")
     run = runs.open_run(folder, CONFIG)
     with pytest.raises(FileExistsError, match=r"'claims\.json' is taken"):
         runs.save_json(run, "claims.json", [])
+    with pytest.raises(FileExistsError, match=r"'settings/mine\.csv' is taken"):
+        runs.append_rows(run, "mine", rows())
+    runs.append_rows(run, "other", rows())
+    assert runs.finished(run) == {"other"}
     assert (folder / "claims.json").read_text() == "mine"
+    assert (folder / "settings" / "mine.csv").read_text() == "mine"
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
