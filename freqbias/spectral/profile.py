@@ -1,0 +1,194 @@
+r"""Power spectra of images, their average over images, and their profile over the radius.
+
+The power of an image is P[k] = Σ_c |X_c[k]|², orthonormal, summed over channels. Five choices turn
+it into one number for many images. Public code differs in each of them, and results change with
+each, so they are fixed here:
+
+1. *Raw* images are transformed: not their absolute value (|cos| has twice the frequency of cos),
+   not grey values (opposite colours cancel), not values scaled to [0, 1] per image (that makes a
+   DC of its own and depends on single pixels).
+2. *Power*, not amplitude or its logarithm: power is energy, adds over channels, and is shared out
+   among the frequencies (p = P / Σ P is a distribution). Entropy, mean and median frequency are
+   those of this distribution.
+3. *DC* is the mean of the image and no pattern. It is left out unless ``include_dc`` is set.
+4. Each image is normalised *before* averaging, so that each counts alike; averaging raw power
+   would weight an image by the square of its norm.
+5. Images *without power* (zero, or, without DC, constant) have no spectrum. They are left out of
+   averages, not counted as a zero frequency: see ``has_power``.
+
+**Without power** means: not finite, or the share of the frequencies asked for lies below the
+rounding of the transform, i.e. their amplitude is less than 32 machine epsilons of the whole. A
+constant image has non-zero Fourier coefficients in floating point; without this threshold their
+rounding noise would be normalised and reported as a white spectrum.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from freqbias import _checks
+from freqbias.spectral import fourier
+from freqbias.typing import Array, ArrayLike
+
+
+class RadialProfile(NamedTuple):
+    """A power spectrum as a function of the radius. Σ count · mean = total power."""
+
+    frequency: np.ndarray  # [R], nominal radius of each bin, cycles per pixel
+    mean: Array  # [..., R], mean power of the coefficients in the bin, 0 in an empty bin
+    count: np.ndarray  # type: ignore[assignment]  # [R], how many coefficients of the full plane the bin holds
+
+
+def power_spectrum(images: ArrayLike) -> Array:
+    """Power per frequency, P[k] = Σ_c |X_c[k]|², of the orthonormal transform.
+
+    Σ_k P[k] = Σ x² (Parseval).
+
+    Args:
+      images: real, [..., H, W, C].
+
+    Returns:
+      Power [..., H, W], full plane, fftfreq order.
+
+    Raises:
+      TypeError, ValueError: as in ``fourier.fft2``.
+    """
+    half = fourier.rfft2(images)
+    power = jnp.sum(jnp.square(half.real) + jnp.square(half.imag), axis=-1)
+    return fourier.full_plane(power, np.shape(images)[-2])
+
+
+def rescaled_power(images: ArrayLike) -> Array:
+    """``power_spectrum`` of images divided by their largest modulus: it cannot under- or overflow.
+
+    For statistics that do not depend on the scale. The divisor is held constant in derivatives,
+    which is exact for them.
+    """
+    fourier.check_images(images)
+    largest = jnp.max(jnp.abs(lax.stop_gradient(images)), axis=(-3, -2, -1), keepdims=True)
+    return power_spectrum(images / jnp.where(largest > 0, largest, 1))
+
+
+def normalize(power: Array, keep: np.ndarray) -> tuple[Array, Array]:
+    """Shares of power p = P / Σ P over the frequencies ``keep``; zero elsewhere.
+
+    Args:
+      power: [..., H, W], non-negative.
+      keep: boolean [H, W].
+
+    Returns:
+      (p, valid): p [..., H, W] sums to 1 where ``valid`` [...], else it is zero everywhere and so
+      is its derivative.
+    """
+    kept = jnp.where(jnp.broadcast_to(keep, power.shape), power, 0)
+    kept_total = jnp.sum(kept, axis=(-2, -1), keepdims=True)
+    total = jnp.sum(power, axis=(-2, -1), keepdims=True)
+    threshold = (32 * float(jnp.finfo(power.dtype).eps)) ** 2
+    valid = (kept_total > threshold * total) & jnp.isfinite(total)
+    shares = jnp.where(valid, kept, 0) / jnp.where(valid, kept_total, 1)
+    return shares, valid[..., 0, 0]
+
+
+def dc_mask(shape: Sequence[int], include_dc: bool) -> np.ndarray:
+    """Boolean [H, W]: all frequencies, or all but DC."""
+    keep = np.ones(fourier.check_shape(shape), bool)
+    keep[0, 0] = include_dc
+    return keep
+
+
+def normalized_power(images: ArrayLike, *, include_dc: bool = False) -> Array:
+    """The distribution of each image's power over frequencies, p = P / Σ P.
+
+    Invariant under the scale of the image, whatever its size (1e-30 or 1e30).
+
+    Args:
+      images: real, [..., H, W, C].
+      include_dc: whether the DC takes part; if not, p[0, 0] = 0.
+
+    Returns:
+      p [..., H, W], summing to 1; zero for an image without power.
+
+    Raises:
+      TypeError, ValueError: as in ``fourier.fft2``.
+    """
+    power = rescaled_power(images)
+    return normalize(power, dc_mask(power.shape[-2:], include_dc))[0]
+
+
+def mean_spectrum(
+    images: ArrayLike, *, axis: int | tuple[int, ...], include_dc: bool = False
+) -> Array:
+    """The average over images of their normalised power.
+
+    Power per image, channels summed, normalised, then averaged: each image counts alike. Images
+    without power are left out; if none is left the result is zero.
+
+    Args:
+      images: real, [..., H, W, C].
+      axis: which of the leading axes of ``images`` to average over.
+      include_dc: whether the DC takes part.
+
+    Returns:
+      The leading axes that are left, then [H, W]; sums to 1.
+
+    Raises:
+      ValueError: ``axis`` is not a leading axis of ``images``.
+
+    Example:
+      delta [S, N, H, W, C] of S seeds: ``mean_spectrum(delta, axis=1)`` is [S, H, W].
+    """
+    power = rescaled_power(images)
+    rank = np.ndim(images)
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    leading = tuple(a + rank if a < 0 else a for a in axes)
+    if not all(0 <= a < rank - 3 for a in leading):
+        raise ValueError(
+            f"axis must name leading axes of images [..., H, W, C], 0..{rank - 4}; got {axis}."
+        )
+    shares, valid = normalize(power, dc_mask(power.shape[-2:], include_dc))
+    number = jnp.sum(valid, axis=leading)[..., None, None]
+    return jnp.sum(shares, axis=leading) / jnp.maximum(number, 1)
+
+
+def radial_profile(power: ArrayLike) -> RadialProfile:
+    """Mean power as a function of the radius, for square and other shapes, odd and even.
+
+    Bin b holds the frequencies with rint(radius · max(H, W)) = b: rings one cycle per (longer)
+    image side wide, centred at b / max(H, W) cycles per pixel. k and -k share a bin. The corners
+    are included, up to radius 1/√2. White noise gives a flat mean, since the mean is over
+    coefficients, whose number grows with the radius; Σ count · mean is the total.
+
+    Args:
+      power: [..., H, W], full plane, fftfreq order.
+
+    Returns:
+      RadialProfile(frequency [R], mean [..., R], count [R]).
+
+    Raises:
+      TypeError: ``power`` is not float32 or float64.
+      ValueError: fewer than two axes, or an empty one.
+    """
+    power = check_power(power)
+    shape = power.shape[-2:]
+    longer = max(shape)
+    bins = np.rint(fourier.radius_grid(shape) * longer).astype(int).ravel()
+    count = np.bincount(bins)
+    flat = power.reshape(*power.shape[:-2], -1)
+    total = jnp.zeros((*flat.shape[:-1], count.size), flat.dtype).at[..., bins].add(flat)
+    number = jnp.asarray(np.maximum(count, 1), total.dtype)
+    mean = total / jnp.broadcast_to(number, total.shape)
+    return RadialProfile(np.arange(count.size) / longer, mean, count)
+
+
+def check_power(power: ArrayLike) -> Array:
+    """Returns ``power`` as a JAX array, or raises unless it is real, >= 0 and [..., H, W]."""
+    _checks.floating("power", power)
+    shape = np.shape(power)
+    if len(shape) < 2 or 0 in shape[-2:]:
+        raise ValueError(f"power must be [..., H, W] with H, W >= 1; got shape {shape}.")
+    if _checks.is_concrete(power) and bool(jnp.any(jnp.less(power, 0))):
+        raise ValueError("power must not be negative; is this a spectrum in decibels, or images?")
+    return jnp.asarray(power)
