@@ -1,5 +1,9 @@
 """What a linear network must learn, exactly, and how far a trained one is from it."""
 
+from freqbias.theory.certificate import (
+    Certificate,
+    certificate,
+)
 from freqbias.theory.localization import (
     HarperBound,
     RandomPrediction,
@@ -19,6 +23,12 @@ from freqbias.theory.localization import (
     rms_frequency_bound,
     spectral_range,
 )
+from freqbias.theory.margins import (
+    MaxMargin,
+    max_margin,
+    max_margin_cvxpy,
+    support_vector_machine,
+)
 from freqbias.theory.predictor import (
     AffinePredictor,
     affine_predictor,
@@ -29,31 +39,65 @@ from freqbias.theory.predictor import (
     margin_gradient,
     pair_margin,
 )
+from freqbias.theory.regularizers import (
+    CertifiedNorm,
+    Regularizer,
+    conv_cost,
+    dense_cost,
+    dual_norm,
+    fourier_regularizer,
+    kernel_norm,
+    kernel_norm_sdp,
+    kernel_regularizer,
+    l2_regularizer,
+    locally_connected_norm,
+    locally_connected_regularizer,
+    nuclear_regularizer,
+)
 
 __all__ = [
     "AffinePredictor",
+    "Certificate",
+    "CertifiedNorm",
     "HarperBound",
+    "MaxMargin",
     "RandomPrediction",
+    "Regularizer",
     "SpectralRange",
     "affine_predictor",
     "band_energy_range",
+    "certificate",
     "contiguous_bound",
+    "conv_cost",
     "conv_predictor",
     "cosine_spread",
+    "dense_cost",
     "dense_predictor",
     "donoho_stark_bound",
+    "dual_norm",
+    "fourier_regularizer",
     "harper_bound",
     "kernel_mean_frequency",
+    "kernel_norm",
+    "kernel_norm_sdp",
+    "kernel_regularizer",
     "kernel_response",
     "kernel_slack",
+    "l2_regularizer",
+    "locally_connected_norm",
     "locally_connected_predictor",
+    "locally_connected_regularizer",
     "margin_gradient",
     "massar_spindel_slack",
+    "max_margin",
+    "max_margin_cvxpy",
     "mean_frequency_range",
+    "nuclear_regularizer",
     "pair_margin",
     "random_kernel_mean_frequency",
     "random_kernel_power",
     "random_net_power_moment",
     "rms_frequency_bound",
     "spectral_range",
+    "support_vector_machine",
 ]

@@ -1,0 +1,78 @@
+"""How far any predictor is from the maximum margin in any norm, without solving for it.
+
+    min_n y_n <beta, x_n> / Norm(beta)  <=  Norm*( sum_n q_n y_n x_n )   for every q in the simplex,
+
+by Hoelder's inequality: the right side is an upper bound on the left for every beta, so one q
+bounds the margin of all predictors at once. A trained network supplies its own q, the softmax of
+its negative margins.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from freqbias import _checks
+from freqbias.theory.regularizers import Regularizer, dual_norm
+from freqbias.typing import ArrayLike
+
+
+class Certificate(NamedTuple):
+    """A normalised margin and an upper bound on everyone's."""
+
+    margin: Any  # []: min_n y_n <beta, x_n> / Norm(beta); negative if beta does not separate
+    bound: Any  # []: no predictor's normalised margin exceeds it
+    gap: Any  # []: 1 - margin / bound
+
+
+def certificate(
+    beta: ArrayLike,
+    images: ArrayLike,
+    labels: ArrayLike,
+    regularizer: Regularizer,
+    *,
+    norm: Any = None,
+    dual_weights: ArrayLike | None = None,
+) -> Certificate:
+    """Certifies the normalised margin of ``beta`` by duality.
+
+    q is ``dual_weights`` normalised, if given, else the best of softmax(-s margins) over a
+    range of scales s. All of them are valid, so the least bound is.
+
+    Args:
+      beta: [H, W, C], of any scale.
+      images: [N, H, W, C], as for ``max_margin``.
+      labels: int [N], 0 or 1.
+      regularizer: the norm.
+      norm: Norm(beta) or an upper bound on it; by default it is computed.
+      dual_weights: [N], non-negative and not all zero.
+
+    Returns:
+      The certificate. In JAX arrays, under ``vmap`` over seeds too, for norms in closed form.
+
+    Raises:
+      TypeError, ValueError: arguments are not as stated.
+    """
+    _checks.images(images, unit_range=False)
+    _checks.labels(labels, num_examples=np.shape(images)[0], num_classes=2)
+    if np.shape(beta) != np.shape(images)[1:]:
+        raise ValueError(f"beta must be {np.shape(images)[1:]}; got shape {np.shape(beta)}.")
+    xp: Any = jax.numpy if isinstance(beta, jax.Array) else np
+    beta = xp.asarray(beta)
+    images = xp.asarray(images, dtype=beta.dtype)
+    sign = xp.asarray(2 * xp.asarray(labels) - 1, dtype=beta.dtype)
+    margins = sign * xp.einsum("nhwc,hwc->n", images, beta)
+    if norm is None:
+        norm = regularizer.norm(beta)
+    if dual_weights is not None:
+        _checks.rank("dual_weights", dual_weights, 1)
+        weights = xp.asarray(dual_weights, dtype=beta.dtype)[None]
+    else:
+        below = (margins - margins.min()) / xp.max(xp.abs(margins))
+        scale = xp.asarray(2.0 ** np.arange(25), dtype=beta.dtype)
+        weights = xp.exp(-scale[:, None] * below[None])
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    combined = xp.einsum("tn,nhwc->thwc", weights * sign[None], images)
+    bound = dual_norm(regularizer, combined).min()
+    margin = margins.min() / norm
+    return Certificate(margin, bound, 1 - margin / bound)
