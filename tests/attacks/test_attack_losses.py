@@ -1,0 +1,80 @@
+"""Losses of attacks: values, order and stability."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from freqbias.attacks import cross_entropy, log_odds, margin, targeted_fn
+
+LABELS = jnp.array([0, 2, 1, 2, 0])
+losses = pytest.mark.parametrize("loss_fn", [cross_entropy, log_odds, margin])
+
+
+def _logits(scale=1.0):
+    return scale * jax.random.normal(jax.random.key(0), (5, 3))
+
+
+def test_cross_entropy_is_that_of_optax():
+    expected = optax.softmax_cross_entropy_with_integer_labels(_logits(), LABELS)
+    np.testing.assert_allclose(cross_entropy(_logits(), LABELS), expected, rtol=1e-5)
+
+
+def test_margin_by_hand():
+    logits = jnp.array([[1.0, 3.0, 2.0], [5.0, -1.0, 0.5], [-3.0, -2.0, -7.0]])
+    labels = jnp.array([0, 0, 2])
+    np.testing.assert_allclose(margin(logits, labels), [2.0, -4.5, 5.0])
+
+
+def test_margin_is_negative_exactly_while_correct():
+    correct = jnp.argmax(_logits(), -1) == LABELS
+    np.testing.assert_array_equal(margin(_logits(), LABELS) < 0, correct)
+
+
+def test_two_classes():
+    """With C = 2 the margin and the log odds are the same difference."""
+    logits, labels = _logits()[:, :2], jnp.array([0, 1, 1, 0, 0])
+    other = jnp.take_along_axis(logits, 1 - labels[:, None], 1)[:, 0]
+    true = jnp.take_along_axis(logits, labels[:, None], 1)[:, 0]
+    np.testing.assert_allclose(margin(logits, labels), other - true, rtol=1e-6)
+    np.testing.assert_allclose(log_odds(logits, labels), other - true, rtol=1e-6)
+
+
+def test_log_odds_and_cross_entropy_share_the_direction_of_their_gradients():
+    gradients = [
+        jax.grad(lambda z, f=f: f(z, LABELS).sum())(_logits()) for f in (log_odds, cross_entropy)
+    ]
+    units = [g / jnp.linalg.norm(g, axis=-1, keepdims=True) for g in gradients]
+    np.testing.assert_allclose(units[0], units[1], atol=1e-5)
+
+
+@losses
+def test_no_overflow_at_logits_of_ten_thousand(loss_fn):
+    value, gradient = jax.value_and_grad(lambda z: loss_fn(z, LABELS).sum())(_logits(1e4))
+    assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("loss_fn", [log_odds, margin])
+def test_the_gradient_does_not_vanish_where_the_softmax_saturates(loss_fn):
+    logits, labels = jnp.array([[1e4, 0.0, -1e4]]), jnp.array([0])
+    gradient = jax.grad(lambda z: loss_fn(z, labels)[0])(logits)
+    np.testing.assert_allclose(gradient, [[-1.0, 1.0, 0.0]])
+    cross = jax.grad(lambda z: optax.softmax_cross_entropy_with_integer_labels(z, labels)[0])
+    np.testing.assert_array_equal(cross(logits), 0)  # the trap
+
+
+@losses
+def test_targeted_is_the_negative(loss_fn):
+    np.testing.assert_array_equal(
+        targeted_fn(loss_fn)(_logits(), LABELS), -loss_fn(_logits(), LABELS)
+    )
+
+
+@losses
+def test_losses_are_per_example(loss_fn):
+    whole = loss_fn(_logits(), LABELS)
+    assert whole.shape == (5,)
+    for index in range(5):
+        one = loss_fn(_logits()[index][None], LABELS[index][None])
+        np.testing.assert_allclose(one[0], whole[index], rtol=1e-6)
