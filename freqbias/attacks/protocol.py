@@ -1,0 +1,162 @@
+"""What every attack takes and returns: `Attack`, `Perturbation`, and the checks they share."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from freqbias import _checks
+from freqbias.attacks.norms import Bounds
+from freqbias.typing import ApplyFn, Array, Key, Params
+
+
+class Perturbation(NamedTuple):
+    """Result of an attack on N images; over an ensemble every leaf leads with [S].
+
+    Attributes:
+      delta: [N, H, W, C], never NaN; within the budget and with image + delta within the bounds.
+      clean_correct: bool [N], the prediction on the clean image equals the label.
+      is_adversarial: bool [N], the prediction on image + delta differs from the label (targeted:
+        equals the target).
+      flipped: bool [N], ``clean_correct & is_adversarial``.
+      distance: [N], norm of delta; infinity where a minimal attack proves or finds none.
+      gradient_evaluations: int32 [N], input gradients spent on each image.
+      status: int32 [N], `freqbias.typing.Status`: DIVERGED if a logit or gradient was not finite,
+        DEAD if every input gradient was exactly zero (which proves no robustness), else OK.
+    """
+
+    delta: Array
+    clean_correct: Array
+    is_adversarial: Array
+    flipped: Array
+    distance: Array
+    gradient_evaluations: Array
+    status: Array
+
+
+class Attack(Protocol):
+    """A frozen pytree; numbers are traced leaves, options are static."""
+
+    def __call__(
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        key: Key,
+        *,
+        targets: Array | None = None,
+    ) -> Perturbation:
+        """Perturbs images [N, H, W, C] with labels [N]; key is one key or one per image [N]."""
+        ...
+
+
+def fold_keys(key: Key, number: int, *, each: str = "image") -> Key:
+    """One key for each image (or seed), so that no image's draw depends on its batch.
+
+    Args:
+      key: one key, folded with the positions 0..number - 1; or keys [number], used as they are.
+      number: of images (or seeds).
+      each: what there are ``number`` of, for the message.
+
+    Returns:
+      Keys [number].
+
+    Raises:
+      TypeError: not made by ``jax.random.key``.
+      ValueError: neither one key nor one for each.
+    """
+    dtype = jnp.result_type(key)
+    if not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise TypeError(f"key must be made by jax.random.key; got dtype {dtype}.")
+    if key.ndim == 0:
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
+    if key.shape != (number,):
+        raise ValueError(f"key must be one key or one per {each} ({number}); got {key.shape}.")
+    return key
+
+
+def predict(logits: Array) -> Array:
+    """Predicted classes int32 [N]; -1 where a logit is not finite."""
+    finite = jnp.all(jnp.isfinite(logits), axis=-1)
+    return jnp.where(finite, jnp.argmax(logits, axis=-1), -1).astype(jnp.int32)
+
+
+@partial(jax.jit, static_argnames="apply_fn")
+def _logits(apply_fn: ApplyFn, params: Params, images: Array) -> Array:
+    logits = apply_fn(params, images)
+    shape = jnp.shape(logits)
+    if len(shape) != 2 or shape[0] != images.shape[0] or shape[1] < 2:
+        raise ValueError(
+            f"apply_fn must return logits [N, K] with N = {images.shape[0]} and K >= 2; "
+            f"got shape {shape}."
+        )
+    return logits
+
+
+def as_bounds(bounds: Sequence[float] | None) -> Bounds | None:
+    """``bounds`` as a tuple of two floats (hashable, hence static), or None; checked."""
+    check_bounds(bounds)
+    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
+
+
+def check_bounds(bounds: Sequence[float] | None) -> None:
+    """Raises ValueError unless ``bounds`` is None or (low, high) with low < high."""
+    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
+        raise ValueError(f"bounds must be (low, high) with low < high, or None; got {bounds}.")
+
+
+def check_arguments(
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    labels: Array,
+    targets: Array | None,
+    *,
+    bounds: Bounds | None,
+    targeted: bool,
+) -> tuple[Array, Array, Array | None]:
+    """Checks what is passed to an attack; values only where they are concrete.
+
+    Returns:
+      images [N, H, W, C], labels int32 [N], and targets int32 [N] or None, as JAX arrays.
+
+    Raises:
+      TypeError: images not float, labels or targets not integers, or params in another float type.
+      ValueError: a shape, a range, a missing or superfluous ``targets``, or one equal to its label.
+    """
+    check_bounds(bounds)
+    if targeted != (targets is not None):
+        expected = "given for a targeted" if targeted else "None for an untargeted"
+        raise ValueError(f"targets must be {expected} attack; got {targets}.")
+    # NumPy arrays where values are concrete: they can be read even inside jit.
+    images, labels, targets = (_read(array) for array in (images, labels, targets))
+    _checks.images(images, unit_range=False)
+    if bounds is not None and _checks.is_concrete(images):
+        low, high = images.min(), images.max()
+        if low < bounds[0] or high > bounds[1]:
+            raise ValueError(
+                f"images must lie within bounds {bounds}; got values in [{low:g}, {high:g}]."
+            )
+    dtypes = {jnp.result_type(leaf) for leaf in (images, *jax.tree.leaves(params))}
+    if {jnp.dtype("float32"), jnp.dtype("float64")} <= dtypes:
+        raise TypeError("params and images must not mix float32 and float64.")
+    num_classes = _logits.eval_shape(apply_fn, params, jnp.asarray(images)).shape[1]
+    _checks.labels(labels, num_examples=images.shape[0], num_classes=num_classes)
+    if targets is None:
+        return jnp.asarray(images), jnp.asarray(labels, jnp.int32), None
+    try:
+        _checks.labels(targets, num_examples=images.shape[0], num_classes=num_classes)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("labels", "targets")) from None
+    if _checks.is_concrete(labels) and _checks.is_concrete(targets) and (targets == labels).any():
+        raise ValueError("targets must differ from labels for every image.")
+    return jnp.asarray(images), jnp.asarray(labels, jnp.int32), jnp.asarray(targets, jnp.int32)
+
+
+def _read(array: Any) -> Any:
+    """A NumPy array if the values can be read now, else the tracer itself; None stays None."""
+    return array if array is None or not _checks.is_concrete(array) else np.asarray(array)
