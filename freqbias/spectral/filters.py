@@ -34,6 +34,7 @@ References:
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -134,6 +135,12 @@ def apply_transfer(images: ArrayLike, transfer: ArrayLike) -> Array:
             "transfer must be symmetric, T[-k] = conj(T[k]) in fftfreq order; "
             "this one maps real images to complex ones."
         )
+    return _apply_transfer(images, transfer)
+
+
+@jax.jit
+def _apply_transfer(images: Array, transfer: Array) -> Array:
+    shape = images.shape[-3:-1]
     spectrum = fourier.rfft2(images)
     real = spectrum.real.dtype
     half = jnp.asarray(transfer)[:, : shape[1] // 2 + 1, None]
@@ -226,6 +233,12 @@ def mean_amplitude(images: ArrayLike) -> Array:
     Raises:
       TypeError, ValueError: as in ``fourier.fft2``.
     """
+    fourier.check_images(images)
+    return _mean_amplitude(images)
+
+
+@jax.jit
+def _mean_amplitude(images: Array) -> Array:
     half = jnp.abs(fourier.rfft2(images))
     half = jnp.mean(half.reshape(-1, *half.shape[-3:]), axis=0)
     full = fourier.full_plane(jnp.moveaxis(half, -1, 0), np.shape(images)[-2])
@@ -268,6 +281,12 @@ def replace_amplitude(
             raise ValueError("amplitude must not be negative.")
         if not fourier.is_symmetric_mask(np.moveaxis(np.asarray(amplitude), -1, 0)):
             raise ValueError("amplitude must be symmetric, A[-k] = A[k] in fftfreq order.")
+    return _replace_amplitude(images, amplitude, bool(include_dc))
+
+
+@partial(jax.jit, static_argnums=2)
+def _replace_amplitude(images: Array, amplitude: Array, include_dc: bool) -> Array:
+    height, width = images.shape[-3:-1]
     spectrum = jnp.moveaxis(fourier.fft2(images), -1, -3)  # [..., C, H, W]
     spectrum = (spectrum + jnp.conj(fourier.negate_frequencies(spectrum))) / 2
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
@@ -315,7 +334,12 @@ def fourier_permutation(
     Raises:
       ValueError: ``shape`` is not two positive sizes.
     """
-    height, width = fourier.check_shape(shape)
+    return _draw_permutation(key, fourier.check_shape(shape), bool(include_dc))
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _draw_permutation(key: Key, shape: tuple[int, int], include_dc: bool) -> FourierPermutation:
+    height, width = shape
     index = np.arange(height * width, dtype=np.int32)
     negative = fourier.negate_frequencies(index.reshape(height, width)).ravel()
     pairs = index[index < negative]
@@ -356,9 +380,15 @@ def permute_spectrum(images: ArrayLike, permutation: FourierPermutation) -> Arra
       TypeError: ``images`` is not float32 or float64.
       ValueError: the shapes differ.
     """
+    fourier.check_images(images)
+    return _permute_spectrum(images, permutation)
+
+
+@jax.jit
+def _permute_spectrum(images: Array, permutation: FourierPermutation) -> Array:
     spectrum = jnp.moveaxis(fourier.fft2(images), -1, -3)
     permuted = jnp.moveaxis(_take(spectrum, permutation, "images"), -3, -1)
-    shape = np.shape(images)[-3:-1]
+    shape = images.shape[-3:-1]
     return fourier.irfft2(permuted[..., : shape[1] // 2 + 1, :], shape)
 
 

@@ -23,8 +23,10 @@ rounding noise would be normalised and reported as a white spectrum.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -56,6 +58,12 @@ def power_spectrum(images: ArrayLike) -> Array:
     Raises:
       TypeError, ValueError: as in ``fourier.fft2``.
     """
+    fourier.check_images(images)
+    return _power_spectrum(images)
+
+
+@jax.jit
+def _power_spectrum(images: Array) -> Array:
     half = fourier.rfft2(images)
     power = jnp.sum(jnp.square(half.real) + jnp.square(half.imag), axis=-1)
     return fourier.full_plane(power, np.shape(images)[-2])
@@ -68,6 +76,11 @@ def rescaled_power(images: ArrayLike) -> Array:
     which is exact for them.
     """
     fourier.check_images(images)
+    return _rescaled_power(images)
+
+
+@jax.jit
+def _rescaled_power(images: Array) -> Array:
     largest = jnp.max(jnp.abs(lax.stop_gradient(images)), axis=(-3, -2, -1), keepdims=True)
     return power_spectrum(images / jnp.where(largest > 0, largest, 1))
 
@@ -114,8 +127,15 @@ def normalized_power(images: ArrayLike, *, include_dc: bool = False) -> Array:
     Raises:
       TypeError, ValueError: as in ``fourier.fft2``.
     """
+    fourier.check_images(images)
+    return _normalized_power(images, bool(include_dc))[0]
+
+
+@partial(jax.jit, static_argnums=1)
+def _normalized_power(images: Array, include_dc: bool) -> tuple[Array, Array]:
+    """(p, valid) of images."""
     power = rescaled_power(images)
-    return normalize(power, dc_mask(power.shape[-2:], include_dc))[0]
+    return normalize(power, dc_mask(power.shape[-2:], include_dc))
 
 
 def mean_spectrum(
@@ -140,7 +160,7 @@ def mean_spectrum(
     Example:
       delta [S, N, H, W, C] of S seeds: ``mean_spectrum(delta, axis=1)`` is [S, H, W].
     """
-    power = rescaled_power(images)
+    fourier.check_images(images)
     rank = np.ndim(images)
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     leading = tuple(a + rank if a < 0 else a for a in axes)
@@ -148,7 +168,12 @@ def mean_spectrum(
         raise ValueError(
             f"axis must name leading axes of images [..., H, W, C], 0..{rank - 4}; got {axis}."
         )
-    shares, valid = normalize(power, dc_mask(power.shape[-2:], include_dc))
+    return _mean_spectrum(images, leading, bool(include_dc))
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _mean_spectrum(images: Array, leading: tuple[int, ...], include_dc: bool) -> Array:
+    shares, valid = _normalized_power(images, include_dc)
     number = jnp.sum(valid, axis=leading)[..., None, None]
     return jnp.sum(shares, axis=leading) / jnp.maximum(number, 1)
 
@@ -176,11 +201,16 @@ def radial_profile(power: ArrayLike) -> RadialProfile:
     longer = max(shape)
     bins = np.rint(fourier.radius_grid(shape) * longer).astype(int).ravel()
     count = np.bincount(bins)
-    flat = power.reshape(*power.shape[:-2], -1)
-    total = jnp.zeros((*flat.shape[:-1], count.size), flat.dtype).at[..., bins].add(flat)
-    number = jnp.asarray(np.maximum(count, 1), total.dtype)
-    mean = total / jnp.broadcast_to(number, total.shape)
+    mean = _bin_means(power, bins, np.maximum(count, 1))
     return RadialProfile(np.arange(count.size) / longer, mean, count)
+
+
+@jax.jit
+def _bin_means(power: Array, bins: Array, number: Array) -> Array:
+    """Sum of power [..., H, W] per bin [H·W], divided by number [R]."""
+    flat = power.reshape(*power.shape[:-2], -1)
+    total = jnp.zeros((*flat.shape[:-1], number.size), flat.dtype).at[..., bins].add(flat)
+    return total / jnp.broadcast_to(number.astype(total.dtype), total.shape)
 
 
 def check_power(power: ArrayLike) -> Array:

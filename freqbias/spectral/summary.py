@@ -114,7 +114,8 @@ def mean_frequency(
     Example:
       A wave of 3 cycles along an image of 32 pixels has mean frequency 3/32.
     """
-    return _mean_frequency(_shares(x, domain, include_dc, max_radius), unit)
+    _checks.one_of("unit", unit, ("cycles/pixel", "cycles/image"))
+    return _statistic(_mean_frequency, x, (domain, include_dc, max_radius), unit)
 
 
 def half_power_frequency(
@@ -147,7 +148,8 @@ def half_power_frequency(
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
     """
-    return _half_power_frequency(_shares(x, domain, include_dc, max_radius), unit)
+    _checks.one_of("unit", unit, ("cycles/pixel", "cycles/image"))
+    return _statistic(_half_power_frequency, x, (domain, include_dc, max_radius), unit)
 
 
 def band_fraction(
@@ -175,7 +177,8 @@ def band_fraction(
     Raises:
       TypeError, ValueError: as in ``mean_frequency``; ValueError unless 0 <= low < high.
     """
-    return _band_fraction(_shares(x, domain, include_dc, max_radius), low, high)
+    fourier.check_band(low, high)
+    return _statistic(_band_fraction, x, (domain, include_dc, max_radius), None, low, high)
 
 
 def entropy(
@@ -202,7 +205,7 @@ def entropy(
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
     """
-    return _entropy(_shares(x, domain, include_dc, max_radius))
+    return _statistic(_entropy, x, (domain, include_dc, max_radius))
 
 
 def participation_ratio(
@@ -226,7 +229,7 @@ def participation_ratio(
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
     """
-    return _participation_ratio(_shares(x, domain, include_dc, max_radius))
+    return _statistic(_participation_ratio, x, (domain, include_dc, max_radius))
 
 
 def hoyer(
@@ -257,7 +260,7 @@ def hoyer(
     Reference:
       Hoyer 2004, section 3.1.
     """
-    return _hoyer(_shares(x, domain, include_dc, max_radius))
+    return _statistic(_hoyer, x, (domain, include_dc, max_radius))
 
 
 def has_power(
@@ -281,7 +284,7 @@ def has_power(
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
     """
-    return _shares(x, domain, include_dc, max_radius).valid
+    return _statistic(_valid, x, (domain, include_dc, max_radius))
 
 
 def summarize(
@@ -307,13 +310,19 @@ def summarize(
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
     """
-    power = _power(x, domain)
+    _checks.one_of("unit", unit, ("cycles/pixel", "cycles/image"))
+    _checks.positive("high", high)
+    return _summarize(_power(x, domain), high, include_dc=bool(include_dc), unit=unit)
+
+
+@partial(jax.jit, static_argnames=("include_dc", "unit"))
+def _summarize(power: Array, high: Any, *, include_dc: bool, unit: Unit) -> SpectralSummary:
     plane = _restrict(power, include_dc, None)
     return SpectralSummary(
         mean_frequency=_mean_frequency(plane, unit),
         mean_frequency_disc=_mean_frequency(_restrict(power, include_dc, 0.5), unit),
         half_power_frequency=_half_power_frequency(plane, unit),
-        high_fraction=_band_fraction(plane, high, math.inf),
+        high_fraction=_band_fraction(plane, None, high, math.inf),
         entropy=_entropy(plane),
         participation_ratio=_participation_ratio(plane),
         hoyer=_hoyer(plane),
@@ -423,7 +432,12 @@ def _power(x: ArrayLike, domain: Domain) -> Array:
     _checks.one_of("domain", domain, ("pixel", "power"))
     if domain == "pixel":
         return profile.rescaled_power(x)
-    power = profile.check_power(x)
+    return _rescaled(profile.check_power(x))
+
+
+@jax.jit
+def _rescaled(power: Array) -> Array:
+    """``power`` divided by its largest entry, which derivatives hold constant."""
     largest = jnp.max(lax.stop_gradient(power), axis=(-2, -1), keepdims=True)
     return power / jnp.where(largest > 0, largest, 1)
 
@@ -447,8 +461,33 @@ def _restrict(power: Array, include_dc: bool, max_radius: float | None) -> _Shar
     return _Shares(*profile.normalize(power, keep), int(keep.sum()))
 
 
-def _shares(x: ArrayLike, domain: Domain, include_dc: bool, max_radius: float | None) -> _Shares:
-    return _restrict(_power(x, domain), include_dc, max_radius)
+def _statistic(
+    statistic: Callable[..., Array],
+    x: ArrayLike,
+    restriction: tuple[Domain, bool, float | None],
+    unit: Unit | None = None,
+    *limits: Any,
+) -> Array:
+    """One of the private statistics below, of checked arguments."""
+    domain, include_dc, max_radius = restriction
+    power = _power(x, domain)
+    keep = (bool(include_dc), None if max_radius is None else float(max_radius))
+    return _jitted(statistic, power, keep, unit, *limits)
+
+
+@partial(jax.jit, static_argnums=(0, 2, 3))
+def _jitted(
+    statistic: Callable[..., Array],
+    power: Array,
+    keep: tuple[bool, float | None],
+    unit: Unit | None,
+    *limits: Any,
+) -> Array:
+    return statistic(_restrict(power, *keep), unit, *limits)
+
+
+def _valid(shares: _Shares, unit: None = None) -> Array:
+    return shares.valid
 
 
 def _weighted(p: Array, weights: Any) -> Array:
@@ -481,21 +520,21 @@ def _half_power_frequency(shares: _Shares, unit: Unit) -> Array:
     return jnp.where(shares.valid, r_low + position * (r_high - r_low), 0)
 
 
-def _band_fraction(shares: _Shares, low: Any, high: Any) -> Array:
+def _band_fraction(shares: _Shares, unit: None, low: Any, high: Any) -> Array:
     return _weighted(shares.p, fourier.band_mask(shares.p.shape[-2:], low, high))
 
 
-def _entropy(shares: _Shares) -> Array:
+def _entropy(shares: _Shares, unit: None = None) -> Array:
     p = shares.p
     return -jnp.sum(p * jnp.log(jnp.where(p > 0, p, 1)), axis=(-2, -1))
 
 
-def _participation_ratio(shares: _Shares) -> Array:
+def _participation_ratio(shares: _Shares, unit: None = None) -> Array:
     square = jnp.sum(jnp.square(shares.p), axis=(-2, -1))
     return jnp.where(shares.valid, 1 / jnp.where(shares.valid, square, 1), 0)
 
 
-def _hoyer(shares: _Shares) -> Array:
+def _hoyer(shares: _Shares, unit: None = None) -> Array:
     if shares.number < 2:
         raise ValueError(f"hoyer needs at least two frequencies; got {shares.number}.")
     p = shares.p
