@@ -3,6 +3,10 @@
 Every method takes ONE perturbation delta [H, W, C] (any shape works); callers ``vmap`` over images.
 A new geometry is one new class with the methods of `Norm`; every gradient attack then works in it.
 
+Every norm has a static field ``name``, its own, because the treedefs of two dataclasses registered
+with JAX compare equal if their static fields do, whatever their types (jaxlib 0.10): without it,
+``jit`` would now and then run the compiled program of another norm.
+
 Rounding: a projected point exceeds its ball by at most a few units in the last place (relative
 1e-6 in float32); the L-inf ball and the box [0, 1] are kept exactly. The distance re-computed from
 pixels, ``(image + delta) - image``, carries the rounding of the sum as well: up to 6e-8 per pixel
@@ -25,6 +29,11 @@ Scalar: TypeAlias = float | Array
 
 class Norm(Protocol):
     """A norm ||.|| on perturbations: what an attack needs to know of its geometry."""
+
+    @property
+    def name(self) -> str:
+        """Its name, which no other norm has."""
+        ...
 
     def value(self, delta: Array) -> Array:
         """||delta||, a scalar, whose gradient is finite at zero too."""
@@ -54,6 +63,8 @@ class Norm(Protocol):
 @flax.struct.dataclass
 class L2:
     """Euclidean norm, sqrt(sum_i delta_i^2); dual to itself."""
+
+    name: str = flax.struct.field(pytree_node=False, default="l2")
 
     def value(self, delta: Array) -> Array:
         """||delta||_2, scaled by its largest entry so that squares neither over- nor underflow."""
@@ -103,6 +114,8 @@ class L2:
 @flax.struct.dataclass
 class Linf:
     """Maximum norm, max_i |delta_i|; its dual is the L1 norm."""
+
+    name: str = flax.struct.field(pytree_node=False, default="linf")
 
     def value(self, delta: Array) -> Array:
         """||delta||_inf."""

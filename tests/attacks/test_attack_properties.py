@@ -38,6 +38,13 @@ def _assert_close(found, expected):
     np.testing.assert_array_equal(found.status, expected.status)
 
 
+def test_attacks_are_told_apart_by_jit():
+    """As structures of one program: equal treedefs would share a compilation (see `norms`)."""
+    structures = [jax.tree.structure(case.make(0.1)) for case in CASES + SLOW_CASES]
+    for index, structure in enumerate(structures):
+        assert structure not in structures[:index]
+
+
 @cases
 def test_the_table_is_not_trivial(case, key):
     """Some images fall and, with a budget, some stand: else the other tests show nothing."""
