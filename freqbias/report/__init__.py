@@ -1,0 +1,13 @@
+"""The report of a study: one self-contained HTML page, from a run directory or from its contents.
+
+``write_report(run)`` reads a run, writes ``figures/*.png`` and ``*.pdf`` and ``report.html``;
+``build_report(rows, claims, spectra, config)`` is the pure function behind it. ``figures`` says
+which figures there are and what their captions state, ``render`` what stands in the tables.
+"""
+
+from freqbias.report.figures import ReportFigure as ReportFigure
+from freqbias.report.figures import make_figures as make_figures
+from freqbias.report.render import build_report as build_report
+from freqbias.report.render import write_report as write_report
+
+__all__ = ["ReportFigure", "build_report", "make_figures", "write_report"]

@@ -1,0 +1,182 @@
+"""Which figures a report shows, in which order, and what their captions state."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from freqbias import plotting
+
+
+class ReportFigure(NamedTuple):
+    """A figure with its words."""
+
+    name: str  # file stem
+    title: str  # what the figure lets one see
+    caption: str  # what is plotted, units, seeds, what bars and bands are
+    alt: str  # for those who do not see it
+    figure: Figure
+
+
+def make_figures(
+    rows: pd.DataFrame, claims: Mapping[str, Any], spectra: Mapping[str, np.ndarray]
+) -> list[ReportFigure]:
+    """All figures for which the inputs hold anything, in the report's order.
+
+    Args:
+      rows: one row per seed, setting and attack.
+      claims: the contents of ``claims.json``.
+      spectra: the arrays of ``spectra.npz``.
+
+    Returns:
+      The figures with captions. Formats are described in `freqbias.plotting`.
+    """
+    scale = 1.0 if np.isclose(rows["init_scale"], 1.0).any() else float(rows["init_scale"].max())
+    seeds = f"{_seeds(rows)}, init scale {scale:g}"
+    bars = f"Bars: 95 % t intervals over live seeds ({seeds})."
+    attack = _attack(rows)
+    null = "Dotted: what white noise of the same shape gives."
+    out = [
+        ReportFigure(
+            "arm_overview",
+            "Where the perturbations of each architecture live",
+            f"Mean spatial frequency of the perturbations (cycles/pixel, zero frequency left out; "
+            f"mean over {_images(rows)} images, then over seeds). Filled: {attack}; hollow: "
+            f"L∞ attack, whose sign whitens the spectrum. {bars} {null} Where some seeds are dead "
+            "or diverged, the number of live ones is given.",
+            "Dot plot of mean frequency by architecture, a panel per data set and regime.",
+            plotting.arm_overview(rows, init_scale=scale),
+        )
+    ]
+    if any(key.endswith(f"/{scale:g}.profile") for key in spectra):
+        out.append(
+            ReportFigure(
+                "radial_profiles",
+                "How their power is spread over frequency",
+                "Power of the L2 perturbations by radius in the frequency plane, per frequency and "
+                "relative to white noise (log scale), so that the line at 1 is white. Lines: "
+                f"geometric mean over live seeds ({seeds}); bands: its 95 % t interval. Dashed: "
+                "the images themselves. Shaded: beyond ½ cycle/pixel only the corners of "
+                "the plane remain.",
+                "Radial power profiles of perturbations against spatial frequency, a row per data "
+                "set and regime; columns compare kernel sizes, depths, and weight sharing.",
+                plotting.radial_profiles(spectra, init_scale=scale),
+            )
+        )
+    dots = "Small dots: single seeds. Black line and band: the fully connected net (L2)."
+    conv = rows[rows["architecture"] == "conv"]
+    if conv["kernel_size"].nunique() > 1:
+        out.append(
+            ReportFigure(
+                "kernel_size",
+                "Frequency against kernel size",
+                "Mean frequency of the perturbations of convolutional nets (cycles/pixel) against "
+                f"kernel size (log scale), at one depth. Filled: {attack}; hollow: "
+                f"L∞ attack. {bars} {dots} {null}",
+                "Mean frequency against kernel size, a panel per data set and regime.",
+                plotting.frequency_against(rows, "kernel_size", init_scale=scale),
+            )
+        )
+    if conv["depth"].nunique() > 1:
+        out.append(
+            ReportFigure(
+                "depth",
+                "Frequency against depth",
+                "Mean frequency of the perturbations of convolutional nets (cycles/pixel) against "
+                "the number of hidden layers (the readout does not count), at one kernel size. "
+                f"Filled: {attack}; hollow: L∞ attack. {bars} {dots} {null}",
+                "Mean frequency against depth, a panel per data set and regime.",
+                plotting.frequency_against(rows, "depth", init_scale=scale),
+            )
+        )
+    for dataset in dict.fromkeys(rows["dataset"]):
+        out += _image_figures(spectra, dataset, scale, seeds)
+    scales = sorted(rows["init_scale"].unique(), reverse=True)
+    if len(scales) > 1:
+        other = 0.5 if 0.5 in scales else float(scales[1])
+        out.append(
+            ReportFigure(
+                "init_scale",
+                f"Does it depend on the initialisation? Init scale {scale:g} against {other:g}",
+                "Mean frequency of the L2 perturbations (cycles/pixel) of each arm at the two "
+                f"scales of the initial weights. Bars: 95 % t intervals over live seeds "
+                f"({_seeds(rows)}). On the diagonal the scale makes no difference.",
+                "Scatter plot of mean frequency at one init scale against the other, by arm.",
+                plotting.init_scale_effect(rows, scales=(scale, other)),
+            )
+        )
+    if claims.get("claims"):
+        out.append(
+            ReportFigure(
+                "claim_effects",
+                "Every effect beside its margin",
+                "Effects with their 95 % intervals over live seeds, in the unit on each axis; "
+                "shaded: effects within the claim's margin. Filled: L2 attack; hollow: "
+                "L∞ attack. Words: verdicts after Holm's correction; an interval alone "
+                "does not decide.",
+                "Forest plot of the claims' effects with intervals, margins and verdicts.",
+                plotting.claim_forest(claims["claims"]),
+            )
+        )
+    return out
+
+
+def _image_figures(
+    spectra: Mapping[str, np.ndarray], dataset: str, scale: float, seeds: str
+) -> list[ReportFigure]:
+    """The two figures that show pictures, for one data set."""
+    name = plotting.dataset_name(dataset)
+    keys = [key for key in spectra if key.startswith(f"{dataset}/")]
+    colour = (
+        "Spectra: power relative to white noise on a log scale (red: more, blue: less), zero "
+        "frequency in the centre and left out, axes in cycles/pixel."
+    )
+    out = []
+    if any(key.endswith(f"/{scale:g}.examples") for key in keys):
+        out.append(
+            ReportFigure(
+                f"perturbations_{dataset}",
+                f"{name}: one image, its perturbations and their spectra",
+                "L2 perturbations of one test image by seed 0 of each arm (grey: no change; each "
+                "scaled to its own largest value), the power spectrum of that perturbation, and "
+                f"the mean spectrum over all images and live seeds ({seeds}; for the images: over "
+                f"the stored examples). {colour}",
+                f"Example perturbations of {name} with two-dimensional spectra, by architecture.",
+                plotting.perturbation_gallery(spectra, dataset, init_scale=scale),
+            )
+        )
+    if any(key.endswith((f"/{scale:g}.kernels", f"/{scale:g}.beta")) for key in keys):
+        out.append(
+            ReportFigure(
+                f"kernels_{dataset}",
+                f"{name}: what the networks learned",
+                "First-layer kernels of seed 0 (up to nine output channels, on one scale per arm; "
+                "grey: zero) with the mean spectrum of all of them, and the effective linear "
+                "predictor beta of the linear nets: its first class less the mean over classes, "
+                f"with the mean spectrum over classes. One network each; no interval. {colour}",
+                f"Learned kernels and effective predictors on {name} with their spectra.",
+                plotting.kernels_and_predictors(spectra, dataset, init_scale=scale),
+            )
+        )
+    return out
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    counts = rows.groupby(["dataset", "regime", "arm"])["seed"].nunique()
+    low, high = int(counts.min()), int(counts.max())
+    return f"{high} seeds per arm" if low == high else f"{low} to {high} seeds per arm"
+
+
+def _images(rows: pd.DataFrame) -> str:
+    counts = sorted(set(rows["num_images"].dropna().astype(int)))
+    return " or ".join(map(str, counts)) or "the attacked"
+
+
+def _attack(rows: pd.DataFrame) -> str:
+    """The L2 attacks that are shown as filled."""
+    attacks = set(rows["attack"])
+    if set(plotting.L2_ATTACKS) <= attacks:
+        return "L2 attack (closed form where the net is affine, else PGD)"
+    return "L2 attack"

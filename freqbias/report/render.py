@@ -1,0 +1,449 @@
+"""From the contents of a run to one HTML page: tables, small interval plots, figures, settings."""
+
+import base64
+import json
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from freqbias import plotting, runs
+from freqbias.report.figures import ReportFigure, make_figures
+
+DPI = 150
+"""Resolution of the PNG files and of the pictures in the page."""
+
+_GLYPHS = {
+    "supported": "✓",
+    "opposite": "✗",
+    "equivalent": "=",
+    "inconclusive": "?",
+    "init-dependent": "±",
+    "not decided": "\N{EN DASH}",
+}
+_MEANINGS = {
+    "supported": "the interval lies beyond the margin, in the claimed direction",
+    "opposite": "the interval lies beyond the margin, in the other direction",
+    "equivalent": "the interval lies within the margin: no effect that matters",
+    "inconclusive": "the interval reaches over the margin: more seeds decide",
+    "init-dependent": "the verdict changes when the initial weights are halved",
+    "not decided": "too few live seeds in an arm, or an arm below its accuracy floor",
+}
+_ATTACKS = {
+    "closed_form_l2": "L2, closed form",
+    "pgd_l2": "L2, PGD",
+    "pgd_linf": "L∞, PGD",
+}
+_COLUMNS = (
+    *("dataset", "regime", "arm", "architecture", "kernel", "kernel_size", "depth"),
+    *("init_scale", "seed", "attack", "status", "mean_frequency", "num_images"),
+)
+
+
+def build_report(
+    rows: pd.DataFrame,
+    claims: Mapping[str, Any],
+    spectra: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+) -> str:
+    """The report of a study as one self-contained HTML page.
+
+    Args:
+      rows: one row per seed, setting and attack (`freqbias.plotting` names the columns).
+      claims: the contents of ``claims.json``: ``{"claims": [...]}``.
+      spectra: the arrays of ``spectra.npz``.
+      config: the contents of ``config.json``.
+
+    Returns:
+      The page. The same inputs give the same page.
+
+    Raises:
+      ValueError: ``rows`` is empty or lacks a column that the report needs.
+    """
+    _check_rows(rows)
+    figures = make_figures(rows, claims, spectra)
+    pictures = [plotting.png_bytes(item.figure, dpi=DPI) for item in figures]
+    return _page(rows, claims, config, figures, pictures)
+
+
+def write_report(run_dir: str | os.PathLike) -> Path:
+    """Writes ``figures/*.png``, ``figures/*.pdf`` and ``report.html`` into a run's folder.
+
+    Args:
+      run_dir: a run (`freqbias.runs`) that holds rows, ``claims.json`` and ``spectra.npz``.
+
+    Returns:
+      The path of ``report.html``.
+
+    Raises:
+      FileNotFoundError: ``run_dir`` holds no run, or the run no claims or spectra.
+      FileExistsError: a file that the run did not write is in the way.
+      ValueError: the rows lack a column that the report needs.
+    """
+    rows = runs.read_rows(run_dir)
+    _check_rows(rows)
+    claims = json.loads((Path(run_dir) / "claims.json").read_text(encoding="utf-8"))
+    figures = make_figures(rows, claims, runs.load_arrays(run_dir, "spectra"))
+    pictures = []
+    for item in figures:
+        png = runs.output_file(run_dir, f"figures/{item.name}.png")
+        runs.output_file(run_dir, f"figures/{item.name}.pdf")
+        plotting.save(item.figure, png.with_suffix(""), dpi=DPI)
+        pictures.append(png.read_bytes())
+    page = _page(rows, claims, runs.read_config(run_dir), figures, pictures)
+    target = runs.output_file(run_dir, "report.html")
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def _page(
+    rows: pd.DataFrame,
+    claims: Mapping[str, Any],
+    config: Mapping[str, Any],
+    figures: Sequence[ReportFigure],
+    pictures: Sequence[bytes],
+) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"signed": _signed, "number": _number, "percent": _percent}
+    listed = list(claims.get("claims", ()))
+    panels = list(dict.fromkeys(zip(rows["dataset"], rows["regime"], strict=True)))
+    return environment.get_template("report.html.j2").render(
+        summary=_summary(rows, config),
+        tally=_tally(listed),
+        panels=[_panel(*panel) for panel in panels],
+        claim_rows=_claim_rows(listed, panels),
+        all_claims=[_claim_entry(claim) for claim in listed],
+        meanings=[_Chip(word, _GLYPHS[word], meaning) for word, meaning in _MEANINGS.items()],
+        figures=[
+            {"item": item, "png": base64.b64encode(png).decode(), "width": _css_width(png)}
+            for item, png in zip(figures, pictures, strict=True)
+        ],
+        networks=_networks(rows, panels),
+        failures=_failures(rows),
+        attacks=_attack_settings(rows),
+        settings=_settings(config),
+        command=_command(config),
+    )
+
+
+def _check_rows(rows: pd.DataFrame) -> None:
+    missing = [column for column in _COLUMNS if column not in rows]
+    if missing:
+        raise ValueError(f"rows must have the columns {list(_COLUMNS)}; missing: {missing}.")
+    if rows.empty:
+        raise ValueError("rows must not be empty.")
+
+
+# --- Claims ---------------------------------------------------------------------------------------
+
+
+class _Chip(NamedTuple):
+    """A verdict: word, sign, and what is said of it on hovering."""
+
+    verdict: str
+    glyph: str
+    note: str
+
+
+def _chip(claim: Mapping[str, Any]) -> _Chip:
+    verdict = str(claim["verdict"])
+    return _Chip(verdict, _GLYPHS.get(verdict, "·"), str(claim.get("reason") or ""))
+
+
+def _tally(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How many tests gave which verdict, under L2 and under L-inf."""
+    out = []
+    for name, linf in (("L2 attack (primary)", False), ("L∞ attack (second opinion)", True)):
+        here = [c for c in claims if plotting.is_linf(c["attack"]) == linf]
+        counts = Counter(str(c["verdict"]) for c in here)
+        order = [*_GLYPHS, *(word for word in counts if word not in _GLYPHS)]
+        chips = [
+            (counts[word], _Chip(word, _GLYPHS.get(word, "·"), ""))
+            for word in order
+            if counts[word]
+        ]
+        if here:
+            out.append({"name": name, "total": len(here), "chips": chips})
+    return out
+
+
+def _claim_rows(
+    claims: Sequence[Mapping[str, Any]], panels: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """One row per claim, one cell per data set and regime."""
+    rows = []
+    for name in dict.fromkeys(str(claim["id"]) for claim in claims):
+        members = [claim for claim in claims if str(claim["id"]) == name]
+        limits = _limits(members)
+        cells = []
+        for dataset, regime in panels:
+            here = [c for c in members if (c["dataset"], c["regime"]) == (dataset, regime)]
+            here.sort(key=lambda claim: _attack_rank(claim["attack"]))
+            estimated = any(claim.get("estimate") is not None for claim in here)
+            cells.append(
+                {
+                    "panel": _panel(dataset, regime),
+                    "entries": [_claim_entry(claim) for claim in here],
+                    "plot": _intervals_svg(here, limits) if limits and estimated else "",
+                }
+            )
+        rows.append({"id": name, "first": members[0], "cells": cells})
+    return rows
+
+
+def _claim_entry(claim: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "claim": claim,
+        "chip": _chip(claim),
+        "panel": _panel(str(claim["dataset"]), str(claim["regime"])),
+        "attack": _ATTACKS.get(str(claim["attack"]), str(claim["attack"])),
+        "live": f"{_count(claim.get('live_seeds'))}/{_count(claim.get('seeds'))}",
+        "half": claim.get("half_scale") or {},
+    }
+
+
+def _attack_rank(attack: Any) -> int:
+    known = list(_ATTACKS)
+    return known.index(attack) if attack in known else 1 + 10 * plotting.is_linf(attack)
+
+
+def _count(value: Any) -> str:
+    """A number of seeds, given as the number, as a list of seeds or per arm."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, Mapping):
+        return str(sum(int(_count(part)) for part in value.values()))
+    return str(len(value)) if isinstance(value, list | tuple) else str(int(value))
+
+
+def _limits(members: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """A range for the small plots of one claim: zero, the margins and all intervals."""
+    ends = [0.0]
+    for claim in members:
+        margin = claim.get("margin") or 0.0
+        numbers = [claim.get("low"), claim.get("high"), margin, -margin]
+        ends += [float(number) for number in numbers if number is not None]
+    ends = [end for end in ends if np.isfinite(end)]
+    low, high = min(ends), max(ends)
+    if low == high:
+        return None
+    pad = 0.04 * (high - low)
+    return low - pad, high + pad
+
+
+def _intervals_svg(claims: Sequence[Mapping[str, Any]], limits: tuple[float, float]) -> Markup:
+    """Effects with their intervals on the claim's scale, one line per attack, margin shaded."""
+    width, pitch = 168.0, 11.0
+    height = pitch * len(claims) + 3
+    low, high = limits
+
+    def x(value: float) -> float:
+        return round(width * (value - low) / (high - low), 1)
+
+    parts = []
+    margin = claims[0].get("margin") if claims else None
+    if margin:
+        span = x(margin) - x(-margin)
+        parts.append(f'<rect x="{x(-margin)}" width="{span:.1f}" height="{height:g}" class="m"/>')
+    parts.append(f'<line x1="{x(0)}" x2="{x(0)}" y2="{height:g}" class="z"/>')
+    for line, claim in enumerate(claims):
+        y = 1.5 + pitch * (line + 0.5)
+        if claim.get("low") is not None and claim.get("high") is not None:
+            ends = f'x1="{x(claim["low"])}" x2="{x(claim["high"])}" y1="{y:g}" y2="{y:g}"'
+            parts.append(f'<line {ends} class="i"/>')
+        if claim.get("estimate") is not None:
+            kind = "o" if plotting.is_linf(claim["attack"]) else "e"
+            parts.append(f'<circle cx="{x(claim["estimate"])}" cy="{y:g}" r="3" class="{kind}"/>')
+    drawing = "".join(parts)
+    return Markup(  # numbers only: nothing to escape
+        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
+        f'aria-hidden="true" focusable="false">{drawing}</svg>'
+    )
+
+
+# --- Networks, failures, settings -----------------------------------------------------------------
+
+
+def _summary(rows: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, Any]:
+    networks = _one_row_per_network(rows)
+    images = sorted(set(rows["num_images"].dropna().astype(int)))
+    return {
+        "datasets": [plotting.dataset_name(name) for name in dict.fromkeys(rows["dataset"])],
+        "regimes": [_regime(regime) for regime in dict.fromkeys(rows["regime"])],
+        "num_arms": rows["arm"].nunique(),
+        "num_seeds": rows["seed"].nunique(),
+        "scales": [f"{scale:g}" for scale in sorted(set(rows["init_scale"]), reverse=True)],
+        "num_networks": len(networks),
+        "num_live": int((networks["status"] == "ok").sum()),
+        "images": " or ".join(map(str, images)),
+        "started": str(config.get("started", "")).replace("T", " ").replace("+00:00", " UTC"),
+        "preset": str(config.get("config", config).get("preset", "")),
+    }
+
+
+def _one_row_per_network(rows: pd.DataFrame) -> pd.DataFrame:
+    """A network's worst row: one attack that failed makes the network count as failed."""
+    network = ["dataset", "regime", "arm", "init_scale", "seed"]
+    ordered = rows.assign(_ok=rows["status"] == "ok").sort_values("_ok", kind="stable")
+    return ordered.drop_duplicates(network).sort_index()
+
+
+def _networks(rows: pd.DataFrame, panels: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Per arm and panel, at the largest init scale: accuracies, parameters, live seeds."""
+    scale = float(rows["init_scale"].max())
+    at_scale = rows[rows["init_scale"] == scale]
+    out = []
+    for arm in dict.fromkeys(at_scale["arm"]):
+        cells = []
+        for dataset, regime in panels:
+            here = at_scale[
+                (at_scale["arm"] == arm)
+                & (at_scale["dataset"] == dataset)
+                & (at_scale["regime"] == regime)
+            ]
+            networks = _one_row_per_network(here)
+            live = networks[networks["status"] == "ok"]
+            l2 = here[~here["attack"].map(plotting.is_linf) & (here["status"] == "ok")]
+            cells.append(
+                {
+                    "panel": _panel(dataset, regime),
+                    "run": len(networks) > 0,
+                    "live": f"{len(live)}/{len(networks)}",
+                    "all_live": len(live) == len(networks),
+                    "test": _range(live, "test_accuracy"),
+                    "robust": _range(l2, "robust_accuracy"),
+                    "parameters": int(here["num_parameters"].iloc[0])
+                    if "num_parameters" in here and len(here)
+                    else None,
+                }
+            )
+        style = plotting.arm_style(arm)
+        out.append({"label": style.label, "color": style.color, "arm": arm, "cells": cells})
+    return {"rows": out, "scale": f"{scale:g}"}
+
+
+def _range(rows: pd.DataFrame, column: str) -> dict[str, float] | None:
+    values = rows[column].dropna() if column in rows else pd.Series(dtype=float)
+    if values.empty:
+        return None
+    return {"mean": values.mean(), "low": values.min(), "high": values.max()}
+
+
+def _failures(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every arm with a network that is not ``ok``, with the number of each status."""
+    networks = _one_row_per_network(rows)
+    out = []
+    keys = ["dataset", "regime", "arm", "init_scale"]
+    for (dataset, regime, arm, scale), group in networks.groupby(keys, sort=False):
+        counts = Counter(group["status"])
+        if set(counts) != {"ok"}:
+            failed = ", ".join(f"{n} {status}" for status, n in counts.items() if status != "ok")
+            out.append(
+                {
+                    "panel": _panel(str(dataset), str(regime)),
+                    "arm": plotting.arm_style(str(arm)).label,
+                    "scale": f"{scale:g}",
+                    "live": f"{counts['ok']}/{len(group)}",
+                    "failed": failed,
+                }
+            )
+    return out
+
+
+def _attack_settings(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per data set, regime and attack: budget, box, images and how many flipped."""
+    out = []
+    for (dataset, regime, attack), group in rows.groupby(
+        ["dataset", "regime", "attack"], sort=False
+    ):
+        box = set(group["box"].astype(bool)) if "box" in group else set()
+        live = group[group["status"] == "ok"]
+        flipped = ""
+        if "num_flipped" in live and live["num_flipped"].notna().any():
+            low, high = live["num_flipped"].min(), live["num_flipped"].max()
+            flipped = f"{low:.0f} to {high:.0f}" if low != high else f"{low:.0f}"
+        epsilons = sorted(set(group["epsilon"].dropna())) if "epsilon" in group else []
+        images = sorted(set(group["num_images"].dropna().astype(int)))
+        out.append(
+            {
+                "panel": _panel(str(dataset), str(regime)),
+                "attack": _ATTACKS.get(str(attack), str(attack)),
+                "epsilon": ", ".join(f"{e:.4g}" for e in epsilons) or "\N{EN DASH}",
+                "box": " and ".join({True: "[0, 1]", False: "none"}[b] for b in sorted(box)),
+                "images": ", ".join(map(str, images)),
+                "flipped": flipped or "\N{EN DASH}",
+            }
+        )
+    return out
+
+
+def _settings(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The config in sections; without sections all of it is flags."""
+    flags = config.get("config")
+    sections = {"Flags": flags if isinstance(flags, Mapping) else config}
+    if isinstance(flags, Mapping):
+        sections |= {"Data checksums": config.get("data", {})}
+        sections |= {"Versions": config.get("versions", {}), "Device": config.get("device", {})}
+        known = ("config", "data", "versions", "device", "command", "started")
+        sections |= {"Other": {k: v for k, v in config.items() if k not in known}}
+    return [
+        {"title": title, "items": [(key, _plain(value)) for key, value in section.items()]}
+        for title, section in sections.items()
+        if section
+    ]
+
+
+def _command(config: Mapping[str, Any]) -> str:
+    command = config.get("command") or ""
+    return command if isinstance(command, str) else shlex.join(map(str, command))
+
+
+# --- Words and numbers ----------------------------------------------------------------------------
+
+
+def _regime(regime: str) -> str:
+    return {"linear": "linear", "relu": "ReLU"}.get(regime, regime)
+
+
+def _panel(dataset: str, regime: str) -> dict[str, str]:
+    return {"dataset": plotting.dataset_name(dataset), "regime": _regime(regime)}
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _signed(value: float | None, digits: int = 3) -> str:
+    """A number with its sign (a true minus), or a dash for none."""
+    if value is None or not np.isfinite(value):
+        return "\N{EN DASH}"
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    if value is None or not np.isfinite(value):
+        return "\N{EN DASH}"
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _percent(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None or not np.isfinite(value) else f"{100 * value:.0f}\u202f%"
+
+
+def _css_width(png: bytes) -> int:
+    """The width in CSS pixels at which the picture has its printed size times 1.3."""
+    pixels = int.from_bytes(png[16:20], "big")
+    return round(1.3 * 96 * pixels / DPI)

@@ -1,0 +1,191 @@
+"""The report shows every claim with its numbers, hides no failure, and needs no network."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from synthetic_study import ARMS, synthetic_study
+
+from freqbias import report, runs
+
+
+@pytest.fixture(scope="module")
+def study():
+    return synthetic_study(
+        datasets=("fashion_mnist_mini",), arms=ARMS[:4], num_seeds=3, dead=("conv_full_d1",)
+    )
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return report.build_report(*study)
+
+
+class _Page(HTMLParser):
+    """Checks nesting, collects ids, links, images and text."""
+
+    _VOID = ("meta", "br", "img", "rect", "line", "circle", "link", "input")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links, self.images, self.text = [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs["href"]] if "href" in attrs else []
+        self.images += [attrs] if tag == "img" else []
+        if tag not in self._VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self._VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def _parse(page):
+    parsed = _Page()
+    parsed.feed(page)
+    assert parsed.open == []
+    return parsed
+
+
+def _words(page):
+    return " ".join(" ".join(_parse(page).text).split())
+
+
+def test_the_page_is_well_formed_and_self_contained(page):
+    parsed = _parse(page)
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert {link.removeprefix("#") for link in parsed.links} <= set(parsed.ids)
+    assert all(image["src"].startswith("data:image/png;base64,") for image in parsed.images)
+    assert not re.search(r"https?://|<script|@import|url\(", page)
+
+
+def test_every_picture_has_words_and_a_caption(page, study):
+    parsed = _parse(page)
+    figures = report.make_figures(study.rows, study.claims, study.spectra)
+    assert len(parsed.images) == len(figures)
+    assert all(len(image["alt"]) > 20 for image in parsed.images)
+    words = _words(page)
+    for figure in figures:
+        assert figure.title in words
+    assert "3 seeds per arm" in words
+    assert "95 % t intervals" in words
+
+
+def test_every_claim_shows_effect_interval_margin_verdict_and_live_seeds(page, study):
+    words = _words(page)
+    for claim in study.claims["claims"]:
+        assert claim["title"] in words
+        if claim["estimate"] is not None:
+            low, high = (f"{claim[k]:+.3f}".replace("-", "\N{MINUS SIGN}") for k in ("low", "high"))
+            assert f"[{low}, {high}]" in words
+        assert f"{claim['live_seeds']}/{claim['seeds']} live" in words
+    assert "margin ±0.010 cycles/pixel" in words
+
+
+def test_claims_come_before_figures(page):
+    assert page.index('id="claims"') < page.index('id="figures"') < page.index('id="method"')
+
+
+def test_verdicts_are_words_and_are_counted(study):
+    claims = {"claims": [dict(claim) for claim in study.claims["claims"]]}
+    for claim, verdict in zip(claims["claims"], ("opposite", "equivalent"), strict=False):
+        claim["verdict"] = verdict
+    words = _words(report.build_report(study.rows, claims, {}, study.config))
+    l2 = [c["verdict"] for c in claims["claims"] if c["attack"] != "pgd_linf"]
+    for verdict in set(l2):
+        sign = {"supported": "✓", "opposite": "✗", "not decided": "\N{EN DASH}"}.get(verdict)
+        if sign:
+            assert f"{l2.count(verdict)} {sign} {verdict}" in words
+
+
+def test_failures_are_counted_and_named(page):
+    words = _words(page)
+    assert "42 of 48 networks are live" in words  # 4 arms, 2 regimes, 2 scales, 3 seeds
+    assert re.search(r"Fashion-MNIST mini, ReLU Conv full width 0\.5 0/3 3 dead", words)
+    assert "no live network" in words
+    assert "no seed of conv_full_d1 is live" in words  # the reason of a claim not decided
+
+
+def test_no_failures_are_said_to_be_none():
+    study = synthetic_study(
+        datasets=("fashion_mnist_mini",), regimes=("linear",), arms=ARMS[:2], num_seeds=2
+    )
+    assert "No network died or diverged." in _words(report.build_report(*study))
+
+
+def test_settings_and_command_are_there(page):
+    words = _words(page)
+    assert "reproduce.py --preset=quick --out=results/quick" in words
+    assert "44a4956870b8" in words
+    assert "L∞, PGD" in words
+
+
+def test_text_from_the_inputs_is_escaped(study):
+    claims = {"claims": [{**study.claims["claims"][0], "title": '<b>K</b> & "K\'"'}]}
+    page = report.build_report(study.rows, claims, {}, {"note": "<script>alert(1)</script>"})
+    assert "<script>" not in page
+    assert "&lt;b&gt;K&lt;/b&gt; &amp;" in page
+
+
+def test_null_numbers_give_dashes_never_none_or_nan(study):
+    nulls = ("estimate", "low", "high", "standard_error", "degrees_of_freedom", "margin", "p_holm",
+             "half_scale", "detectable_effect", "unit", "reason")  # fmt: skip
+    claims = {
+        "claims": [
+            {**claim, **dict.fromkeys(nulls), "verdict": "not decided"}
+            for claim in study.claims["claims"]
+        ]
+    }
+    dead = study.rows.assign(status="dead", mean_frequency=float("nan"))
+    words = _words(report.build_report(dead, claims, {}, {}))
+    assert "no estimate" in words
+    assert not re.search(r"\b(None|nan|NaN|null)\b", words)
+
+
+def test_the_same_inputs_give_the_same_page():
+    pages = []
+    for _ in range(2):
+        study = synthetic_study(
+            datasets=("natural_patches",), regimes=("relu",), arms=ARMS[:2], num_seeds=2
+        )
+        profiles = {k: v for k, v in study.spectra.items() if k.endswith(("profile", "frequency"))}
+        pages.append(report.build_report(study.rows, study.claims, profiles, study.config))
+    assert pages[0] == pages[1]
+
+
+def test_rows_without_what_the_report_needs_are_refused(study):
+    with pytest.raises(ValueError, match=r"missing: \['status'\]"):
+        report.build_report(study.rows.drop(columns="status"), study.claims, {}, {})
+    with pytest.raises(ValueError, match="empty"):
+        report.build_report(study.rows.iloc[:0], study.claims, {}, {})
+
+
+def test_a_run_folder_gets_report_and_figures(tmp_path):
+    study = synthetic_study(
+        datasets=("fashion_mnist_mini",), regimes=("relu",), arms=ARMS[:2], num_seeds=2
+    )
+    run = runs.open_run(tmp_path / "run", study.config["config"])
+    for setting, group in study.rows.groupby(["arm", "init_scale"]):
+        runs.append_rows(run, f"{setting[0]}-{setting[1]:g}", group.to_dict("records"))
+    runs.save_json(run, "claims.json", study.claims)
+    profiles = {k: v for k, v in study.spectra.items() if not k.endswith(("examples", "kernels"))}
+    runs.save_arrays(run, "spectra", **profiles)
+    written = report.write_report(run)
+    assert written == run / "report.html"
+    pure = report.build_report(
+        runs.read_rows(run),
+        json.loads((run / "claims.json").read_text()),
+        runs.load_arrays(run, "spectra"),
+        runs.read_config(run),
+    )
+    assert written.read_text(encoding="utf-8") == pure
+    names = {file.name for file in (run / "figures").iterdir()}
+    assert {"arm_overview.png", "arm_overview.pdf", "radial_profiles.png"} <= names

@@ -1,0 +1,200 @@
+"""Figures say what the tables hold, survive gaps, and come out the same twice."""
+
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from synthetic_study import ARMS, synthetic_study
+
+from freqbias import inference, plotting
+
+
+@pytest.fixture(scope="module")
+def study():
+    return synthetic_study(datasets=("natural_patches",), regimes=("linear",), num_seeds=4)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return synthetic_study(
+        datasets=("fashion_mnist_mini",), regimes=("relu",), arms=ARMS[:2], num_seeds=3
+    )
+
+
+def _figures(study):
+    rows, claims, spectra, _ = study
+    dataset = rows["dataset"].iloc[0]
+    return {
+        "overview": plotting.arm_overview(rows),
+        "kernel_size": plotting.frequency_against(rows, "kernel_size"),
+        "depth": plotting.frequency_against(rows, "depth"),
+        "init_scale": plotting.init_scale_effect(rows),
+        "profiles": plotting.radial_profiles(spectra),
+        "gallery": plotting.perturbation_gallery(spectra, dataset),
+        "kernels": plotting.kernels_and_predictors(spectra, dataset),
+        "claims": plotting.claim_forest(claims["claims"]),
+    }
+
+
+def _points(ax, marker):
+    return [line for line in ax.lines if line.get_marker() == marker and len(line.get_xdata()) == 1]
+
+
+def test_the_overview_puts_each_arm_at_its_mean_with_its_t_interval(study):
+    figure = plotting.arm_overview(study.rows)
+    ax = figure.axes[0]
+    at = study.rows[
+        (study.rows.arm == "fc_d1")
+        & (study.rows.regime == "linear")
+        & (study.rows.init_scale == 1.0)
+        & (study.rows.attack == "closed_form_l2")
+    ]
+    expected = inference.mean_interval(at.mean_frequency.to_numpy())
+    point = next(p for p in _points(ax, "s") if p.get_markerfacecolor() == p.get_color())
+    assert float(point.get_xdata()[0]) == pytest.approx(expected.estimate)
+    bars = [tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2]
+    assert any(bar == pytest.approx((expected.low, expected.high)) for bar in bars)
+
+
+def test_l2_is_filled_and_linf_hollow(study):
+    ax = plotting.arm_overview(study.rows).axes[0]
+    faces = {str(point.get_markerfacecolor()) for point in _points(ax, "o")}
+    assert "white" in faces
+    assert len(faces) > 1
+
+
+def test_the_white_noise_line_stands_at_the_null(study):
+    null = study.rows.null_mean_frequency.iloc[0]
+    lines = plotting.frequency_against(study.rows, "kernel_size").axes[0].lines
+    dotted = [line for line in lines if line.get_linestyle() == ":"]
+    assert [line.get_ydata()[0] for line in dotted] == [pytest.approx(null)]
+
+
+def test_kernel_size_and_depth_vary_one_factor_at_a_time(study):
+    by_kernel = plotting.frequency_against(study.rows, "kernel_size").axes[0]
+    by_depth = plotting.frequency_against(study.rows, "depth").axes[0]
+    assert [text.get_text() for text in by_kernel.get_xticklabels()] == ["3", "7", "full\n(32)"]
+    assert list(by_depth.get_xticks()) == [1, 2, 3]
+    with pytest.raises(ValueError, match=r"kernel_size.*depth.*'width'"):
+        plotting.frequency_against(study.rows, "width")
+
+
+def test_bands_of_profiles_are_t_intervals_on_the_log_scale():
+    profile = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 3.0], [0.0, 4.0, 5.0]])
+    spectra = {
+        "d/relu/conv_k3_d1/1.profile": profile,
+        "d.frequency": np.array([0.0, 0.1, 0.2]),
+    }
+    ax = plotting.radial_profiles(spectra).axes[0]
+    expected = inference.mean_interval(np.log(profile[:, 1]))
+    line = next(line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_xdata()[0])
+    np.testing.assert_allclose(line.get_xdata(), [0.1, 0.2])  # DC is left out
+    assert line.get_ydata()[0] == pytest.approx(np.exp(expected.estimate))
+    band = ax.collections[-1].get_paths()[0].vertices
+    ends = sorted(set(np.round(band[np.isclose(band[:, 0], 0.1), 1], 6)))
+    np.testing.assert_allclose(ends, np.exp([expected.low, expected.high]), rtol=1e-5)
+
+
+def test_white_noise_is_one_in_the_spectra_shown():
+    noise = np.random.default_rng(0).standard_normal((400, 16, 16, 2))
+    power = plotting._normalised_power(noise)
+    assert np.isnan(power[0, 0])
+    assert np.nanmean(power) == pytest.approx(256 / 255)
+    cosine = np.cos(2 * np.pi * 3 * np.arange(16) / 16)[None, None, :, None] * np.ones(
+        (1, 16, 1, 1)
+    )
+    power = plotting._normalised_power(cosine)
+    assert power[0, 3] == pytest.approx(128)
+    assert power[0, 13] == pytest.approx(128)
+
+
+def test_the_spectrum_shown_has_its_frequencies_on_the_axes():
+    cosine = np.cos(2 * np.pi * 4 * np.arange(16) / 16)[None, :, None] * np.ones((16, 1, 1))
+    spectra = {
+        "d/relu/fc_d1/1.examples": cosine[None],
+        "d/relu/fc_d1/1.spectrum": np.ones((16, 16)) / 255,
+    }
+    figure = plotting.perturbation_gallery(spectra, "d")
+    picture = next(ax.images[0] for ax in figure.axes if ax.images and ax.images[0].norm.vmin < 0)
+    values, (left, right, bottom, top) = picture.get_array(), picture.get_extent()
+    row, column = np.unravel_index(np.argmax(np.where(np.isfinite(values), values, -9)), (16, 16))
+    assert left + (column + 0.5) * (right - left) / 16 == pytest.approx(-0.25)
+    assert top + (row + 0.5) * (bottom - top) / 16 == pytest.approx(0)
+
+
+def test_every_arm_has_a_look_of_its_own():
+    styles = [plotting.arm_style(arm) for arm in ARMS]
+    assert len({style.label for style in styles}) == len(ARMS)
+    for a, b in itertools.combinations(styles, 2):
+        apart = np.linalg.norm(np.subtract(to_rgb(a.color), to_rgb(b.color)))
+        assert apart > 0.2 or a.linestyle != b.linestyle
+    assert plotting.arm_style("conv_k5_d1").color not in {style.color for style in styles}
+    assert plotting.arm_style("resnet_18").label == "resnet 18"
+
+
+def test_the_forest_shows_intervals_verdicts_and_gaps(small):
+    claims = [dict(claim) for claim in small.claims["claims"]]
+    claims[0] |= {"estimate": None, "low": None, "high": None, "verdict": "not decided"}
+    figure = plotting.claim_forest(claims)
+    words = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert words == [claim["verdict"] for claim in claims]
+    assert sum(len(_points(ax, "o")) for ax in figure.axes) == len(claims) - 1
+
+
+@pytest.mark.parametrize("kind", ["all arms", "two arms, one seed", "all dead", "nothing"])
+def test_gaps_leave_figures_that_can_be_drawn(kind):
+    if kind == "all arms":
+        study = synthetic_study(
+            datasets=("natural_patches",), regimes=("relu",), num_seeds=2, dead=ARMS[3:6]
+        )
+    else:
+        study = synthetic_study(
+            datasets=("fashion_mnist_mini",),
+            regimes=("relu",),
+            arms=ARMS[:2],
+            num_seeds=1 if "one" in kind else 2,
+            dead=ARMS if "dead" in kind else (),
+        )
+    if kind == "nothing":
+        study = study._replace(claims={"claims": []}, spectra={})
+    for figure in _figures(study).values():
+        assert plotting.png_bytes(figure, dpi=40).startswith(b"\x89PNG")
+
+
+def test_seeds_that_are_not_live_are_counted_not_plotted():
+    study = synthetic_study(
+        datasets=("fashion_mnist_mini",), regimes=("relu",), arms=ARMS[:2], dead=ARMS[1:2]
+    )
+    ax = plotting.arm_overview(study.rows).axes[0]
+    assert "0/8 live" in [text.get_text() for text in ax.texts]
+    assert not _points(ax, "o")
+
+
+def test_text_is_legible_in_every_figure(study):
+    for name, figure in _figures(study).items():
+        figure.draw_without_rendering()
+        texts = figure.findobj(mpl.text.Text)
+        sizes = [t.get_fontsize() for t in texts if t.get_text().strip()]
+        # Exponents of a log axis are set smaller by mathtext; everything else is at least 7 points.
+        assert min(sizes) >= 7, name
+        assert figure.get_size_inches()[0] <= plotting.PAGE_WIDTH + 1e-6, name
+
+
+def test_files_are_the_same_twice_and_say_nothing_of_the_time(small, tmp_path):
+    for run in ("a", "b"):
+        gallery = plotting.perturbation_gallery(small.spectra, "fashion_mnist_mini")
+        plotting.save(gallery, tmp_path / f"gallery.{run}")
+        plotting.save(plotting.arm_overview(small.rows), tmp_path / f"overview.{run}")
+    for name in ("overview", "gallery"):
+        for suffix in ("png", "pdf"):
+            first, second = ((tmp_path / f"{name}.{run}.{suffix}").read_bytes() for run in "ab")
+            assert first == second
+            assert b"CreationDate" not in first
+
+
+def test_drawing_leaves_no_global_state(small):
+    before = dict(mpl.rcParams)
+    _figures(small)
+    assert dict(mpl.rcParams) == before
