@@ -548,7 +548,7 @@ def _forest_panel(
             for claim in members
             if (claim["dataset"], claim["regime"], is_linf(claim["attack"])) == (*panel, linf)
         ]
-        for claim in here[:1]:
+        for claim in sorted(here, key=lambda c: c["attack"] not in L2_ATTACKS[:1])[:1]:
             color = _VERDICT_COLORS.get(claim["verdict"], _INK)
             ax.text(1.02, y, claim["verdict"], color=color, fontsize=7, va="center",
                     transform=ax.get_yaxis_transform())  # fmt: skip
@@ -738,6 +738,8 @@ def _finish_mosaic(
         figure.text((box.x0 + box.x1) / 2, 1 - 0.04 / height, name, ha="center", va="top",
                     fontsize=7, fontweight="bold", linespacing=1.05)  # fmt: skip
     for column, ax in enumerate(axes[-1]):
+        if not ax.images:
+            continue
         ax.set_xticks([-0.25, 0, 0.25], ["\N{MINUS SIGN}¼", "0", "¼"])
         ax.tick_params(length=2, pad=1.5)
         if column == 0:

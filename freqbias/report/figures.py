@@ -115,7 +115,7 @@ def make_figures(
                 "Effects with their 95 % intervals over live seeds, in the unit on each axis; "
                 "shaded: effects within the claim's margin. Filled: L2 attack; hollow: "
                 "L∞ attack. Words: verdicts after Holm's correction; an interval alone "
-                "does not decide.",
+                "does not decide. Empty lines: not tested.",
                 "Forest plot of the claims' effects with intervals, margins and verdicts.",
                 plotting.claim_forest(claims["claims"]),
             )

@@ -120,11 +120,14 @@ def _page(
     environment.filters |= {"signed": _signed, "number": _number, "percent": _percent}
     listed = list(claims.get("claims", ()))
     panels = list(dict.fromkeys(zip(rows["dataset"], rows["regime"], strict=True)))
+    tested = [(str(claim["dataset"]), str(claim["regime"])) for claim in listed]
+    claim_panels = list(dict.fromkeys([*panels, *tested]))  # some claims are about all data sets
     return environment.get_template("report.html.j2").render(
         summary=_summary(rows, config),
         tally=_tally(listed),
         panels=[_panel(*panel) for panel in panels],
-        claim_rows=_claim_rows(listed, panels),
+        claim_panels=[_panel(*panel) for panel in claim_panels],
+        claim_rows=_claim_rows(listed, claim_panels),
         all_claims=[_claim_entry(claim) for claim in listed],
         meanings=[_Chip(word, _GLYPHS[word], meaning) for word, meaning in _MEANINGS.items()],
         figures=[
@@ -164,19 +167,23 @@ def _chip(claim: Mapping[str, Any]) -> _Chip:
 
 
 def _tally(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How many tests gave which verdict, under L2 and under L-inf."""
+    """How many tests gave which verdict, under L2 (one attack per test) and under L-inf."""
     out = []
     for name, linf in (("L2 attack (primary)", False), ("L∞ attack (second opinion)", True)):
-        here = [c for c in claims if plotting.is_linf(c["attack"]) == linf]
-        counts = Counter(str(c["verdict"]) for c in here)
+        tests = {
+            (claim["id"], claim["dataset"], claim["regime"]): str(claim["verdict"])
+            for claim in sorted(claims, key=lambda c: -_attack_rank(c["attack"]))
+            if plotting.is_linf(claim["attack"]) == linf
+        }
+        counts = Counter(tests.values())
         order = [*_GLYPHS, *(word for word in counts if word not in _GLYPHS)]
         chips = [
             (counts[word], _Chip(word, _GLYPHS.get(word, "·"), ""))
             for word in order
             if counts[word]
         ]
-        if here:
-            out.append({"name": name, "total": len(here), "chips": chips})
+        if tests:
+            out.append({"name": name, "total": len(tests), "chips": chips})
     return out
 
 

@@ -90,6 +90,12 @@ def test_every_claim_shows_effect_interval_margin_verdict_and_live_seeds(page, s
     assert "margin ±0.010 cycles/pixel" in words
 
 
+def test_a_claim_about_all_data_sets_has_a_place_of_its_own(study):
+    claim = {**study.claims["claims"][0], "id": "C4", "dataset": "all", "estimate": 0.4321}
+    words = _words(report.build_report(study.rows, {"claims": [claim]}, {}, {}))
+    assert words.index("+0.432") < words.index("Figure 1.")
+
+
 def test_claims_come_before_figures(page):
     assert page.index('id="claims"') < page.index('id="figures"') < page.index('id="method"')
 
