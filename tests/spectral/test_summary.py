@@ -129,18 +129,17 @@ def test_the_flat_spectrum_to_five_digits(size, x64):
 
 
 def test_null_of_means_is_the_flat_spectrum_exactly():
-    for include_dc in (False, True):
-        found = spectral.null(
-            (9, 8), key=jax.random.key(0), num_draws=2, channels=3, include_dc=include_dc
+    found = spectral.null((9, 8), key=jax.random.key(0), num_draws=2, channels=3)
+    flat = _summary(jnp.ones((9, 8)), domain="power")
+    for name in ("mean_frequency", "mean_frequency_disc", "high_fraction"):
+        np.testing.assert_allclose(
+            getattr(found.mean, name), getattr(flat, name), rtol=1e-6, err_msg=name
         )
-        flat = spectral.summarize(jnp.ones((9, 8)), domain="power", include_dc=include_dc)
-        for name in ("mean_frequency", "mean_frequency_disc", "high_fraction"):
-            np.testing.assert_allclose(
-                getattr(found.mean, name), getattr(flat, name), rtol=1e-6, err_msg=name
-            )
 
 
-@pytest.mark.parametrize(("channels", "averaged"), [(1, 1), (3, 1), (1, 4)])
+@pytest.mark.parametrize(
+    ("channels", "averaged"), [(2, 3), pytest.param(1, 1, marks=pytest.mark.slow)]
+)
 def test_null_agrees_with_white_images_through_the_pipeline(key, channels, averaged):
     """Two routes: the null, and 2,000 white data sets put through ``mean_spectrum``."""
     images = jax.random.normal(key, (2000, averaged, 12, 10, channels))
@@ -157,7 +156,8 @@ def test_null_agrees_with_white_images_through_the_pipeline(key, channels, avera
 
 
 @pytest.mark.parametrize(
-    ("size", "entropy", "participation", "sd"), [(28, 6.241, 393, 0.0071), (32, 6.507, 512, 0.0065)]
+    ("size", "entropy", "participation", "sd"),
+    [pytest.param(28, 6.241, 393, 0.0071, marks=pytest.mark.slow), (32, 6.507, 512, 0.0065)],
 )
 def test_white_noise_is_far_from_flat(size, entropy, participation, sd):
     """One white image uses half of its frequencies; every random weight looks that 'sparse'."""
@@ -166,6 +166,7 @@ def test_white_noise_is_far_from_flat(size, entropy, participation, sd):
     assert float(found.mean.participation_ratio) == pytest.approx(participation, rel=0.012)
     assert float(found.mean.hoyer) == pytest.approx(0.118, abs=0.0015)
     assert float(found.sd.mean_frequency) == pytest.approx(sd, rel=0.05)
+    assert float(found.mean.mean_frequency) == pytest.approx(PER_PIXEL[size][0], abs=5e-7)
     n = size**2
     root = math.sqrt(n)
     assert float(found.mean.entropy) == pytest.approx(math.log(n) - 0.4228, abs=0.01)
@@ -174,6 +175,7 @@ def test_white_noise_is_far_from_flat(size, entropy, participation, sd):
     assert float(found.mean.hoyer) == pytest.approx(hoyer, abs=0.0015)
 
 
+@pytest.mark.slow
 def test_entropy_null_against_the_dirichlet_integral():
     """E[-p ln p] is known: pairs hold Beta(1, ·) of the power, self-conjugates Beta(1/2, ·)."""
     n, alone = 81, 1  # 9 by 9: DC alone is self-conjugate
@@ -188,7 +190,8 @@ def test_entropy_null_against_the_dirichlet_integral():
 
 
 @pytest.mark.parametrize(
-    ("channels", "averaged", "participation"), [(1, 1, 512), (3, 1, 768), (1, 512, 1022)]
+    ("channels", "averaged", "participation"),
+    [pytest.param(1, 1, 512, marks=pytest.mark.slow), (3, 1, 768), (1, 512, 1022)],
 )
 def test_averaging_evens_white_noise_out(channels, averaged, participation):
     """n · mC / (mC + 1) of n = 1,024, DC included: averaging alone makes spectra look less sparse.
@@ -276,7 +279,7 @@ def test_statistics_stay_in_their_ranges(power):
     assert -1e-5 <= found.hoyer <= 1 + 1e-5
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (9, 14)])
+@pytest.mark.parametrize("shape", [(9, 14)])
 def test_half_power_frequency_by_another_route(key, shape):
     """np.interp through the points (cumulative power, counting half of each ring; radius)."""
     images = jax.random.normal(key, (20, *shape, 1))
@@ -303,25 +306,36 @@ def test_bands_add_up_and_min_max_scaling_only_moves_the_dc(key):
 # Where there is no spectrum.
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (7, 31)])
-def test_no_power_is_zero_and_flagged_with_finite_gradient(shape):
+@pytest.mark.parametrize("domain", ["pixel", "power"])
+@pytest.mark.parametrize("include_dc", [False, True])
+def test_no_power_is_zero_and_flagged_with_finite_gradient(domain, include_dc):
     """Zero images, and constant ones, whose Fourier coefficients are not exactly zero."""
     constants = jnp.array([0.0, 0.3, -0.7])
-    images = jnp.broadcast_to(constants[:, None, None, None], (3, *shape, 1))
-    power = spectral.power_spectrum(images)
-    for x, domain in [(images, "pixel"), (power, "power")]:
-        for include_dc in (False, True):
-            options = dict(domain=domain, include_dc=include_dc)
-            slope = jax.jit(jax.vmap(jax.jacrev(partial(_all, **options))))(x)
-            assert bool(jnp.all(jnp.isfinite(slope)))
-            values = _all(x, **options)
-            assert bool(jnp.all(jnp.isfinite(values)))
-            without = slice(0, 1) if include_dc else slice(0, 3)
-            np.testing.assert_array_equal(values[without], 0)
-            np.testing.assert_array_equal(slope[without], 0)
-            expected = [False, include_dc, include_dc]
-            assert spectral.has_power(x, **options).tolist() == expected
-            assert _summary(x, **options).valid.tolist() == expected
+    x = jnp.broadcast_to(constants[:, None, None, None], (3, 7, 31, 1))
+    if domain == "power":
+        x = spectral.power_spectrum(x)
+    options = dict(domain=domain, include_dc=include_dc)
+    weights = jnp.array([1.0, -2.0, 3.0, -5.0, 7.0, -11.0])  # no sum of these hides a slope
+
+    def weighted(x):
+        values = _all(x, **options)
+        return jnp.sum(values * weights[None]), values
+
+    slope, values = jax.jit(jax.grad(weighted, has_aux=True))(x)
+    assert bool(jnp.all(jnp.isfinite(slope)))
+    assert bool(jnp.all(jnp.isfinite(values)))
+    without = slice(0, 1) if include_dc else slice(0, 3)
+    np.testing.assert_array_equal(values[without], 0)
+    np.testing.assert_array_equal(slope[without], 0)
+    assert spectral.has_power(x, **options).tolist() == [False, include_dc, include_dc]
+
+
+@pytest.mark.parametrize("size", [28, 32, 31, 227])
+def test_the_rounding_of_a_constant_image_is_no_power(size):
+    images = jnp.broadcast_to(jnp.linspace(0.01, 1, 8)[:, None, None, None], (8, size, size, 1))
+    assert not spectral.has_power(images).any()
+    tiny = images.at[:, 0, 0].multiply(1.01)  # one pixel off by one per cent is a pattern
+    assert spectral.has_power(tiny).all()
 
 
 def test_gradients_are_finite_and_right(key, x64):
