@@ -14,6 +14,7 @@ S seeds is one matrix product of [S, D] with the images and one with its transpo
 depth. Tasks are binary and predictors go through the origin.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -78,11 +79,7 @@ def dense_net(image_shape: Sequence[int], depth: int, *, width: int = 1) -> Line
     sizes = [height * wide * channels, *[width] * _depth(depth), 1]
 
     def init(key: Key) -> Params:
-        keys = jax.random.split(key, len(sizes) - 1)
-        layers = [
-            jax.random.normal(k, (a, b)) / math.sqrt(a)
-            for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)
-        ]
+        layers = _draw(key, [((a, b), a) for a, b in itertools.pairwise(sizes)])
         if width == 1:
             size = jnp.linalg.norm(layers[0])
             layers = [layers[0]] + [jnp.full_like(layer, size) for layer in layers[1:]]
@@ -129,14 +126,10 @@ def conv_net(
     fourier = np.exp(1j * angle)
 
     def init(key: Key) -> Params:
-        keys = jax.random.split(key, depth + 1)
-        kernels = [
-            jax.random.normal(k, (*kernel, a, b)) / math.sqrt(taps * a)
-            for k, a, b in zip(keys[:-1], widths[:-1], widths[1:], strict=True)
-        ]
-        shape = (height, wide, widths[-1])
-        readout = jax.random.normal(keys[-1], shape) / math.sqrt(math.prod(shape))
-        return {"kernels": kernels, "readout": readout}
+        shapes = [((*kernel, a, b), taps * a) for a, b in itertools.pairwise(widths)]
+        readout = (height, wide, widths[-1])
+        *kernels, last = _draw(key, [*shapes, (readout, math.prod(readout))])
+        return {"kernels": kernels, "readout": last}
 
     def response(weights: Array) -> Array:
         if taps <= 64:
@@ -178,15 +171,13 @@ def locally_connected_net(
     widths = [inputs, *[channels] * _depth(depth)]
 
     def init(key: Key) -> Params:
-        keys = jax.random.split(key, depth + 1)
-        kernels = [
-            jax.random.normal(k, (height, wide, *kernel, a, b))
-            / math.sqrt(kernel[0] * kernel[1] * a)
-            for k, a, b in zip(keys[:-1], widths[:-1], widths[1:], strict=True)
+        shapes = [
+            ((height, wide, *kernel, a, b), kernel[0] * kernel[1] * a)
+            for a, b in itertools.pairwise(widths)
         ]
-        shape = (height, wide, widths[-1])
-        readout = jax.random.normal(keys[-1], shape) / math.sqrt(math.prod(shape))
-        return {"kernels": kernels, "readout": readout}
+        readout = (height, wide, widths[-1])
+        *kernels, last = _draw(key, [*shapes, (readout, math.prod(readout))])
+        return {"kernels": kernels, "readout": last}
 
     def predictor(params: Params) -> Array:
         return locally_connected_predictor(params["kernels"], params["readout"][..., None])[..., 0]
@@ -377,6 +368,17 @@ def _train(
         )
 
     return jax.lax.fori_loop(0, num_steps, body, state)
+
+
+def _draw(key: Key, layers: Sequence[tuple[tuple[int, ...], int]]) -> list[Array]:
+    """Draws Gaussian weights of variance 1 / fan-in; layers are (shape, fan-in)."""
+    sizes = [math.prod(shape) for shape, _ in layers]
+    flat = jax.random.normal(key, (sum(sizes),))  # one draw: each call compiles for long
+    parts = jnp.split(flat, np.cumsum(sizes)[:-1].tolist())
+    return [
+        part.reshape(shape) / math.sqrt(fan_in)
+        for part, (shape, fan_in) in zip(parts, layers, strict=True)
+    ]
 
 
 def _norms(params: Params) -> Array:
