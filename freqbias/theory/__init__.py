@@ -15,6 +15,13 @@ from freqbias.theory.direction import (
     read_direction,
     train_direction,
 )
+from freqbias.theory.dynamics import (
+    FourierProblem,
+    amplitude_trajectory,
+    fourier_problem,
+    gradient_descent_amplitude,
+    learning_time,
+)
 from freqbias.theory.localization import (
     HarperBound,
     RandomPrediction,
@@ -78,6 +85,7 @@ __all__ = [
     "CertifiedNorm",
     "DirectionReading",
     "DirectionState",
+    "FourierProblem",
     "HarperBound",
     "LinearNet",
     "MaxMargin",
@@ -86,6 +94,7 @@ __all__ = [
     "SpectralRange",
     "Stationarity",
     "affine_predictor",
+    "amplitude_trajectory",
     "band_energy_range",
     "certificate",
     "contiguous_bound",
@@ -98,8 +107,10 @@ __all__ = [
     "dense_predictor",
     "donoho_stark_bound",
     "dual_norm",
+    "fourier_problem",
     "fourier_regularizer",
     "fourier_stationarity",
+    "gradient_descent_amplitude",
     "harper_bound",
     "init_direction",
     "kernel_mean_frequency",
@@ -110,6 +121,7 @@ __all__ = [
     "kernel_slack",
     "l2_regularizer",
     "layer_balance",
+    "learning_time",
     "locally_connected_net",
     "locally_connected_norm",
     "locally_connected_predictor",
