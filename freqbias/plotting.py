@@ -627,7 +627,9 @@ def _laid_out(figure: Figure, handles: Sequence[Line2D]) -> Figure:
     """Adds the legend and settles the layout, once for all files."""
     if handles:
         figure.legend(handles=handles, loc="outside upper left", ncols=4)
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
     figure.set_layout_engine("none")
     return figure
 
