@@ -1,4 +1,11 @@
-"""What a linear network must learn, exactly, and how far a trained one is from it."""
+"""What a linear network must learn, exactly, and how far a trained one is from it.
+
+``predictor`` reads a network as one linear functional; ``regularizers`` has the norms that
+architectures minimise; ``margins`` solves for, and ``certificate`` bounds, the predictor of greatest
+margin in any of them; ``direction`` trains ensembles of linear networks to where they go and
+``stationarity`` tests whether they are there; ``localization`` says what a kernel of K taps can do
+in frequency; ``dynamics`` says when each frequency is learnt.
+"""
 
 from freqbias.theory.certificate import (
     Certificate,
@@ -48,8 +55,7 @@ from freqbias.theory.margins import (
     support_vector_machine,
 )
 from freqbias.theory.predictor import (
-    AffinePredictor,
-    affine_predictor,
+    check_affine,
     conv_predictor,
     dense_predictor,
     kernel_response,
@@ -80,7 +86,6 @@ from freqbias.theory.stationarity import (
 )
 
 __all__ = [
-    "AffinePredictor",
     "Certificate",
     "CertifiedNorm",
     "DirectionReading",
@@ -93,10 +98,10 @@ __all__ = [
     "Regularizer",
     "SpectralRange",
     "Stationarity",
-    "affine_predictor",
     "amplitude_trajectory",
     "band_energy_range",
     "certificate",
+    "check_affine",
     "contiguous_bound",
     "conv_cost",
     "conv_net",

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias.ops import square_offsets
 from freqbias.theory.predictor import locally_connected_predictor
 from freqbias.typing import Array, ArrayLike, Key, Params, Status
 
@@ -162,7 +163,7 @@ def locally_connected_net(
       channels: per hidden layer.
 
     Returns:
-      The network; params hold ``kernels``, a list of [H, W, Kh, Kw, Cin, Cout], and ``readout``
+      The network; params hold ``kernels``, a list of [H, W, Kh Kw, Cin, Cout], and ``readout``
       [H, W, Cout].
     """
     height, wide, inputs = _image_shape(image_shape)
@@ -170,9 +171,11 @@ def locally_connected_net(
     _checks.positive_int("channels", channels)
     widths = [inputs, *[channels] * _depth(depth)]
 
+    offsets = square_offsets(*kernel)
+
     def init(key: Key) -> Params:
         shapes = [
-            ((height, wide, *kernel, a, b), kernel[0] * kernel[1] * a)
+            ((height, wide, len(offsets), a, b), len(offsets) * a)
             for a, b in itertools.pairwise(widths)
         ]
         readout = (height, wide, widths[-1])
@@ -180,7 +183,8 @@ def locally_connected_net(
         return {"kernels": kernels, "readout": last}
 
     def predictor(params: Params) -> Array:
-        return locally_connected_predictor(params["kernels"], params["readout"][..., None])[..., 0]
+        readout = params["readout"][..., None]
+        return locally_connected_predictor(params["kernels"], readout, offsets)[..., 0]
 
     return LinearNet(init, predictor, depth + 1)
 

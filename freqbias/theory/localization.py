@@ -21,6 +21,7 @@ import numpy as np
 import scipy.linalg
 
 from freqbias import _checks
+from freqbias.spectral import frequency_grid, radius_grid
 from freqbias.typing import Array, ArrayLike
 
 
@@ -110,8 +111,8 @@ def band_energy_range(
     _checks.one_of("band", band, ("disc", "square"))
     if not radius >= 0:
         raise ValueError(f"radius must be >= 0 cycles per pixel; got {radius}.")
-    fy, fx = _frequencies(shape)
-    distance = np.hypot(fy, fx) if band == "disc" else np.maximum(np.abs(fy), np.abs(fx))
+    fy, fx = frequency_grid(shape)
+    distance = radius_grid(shape) if band == "disc" else np.maximum(np.abs(fy), np.abs(fx))
     return spectral_range((distance <= radius + 1e-9).astype(np.float64), kernel_size)
 
 
@@ -133,7 +134,7 @@ def mean_frequency_range(
       >>> round(mean_frequency_range(3, (28, 28)).minimum, 3)
       0.167
     """
-    return spectral_range(np.hypot(*_frequencies(shape)), kernel_size, include_dc=include_dc)
+    return spectral_range(radius_grid(shape), kernel_size, include_dc=include_dc)
 
 
 def kernel_mean_frequency(
@@ -165,7 +166,7 @@ def kernel_mean_frequency(
     power = jnp.sum(response.real**2 + response.imag**2, axis=(-2, -1))
     if not include_dc:
         power = power.at[..., 0, 0].set(0)
-    radius = jnp.asarray(np.hypot(*_frequencies(shape)), kernel.dtype)
+    radius = jnp.asarray(radius_grid(shape), kernel.dtype)
     return jnp.einsum("...hw,hw->...", power, radius) / jnp.sum(power, axis=(-2, -1))
 
 
@@ -358,7 +359,7 @@ def random_kernel_mean_frequency(
     """
     _checks.positive_int("num_channels", num_channels)
     height, width = _kernel_shape(kernel_size, shape)
-    radius = np.hypot(*_frequencies(shape))
+    radius = radius_grid(shape)
     scale = 1.0 if include_dc else radius.size / (radius.size - 1)
     form = _quadratic_form(radius * scale, height, width)
     taps = height * width * num_channels
@@ -427,13 +428,6 @@ def _kernel_shape(kernel_size: int | Sequence[int], shape: Sequence[int]) -> tup
                 f"kernel_size must be at most the image's {tuple(shape)}; got {sizes}."
             )
     return int(sizes[0]), int(sizes[1])
-
-
-def _frequencies(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns fy and fx, each [H, W], in cycles per pixel."""
-    _kernel_shape(1, shape)
-    fy, fx = np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij")
-    return fy, fx
 
 
 def _quadratic_form(weights: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,60 +1,54 @@
 """The effective linear predictor: what a network computes, as one array the shape of an image.
 
-A network affine in its input is f(x) = <beta, x> + b whatever its depth, and beta = grad_x f(0).
-For circular convolutions beta is also a closed product of the layers' DFTs. A non-linear network
-is read through its local linearisation: the gradient of its margin.
+A network affine in its input is f(x) = <beta, x> + b whatever its depth, and beta = grad_x f(0)
+(``affine_predictor``, from ``freqbias.ops``). For circular convolutions beta is also a closed
+product of the layers' DFTs. A non-linear network is read through its local linearisation: the
+gradient of its margin.
 
-Layers are cross-correlations, h[d] = sum_k w[k] x[d + k - p], as ``jax.lax.conv``. The origin
-p = (K - 1) // 2 centres the kernel, as "SAME" padding does.
+Layers are cross-correlations, h[d] = sum_t w[t] x[d + offset_t], as in ``freqbias.ops``; the
+offsets of a K x K kernel are centred, as "SAME" padding centres them.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from freqbias import _checks
+from freqbias.ops import AffinePredictor, affine_predictor, square_offsets
 from freqbias.typing import ApplyFn, Array, ArrayLike, Params
 
 
-class AffinePredictor(NamedTuple):
-    """f(x) = <weights, x> + bias, and how far the network is from being this."""
-
-    weights: Array  # [H, W, C, K]
-    bias: Array  # [K]
-    error: Array  # []: max |f(x) - bias - <weights, x>| / (||weights|| ||x||) over probes
-
-
-def affine_predictor(
+def check_affine(
     apply_fn: ApplyFn,
     params: Params,
     image_shape: Sequence[int],
     *,
     tolerance: float | None = None,
-) -> AffinePredictor:
-    """Effective linear predictor of any network that is affine in its input.
+) -> Array:
+    """Error of a network's linearisation at zero; raises if the network is not affine.
 
-    weights[..., k] = grad_x f_k(0), by one vector-Jacobian product per class at the zero image.
+    max over images and classes of  |f(x) - f(0) - <beta, x>| / (||beta|| ||x||).
 
     Args:
       apply_fn: maps params and images [N, H, W, C] to logits [N, K].
       params: of one network, with floating leaves; ``jax.vmap`` over a seed axis works.
       image_shape: (H, W, C).
-      tolerance: largest relative affinity error allowed; default 1e-4 in float32, 1e-10 in
-        float64. Under ``jit`` and ``vmap`` nothing is raised: read ``error``.
+      tolerance: largest error allowed; default 1e-4 in float32, 1e-10 in float64. Under ``jit``
+        and ``vmap`` nothing is raised: read the error.
 
     Returns:
-      Weights [H, W, C, K], bias [K] and the error on four images drawn uniformly from [0, 1].
+      The error [] on four images drawn uniformly from [0, 1].
 
     Raises:
       ValueError: image_shape is not (H, W, C), or the network is not affine.
 
     Example:
-      >>> predictor = affine_predictor(apply_fn, params, (28, 28, 1))
-      >>> logits = jnp.einsum("nhwc,hwck->nk", images, predictor.weights) + predictor.bias
+      >>> check_affine(apply_fn, params, (28, 28, 1))
+      >>> weights, bias = affine_predictor(apply_fn, params, (28, 28, 1))
 
     Reference:
       Gunasekar et al. 2018 (arXiv 1806.00468), section 2.
@@ -63,7 +57,7 @@ def affine_predictor(
         raise ValueError(f"image_shape must be (H, W, C); got {tuple(image_shape)}.")
     leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     dtype = jnp.result_type(*leaves) if leaves else jnp.float32
-    weights, bias, error = _linearise(apply_fn, tuple(image_shape), dtype, params)
+    error = _affinity_error(apply_fn, tuple(image_shape), dtype, params)
     if tolerance is None:
         tolerance = 1e-10 if dtype == jnp.float64 else 1e-4
     if _checks.is_concrete(error) and not float(error) <= tolerance:
@@ -72,7 +66,7 @@ def affine_predictor(
             f"linearisation at zero is {float(error):.2g}, above {tolerance:g}. For a non-linear "
             f"network use margin_gradient."
         )
-    return AffinePredictor(weights, bias, error)
+    return error
 
 
 def pair_margin(
@@ -131,30 +125,41 @@ def margin_gradient(
     return jax.grad(total)(images)
 
 
-def kernel_response(kernel: ArrayLike, shape: Sequence[int], *, centred: bool = True) -> Array:
-    """DFT of a layer's kernels, zero-padded to the image, unnormalised.
+def kernel_response(
+    kernel: ArrayLike, shape: Sequence[int], *, offsets: ArrayLike | None = None
+) -> Array:
+    """DFT of a layer's kernels on the grid of the image, unnormalised.
 
-    W[f] = sum_k w[k] exp(-2 pi i f.(k - p)).
+    W[f] = sum_t w[t] exp(-2 pi i f.offset_t).
 
     The layer multiplies the DFT of its input by conj(W), and the DFT of what it passes back by W.
 
     Args:
       kernel: [Kh, Kw, Cin, Cout], real.
       shape: (H, W) of the image.
-      centred: p = (K - 1) // 2 if true, else 0. A phase only: power spectra do not see it.
+      offsets: int [Kh Kw, 2], (dy, dx) of the taps anywhere on the torus, row by row; centred by
+        default. A shift of all of them is a phase only: power spectra do not see it.
 
     Returns:
       Complex [H, W, Cin, Cout], in ``fftfreq`` order.
+
+    Raises:
+      ValueError: kernel is not of rank 4 or does not fit the image, or offsets do not fit it.
     """
     kernel = jnp.asarray(kernel)
     _checks.rank("kernel", kernel, 4)
     height, width = kernel.shape[:2]
-    if height > shape[0] or width > shape[1]:
-        raise ValueError(f"kernel must fit the image {tuple(shape)}; got shape {kernel.shape}.")
-    padded = jnp.pad(kernel, ((0, shape[0] - height), (0, shape[1] - width), (0, 0), (0, 0)))
-    if centred:
-        padded = jnp.roll(padded, (-((height - 1) // 2), -((width - 1) // 2)), (0, 1))
-    return jnp.fft.fft2(padded, axes=(0, 1))
+    if offsets is None:
+        if height > shape[0] or width > shape[1]:
+            raise ValueError(f"kernel must fit the image {tuple(shape)}; got shape {kernel.shape}.")
+        offsets = square_offsets(height, width)
+    offsets = np.asarray(offsets)
+    if offsets.shape != (height * width, 2):
+        raise ValueError(f"offsets must be [{height * width}, 2]; got shape {offsets.shape}.")
+    rows, columns = offsets[:, 0] % shape[0], offsets[:, 1] % shape[1]
+    grid = jnp.zeros((*shape, *kernel.shape[2:]), kernel.dtype)
+    grid = grid.at[rows, columns].add(kernel.reshape(-1, *kernel.shape[2:]))
+    return jnp.fft.fft2(grid, axes=(0, 1))
 
 
 def conv_predictor(
@@ -162,7 +167,7 @@ def conv_predictor(
     readout: ArrayLike,
     *,
     padding: str = "circular",
-    centred: bool = True,
+    offsets: Sequence[ArrayLike] | None = None,
 ) -> Array:
     """Effective predictor of a linear convolutional network, as a product of its layers' DFTs.
 
@@ -173,7 +178,7 @@ def conv_predictor(
         image; (1, K) kernels on [1, N] images are the one-dimensional case.
       readout: the full-width last layer, [H, W, C, K].
       padding: must be ``"circular"``: no other layer is diagonal in the Fourier basis.
-      centred: whether kernels are centred on their output pixel.
+      offsets: of the taps, one per layer, as in ``kernel_response``; centred by default.
 
     Returns:
       beta [H, W, Cin, K], the weights of ``affine_predictor``.
@@ -192,23 +197,27 @@ def conv_predictor(
     readout = jnp.asarray(readout)
     _checks.rank("readout", readout, 4)
     spectrum = jnp.fft.fft2(readout, axes=(0, 1))
-    for kernel in reversed(kernels):
-        response = kernel_response(kernel, readout.shape[:2], centred=centred)
+    where = [None] * len(kernels) if offsets is None else offsets
+    for kernel, taps in reversed(list(zip(kernels, where, strict=True))):
+        response = kernel_response(kernel, readout.shape[:2], offsets=taps)
         _check_channels(response.shape[-1], spectrum.shape[-2])
         spectrum = jnp.einsum("hwio,hwok->hwik", response, spectrum, precision="highest")
     return jnp.fft.ifft2(spectrum, axes=(0, 1)).real
 
 
-def locally_connected_predictor(layers: Sequence[ArrayLike], readout: ArrayLike) -> Array:
+def locally_connected_predictor(
+    layers: Sequence[ArrayLike], readout: ArrayLike, offsets: ArrayLike
+) -> Array:
     """Effective predictor of a linear locally connected network with circular borders.
 
-    One layer: beta[d + k - p, i] = sum over (d, k) of sum_o W[d, k, i, o] v[d, o]. No DFT
-    diagonalises it.
+    One layer: beta[d + offset_t, i] = sum over (d, t) that meet there of sum_o W[d,t,i,o] v[d,o].
+    No DFT diagonalises it.
 
     Args:
-      layers: one [H, W, Kh, Kw, Cin, Cout] per hidden layer, input side first: the taps of each
+      layers: one [H, W, T, Cin, Cout] per hidden layer, input side first: the taps of each
         output pixel.
       readout: [H, W, C, K].
+      offsets: int [T, 2], (dy, dx) of the taps, as ``ops.square_offsets`` gives them.
 
     Returns:
       beta [H, W, Cin, K].
@@ -218,19 +227,19 @@ def locally_connected_predictor(layers: Sequence[ArrayLike], readout: ArrayLike)
     """
     beta = jnp.asarray(readout)
     _checks.rank("readout", beta, 4)
-    for layer in reversed(layers):
-        layer = jnp.asarray(layer)  # noqa: PLW2901
-        _checks.rank("layers", layer, 6)
-        if layer.shape[:2] != beta.shape[:2]:
-            raise ValueError(f"layers must be over {beta.shape[:2]}; got {layer.shape}.")
-        _check_channels(layer.shape[-1], beta.shape[2])
-        height, width = layer.shape[2:4]
-        terms = jnp.einsum("hwabio,hwok->abhwik", layer, beta, precision="highest")
-        beta = jnp.zeros_like(terms[0, 0])
-        for a in range(height):
-            for b in range(width):
-                offset = (a - (height - 1) // 2, b - (width - 1) // 2)
-                beta += jnp.roll(terms[a, b], offset, (0, 1))
+    taps = np.asarray(offsets)
+    for weights in reversed([jnp.asarray(layer) for layer in layers]):
+        _checks.rank("layers", weights, 5)
+        if weights.shape[:3] != (*beta.shape[:2], len(taps)):
+            raise ValueError(
+                f"layers must begin with (H, W, taps) = {(*beta.shape[:2], len(taps))}; "
+                f"got {weights.shape}."
+            )
+        _check_channels(weights.shape[-1], beta.shape[2])
+        terms = jnp.einsum("hwtio,hwok->thwik", weights, beta, precision="highest")
+        beta = jnp.zeros_like(terms[0])
+        for term, (dy, dx) in zip(terms, taps, strict=True):
+            beta += jnp.roll(term, (int(dy), int(dx)), (0, 1))
     return beta
 
 
@@ -251,25 +260,18 @@ def dense_predictor(kernels: Sequence[ArrayLike], image_shape: Sequence[int]) ->
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _linearise(
-    apply_fn: ApplyFn, image_shape: tuple[int, ...], dtype: DTypeLike, params: Params
-) -> tuple[Array, Array, Array]:
-    """Returns the gradient at zero [H, W, C, K], the value [K] and the affinity error []."""
-
-    def logits(image: Array) -> Array:
-        return apply_fn(params, image[None])[0]
-
-    bias, pullback = jax.vjp(logits, jnp.zeros(image_shape, dtype))
-    (rows,) = jax.vmap(pullback)(jnp.eye(bias.shape[0], dtype=bias.dtype))
-    weights = jnp.moveaxis(rows, 0, -1)
+def _affinity_error(
+    apply_fn: ApplyFn, image_shape: tuple[int, int, int], dtype: DTypeLike, params: Params
+) -> Array:
+    """The error of ``check_affine``."""
+    predictor = affine_predictor(apply_fn, params, image_shape, dtype)
     probes = jax.random.uniform(jax.random.key(0), (4, *image_shape), dtype)
-    affine = jnp.einsum("nhwc,hwck->nk", probes, weights, precision="highest") + bias[None]
-    deviation = jnp.abs(apply_fn(params, probes) - affine)
-    scale = jnp.linalg.norm(weights.reshape(-1, bias.shape[0]), axis=0)[None] * jnp.linalg.norm(
-        probes.reshape(4, -1), axis=1, keepdims=True
-    )
+    product = jnp.einsum("nhwc,hwck->nk", probes, predictor.weights, precision="highest")
+    deviation = jnp.abs(apply_fn(params, probes) - product - predictor.bias[None])
+    norms = jnp.linalg.norm(predictor.weights.reshape(probes[0].size, -1), axis=0)
+    scale = norms[None] * jnp.linalg.norm(probes.reshape(4, -1), axis=1, keepdims=True)
     # A class which ignores the input has scale 0: it is affine only if it deviates by 0 too.
-    return weights, bias, jnp.max(deviation / jnp.where(scale > 0, scale, 1.0))
+    return jnp.max(deviation / jnp.where(scale > 0, scale, 1.0))
 
 
 def _check_channels(outgoing: int, incoming: int) -> None:

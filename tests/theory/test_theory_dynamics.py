@@ -8,6 +8,9 @@ import scipy.integrate
 
 from freqbias.theory import dynamics, predictor
 
+# Taps from the corner: DFTs without a phase.
+CORNER = [np.stack(np.mgrid[:3, :4], -1).reshape(-1, 2)]
+
 
 def solve(times, initial, correlation, power, depth):
     num_layers = depth + 1
@@ -86,7 +89,7 @@ def test_discrete_descent_is_the_network_s_own(depth, x64):
     num_pixels, step_size, num_steps = 12, 0.05, 40
 
     def loss(params):
-        beta = predictor.conv_predictor(params[:-1], params[-1], centred=False)[..., 0]
+        beta = predictor.conv_predictor(params[:-1], params[-1], offsets=CORNER * depth)[..., 0]
         residual = beta / num_pixels ** (depth / 2) - teacher
         return 0.5 * jnp.mean(jnp.einsum("nhwc,hwc->n", images, residual) ** 2)
 
@@ -98,7 +101,7 @@ def test_discrete_descent_is_the_network_s_own(depth, x64):
         return jax.lax.fori_loop(0, num_steps, step, params)
 
     after = train(params)
-    beta = predictor.conv_predictor(after[:-1], after[-1], centred=False)[..., 0, 0]
+    beta = predictor.conv_predictor(after[:-1], after[-1], offsets=CORNER * depth)[..., 0, 0]
     spectrum = np.fft.fft2(np.asarray(beta) / num_pixels ** (depth / 2), norm="ortho")
     expected = dynamics.gradient_descent_amplitude(
         num_steps, initial, problem.correlation, problem.power, step_size=step_size, depth=depth

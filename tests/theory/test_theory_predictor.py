@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from freqbias import models, ops
+from freqbias.ops import square_offsets
 from freqbias.theory import predictor as pred
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -14,6 +16,10 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 def normal(rng, shape, dtype):
     return jnp.asarray(rng.standard_normal(shape), dtype)
+
+
+def linearise(apply, params, shape, dtype):
+    return jax.jit(lambda p: pred.affine_predictor(apply, p, shape, jnp.dtype(dtype)))(params)
 
 
 def patches(images, kernel_size):
@@ -66,9 +72,10 @@ def test_product_of_dfts_is_the_gradient_and_the_network(case, dtype):
     with jax.enable_x64(dtype == "float64"):
         rng = np.random.default_rng(0)
         params = conv_params(rng, sizes, shape, dtype)
-        found = pred.affine_predictor(conv_apply, params, (*shape, 2))
+        found = linearise(conv_apply, params, (*shape, 2), dtype)
         kernels = [kernel for kernel, _ in params["layers"]]
         closed = jax.jit(pred.conv_predictor)(kernels, params["readout"])
+        error = pred.check_affine(conv_apply, params, (*shape, 2))
         scale = np.abs(found.weights).max()
         np.testing.assert_allclose(closed, found.weights, atol=TOLERANCE[dtype] * scale)
         images = normal(rng, (5, *shape, 2), dtype)
@@ -76,7 +83,7 @@ def test_product_of_dfts_is_the_gradient_and_the_network(case, dtype):
         logits = jax.jit(conv_apply)(params, images)
         np.testing.assert_allclose(affine, logits, atol=TOLERANCE[dtype] * scale * 10)
         assert found.weights.dtype == closed.dtype == dtype
-        assert found.error <= TOLERANCE[dtype]
+        assert error <= TOLERANCE[dtype]
 
 
 def test_lax_conv_uses_the_same_origin_for_odd_kernels():
@@ -90,15 +97,18 @@ def test_lax_conv_uses_the_same_origin_for_odd_kernels():
     np.testing.assert_allclose(circular_conv(kernel, images), out, atol=1e-4)
 
 
-def test_centring_is_a_phase_only():
+def test_a_shift_of_all_taps_is_a_phase_only():
     rng = np.random.default_rng(2)
     kernel = normal(rng, (3, 3, 1, 2), "float32")
+    corner = square_offsets(3, 3) + 1
     centred = pred.kernel_response(kernel, (8, 8))
-    causal = pred.kernel_response(kernel, (8, 8), centred=False)
+    causal = pred.kernel_response(kernel, (8, 8), offsets=corner)
+    padded = jnp.fft.fft2(kernel, (8, 8), axes=(0, 1))
+    np.testing.assert_allclose(causal, padded, atol=1e-5)
     np.testing.assert_allclose(np.abs(centred), np.abs(causal), atol=1e-5)
     assert np.abs(centred - causal).max() > 1e-2
     readout = normal(rng, (8, 8, 2, 1), "float32")
-    moved = pred.conv_predictor([kernel], readout, centred=False)
+    moved = pred.conv_predictor([kernel], readout, offsets=[corner])
     centred = pred.conv_predictor([kernel], readout)
     np.testing.assert_allclose(np.roll(moved, (-1, -1), (0, 1)), centred, atol=1e-5)
 
@@ -107,17 +117,19 @@ def test_centring_is_a_phase_only():
 def test_locally_connected_shares_nothing_and_has_no_dft(depth, x64):
     rng = np.random.default_rng(3)
     shape, widths = (6, 5), (2, 3, 4)[: depth + 1]
-    layers = [normal(rng, (*shape, 3, 2, i, o), "float64") for i, o in itertools.pairwise(widths)]
+    layers = [normal(rng, (*shape, 6, i, o), "float64") for i, o in itertools.pairwise(widths)]
     readout = normal(rng, (*shape, widths[-1], 3), "float64")
 
     def apply(params, images):
         layers, readout = params
         for layer in layers:
-            images = jnp.einsum("nhwabi,hwabio->nhwo", patches(images, (3, 2)), layer)
+            taps = patches(images, (3, 2))
+            taps = taps.reshape(*taps.shape[:3], 6, -1)
+            images = jnp.einsum("nhwti,hwtio->nhwo", taps, layer)
         return jnp.einsum("nhwc,hwck->nk", images, readout)
 
-    found = pred.affine_predictor(apply, (layers, readout), (*shape, 2))
-    closed = jax.jit(pred.locally_connected_predictor)(layers, readout)
+    found = linearise(apply, (layers, readout), (*shape, 2), "float64")
+    closed = pred.locally_connected_predictor(layers, readout, square_offsets(3, 2))
     np.testing.assert_allclose(closed, found.weights, rtol=0, atol=1e-12 * np.abs(closed).max())
 
 
@@ -125,9 +137,9 @@ def test_a_tied_locally_connected_layer_is_a_convolution(x64):
     rng = np.random.default_rng(4)
     kernel = rng.standard_normal((3, 3, 2, 3))
     readout = rng.standard_normal((6, 6, 3, 2))
-    tied = np.broadcast_to(kernel, (6, 6, *kernel.shape))
+    tied = np.broadcast_to(kernel.reshape(9, 2, 3), (6, 6, 9, 2, 3))
     np.testing.assert_allclose(
-        jax.jit(pred.locally_connected_predictor)([tied], readout),
+        pred.locally_connected_predictor([tied], readout, square_offsets(3, 3)),
         jax.jit(pred.conv_predictor)([kernel], readout),
         atol=1e-12,
     )
@@ -143,7 +155,7 @@ def test_dense(x64):
             hidden = hidden @ kernel
         return hidden
 
-    found = pred.affine_predictor(apply, kernels, (4, 3, 2))
+    found = linearise(apply, kernels, (4, 3, 2), "float64")
     np.testing.assert_allclose(pred.dense_predictor(kernels, (4, 3, 2)), found.weights, atol=1e-11)
 
 
@@ -159,14 +171,49 @@ def relu_params(num_classes=4):
 
 def test_a_network_which_is_not_affine_is_refused_and_its_error_reported():
     with pytest.raises(ValueError, match="must be affine"):
-        pred.affine_predictor(relu_apply, relu_params(), (4, 4, 1))
+        pred.check_affine(relu_apply, relu_params(), (4, 4, 1))
     params = jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf]), relu_params())
-    read = jax.vmap(lambda p: pred.affine_predictor(relu_apply, p, (4, 4, 1)).error)
+    read = jax.vmap(lambda p: pred.check_affine(relu_apply, p, (4, 4, 1)))
     assert np.all(read(params) > 1e-2)
     with pytest.raises(ValueError, match="must be affine"):  # dead at zero, alive elsewhere
-        pred.affine_predictor(
+        pred.check_affine(
             lambda p, x: jax.nn.relu(x.sum((1, 2, 3))[:, None] - p[None]), jnp.ones((1,)), (4, 4, 1)
         )
+
+
+MODELS = {
+    "fc": {"depth": 2, "width": 7},
+    "conv": {"depth": 2, "kernel_size": 3, "channels": 3},
+    "locally_connected": {"depth": 2, "kernel_size": 3, "channels": 2},
+    "scattered": {"depth": 2, "kernel_size": 3, "channels": 2},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_closed_predictors_are_those_of_the_models(name, x64):
+    """Each affine family of the zoo, from its own weights, without running it."""
+    shape = (6, 6, 2)
+    model = models.create(name, num_classes=3, activation="none", **MODELS[name])
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *shape), jnp.float64))
+    assert pred.check_affine(model.apply, params, shape) < 1e-12
+    found = jax.jit(lambda p: pred.affine_predictor(model.apply, p, shape, jnp.float64))(params)
+    weights = params["params"]
+    last = weights["head"]["readout"]["kernel"]
+    if name == "fc":
+        hidden = [weights[layer]["kernel"] for layer in sorted(weights) if layer != "head"]
+        closed = pred.dense_predictor([*hidden, last], shape)
+    else:
+        kernels = [weights["kernel_0"], weights["kernel_1"]]
+        readout = last.reshape(6, 6, -1, 3)
+        if name == "conv":
+            closed = pred.conv_predictor(kernels, readout)
+        elif name == "scattered":
+            offsets = [ops.scattered_offsets(9, (6, 6), layer) for layer in range(2)]
+            kernels = [kernel.reshape(3, 3, *kernel.shape[1:]) for kernel in kernels]
+            closed = pred.conv_predictor(kernels, readout, offsets=offsets)
+        else:
+            closed = pred.locally_connected_predictor(kernels, readout, square_offsets(3, 3))
+    np.testing.assert_allclose(closed, found.weights, atol=1e-12)
 
 
 def test_standardisation_inside_the_model_moves_the_bias_only():
@@ -225,11 +272,11 @@ def test_bad_arguments_say_what_was_expected():
         pred.conv_predictor([kernel[..., :1]], readout)
     with pytest.raises(ValueError, match="must fit the image"):
         pred.conv_predictor([kernel], readout[:2])
-    with pytest.raises(ValueError, match="layers must be over"):
-        pred.locally_connected_predictor([np.ones((7, 8, 3, 3, 1, 2))], readout)
+    with pytest.raises(ValueError, match="layers must begin"):
+        pred.locally_connected_predictor([np.ones((7, 8, 9, 1, 2))], readout, square_offsets(3, 3))
     with pytest.raises(ValueError, match="at least two logits"):
         pred.margin_gradient(
             relu_apply, relu_params(1), np.zeros((1, 4, 4, 1), np.float32), np.array([0])
         )
     with pytest.raises(ValueError, match=r"image_shape must be \(H, W, C\)"):
-        pred.affine_predictor(relu_apply, relu_params(), (4, 4))
+        pred.check_affine(relu_apply, relu_params(), (4, 4))

@@ -183,7 +183,7 @@ def test_conv_cost_is_attained_by_balanced_layers_and_exceeded_by_others(depth):
         got = predictor.conv_predictor(
             [layer[None, :, None, None] for layer in layers],
             np.fft.ifft(readout, norm="ortho").real[None, :, None, None],
-            centred=False,
+            offsets=[np.stack([np.zeros(8, int), np.arange(8)], 1)] * depth,
         )
         got = np.asarray(got)[..., 0] / 8 ** (depth / 2)  # each layer divided by sqrt(D)
     np.testing.assert_allclose(got, beta, atol=1e-12)
