@@ -1,9 +1,10 @@
-"""Strict JAX for every test: implicit rank promotion raises."""
+"""Strict JAX for every test: implicit rank promotion raises. Compiled fast rather than well."""
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_disable_most_optimizations", True)  # tests spend their time compiling
 
 
 @pytest.fixture

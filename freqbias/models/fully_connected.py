@@ -54,7 +54,7 @@ class FullyConnected(nn.Module):
                 kernel_init=init,
                 dtype=x.dtype,
                 param_dtype=x.dtype,
-                name=f"hidden_{index}",
+                name=f"dense_{index}",
             )
             x = layers.keep(self, f"hidden_{index}", layers.ACTIVATIONS[self.activation](dense(x)))
         return layers.Readout(

@@ -12,6 +12,7 @@ initialisation is scaled by ``alpha = init_scale`` whatever its depth (Chizat et
 **Activation.** ``"none"`` makes every family linear, hence affine in its input.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -65,8 +66,13 @@ def hidden_init(
 ) -> Callable[..., Array]:
     """Initializer of a hidden layer's weights, whatever their shape; formula in the module."""
     _checks.positive("init_scale", init_scale)
-    std = init_scale ** (1 / (depth + 1)) * _GAINS[activation] / np.sqrt(fan_in)
-    return nn.initializers.normal(float(std))
+    std = float(init_scale ** (1 / (depth + 1)) * _GAINS[activation] / np.sqrt(fan_in))
+
+    def init_fn(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        # Drawn flat: XLA on CPU compiles a random array of rank 1 four times faster than of rank 4.
+        return std * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
+
+    return init_fn
 
 
 def mirrored(init: Callable[..., Array]) -> Callable[..., Array]:

@@ -111,7 +111,9 @@ class ScatteredConvNet(nn.Module):
         def shared_fn(index: int, x: Array) -> Array:
             offsets = ops.scattered_offsets(taps, shape, self.scatter_seed + index)
             init = _init(self, x)
-            weights = self.param(f"kernel_{index}", init, (taps, x.shape[-1], self.channels), x.dtype)
+            weights = self.param(
+                f"kernel_{index}", init, (taps, x.shape[-1], self.channels), x.dtype
+            )
             return ops.scattered_conv(x, weights, offsets)
 
         def own_fn(index: int, x: Array) -> Array:

@@ -43,9 +43,9 @@ def affine_predictor(
     Returns:
       AffinePredictor(weights [H, W, C, K], bias [K]). Differentiable in params.
     """
-    one = jax.ShapeDtypeStruct((1, *image_shape), dtype)
-    num_classes = jax.eval_shape(apply_fn, params, one).shape[-1]
-    zeros = jnp.zeros((num_classes, *image_shape), dtype)
-    logits, pullback = jax.vjp(lambda images: apply_fn(params, images), zeros)
-    (rows,) = pullback(jnp.eye(num_classes, dtype=logits.dtype))
-    return AffinePredictor(jnp.moveaxis(rows, 0, -1), logits[0])
+    bias = apply_fn(params, jnp.zeros((1, *image_shape), dtype))[0]
+    # One row per class. The values of this forward pass are not used, so that it compiles to none.
+    zeros = jnp.zeros((bias.shape[0], *image_shape), dtype)
+    _, pullback = jax.vjp(lambda images: apply_fn(params, images), zeros)
+    (rows,) = pullback(jnp.eye(bias.shape[0], dtype=bias.dtype))
+    return AffinePredictor(jnp.moveaxis(rows, 0, -1), bias)

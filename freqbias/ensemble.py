@@ -1,0 +1,217 @@
+"""The seed axis: S networks of one architecture as one pytree with leading axis S.
+
+`map_seeds` is the one place that decides how S independent computations run:
+
+==============  ================================================================================
+``vmap``        one program for all seeds; the best on an accelerator
+``sequential``  one compiled program for one seed, called seed after seed
+``threads``     the same, several seeds at a time, one per CPU core; the best on CPU
+``sharded``     seeds split evenly over the devices, vmapped on each
+==============  ================================================================================
+
+Every strategy gives the same numbers (to 1e-5 in float32), and a seed's numbers do not depend on
+which other seeds are there: its key is ``fold_in(key, seed)``.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeAlias
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+
+from freqbias import _checks
+from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
+
+Strategy: TypeAlias = Literal["auto", "vmap", "sequential", "threads", "sharded"]
+STRATEGIES = ("auto", "vmap", "sequential", "threads", "sharded")
+
+
+def seed_keys(key: Key, seeds: Iterable[int]) -> Key:
+    """One key per seed: ``fold_in(key, seed)``, whatever the other seeds are.
+
+    Args:
+      key: of the whole computation.
+      seeds: S distinct ints in [0, 2**32).
+
+    Returns:
+      Keys [S].
+    """
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(_checks.seeds(seeds), jnp.uint32))
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Stacks S pytrees of one structure along a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def select(tree: Any, index: Any) -> Any:
+    """Entry or entries ``index`` of the leading axis of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def choose_strategy(strategy: Strategy = "auto") -> str:
+    """Resolves "auto": "threads" on CPU, "sharded" on several accelerators, "vmap" on one."""
+    _checks.one_of("strategy", strategy, STRATEGIES)
+    if strategy != "auto":
+        return strategy
+    if jax.default_backend() == "cpu":
+        return "threads"
+    return "sharded" if jax.device_count() > 1 else "vmap"
+
+
+def map_seeds(
+    fn: Callable[..., Any],
+    per_seed: tuple[Any, ...],
+    shared: tuple[Any, ...] = (),
+    *,
+    strategy: Strategy = "auto",
+    jit: bool = True,
+) -> Any:
+    """``stack([fn(*per_seed[s], *shared) for s in range(S)])``.
+
+    Args:
+      fn: a pure function of pytrees of arrays; hashable, and the same object (or an equal one) on
+        every call, since compilations are cached by it.
+      per_seed: pytrees whose leaves have leading axis S.
+      shared: pytrees that every seed sees whole.
+      strategy: see the module's docstring.
+      jit: whether "sequential" and "threads" compile ``fn``; False if it compiles its own parts.
+
+    Returns:
+      What ``fn`` returns, each leaf with leading axis S.
+
+    Raises:
+      ValueError: unknown strategy, or S not a multiple of the devices for "sharded".
+    """
+    strategy = choose_strategy(strategy)  # type: ignore[assignment]
+    num_seeds = len(jax.tree.leaves(per_seed)[0])
+    if strategy == "vmap":
+        return _vmapped(fn, per_seed, shared)
+    if strategy == "sharded":
+        if num_seeds % jax.device_count():
+            raise ValueError(
+                f"the number of seeds must be a multiple of the {jax.device_count()} devices for "
+                f"strategy='sharded'; got {num_seeds}."
+            )
+        return _sharded(fn, per_seed, shared)
+    call = partial(_jitted, fn) if jit else fn
+
+    def one(index: int) -> Any:
+        return jax.block_until_ready(call(*select(per_seed, index), *shared))
+
+    if strategy == "sequential" or num_seeds == 1:
+        return stack([one(index) for index in range(num_seeds)])
+    first = one(0)  # compiles once, before the others share it
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return stack([first, *pool.map(one, range(1, num_seeds))])
+
+
+@partial(jax.jit, static_argnums=0)
+def _jitted(fn: Callable[..., Any], *arguments: Any) -> Any:
+    return fn(*arguments)
+
+
+@partial(jax.jit, static_argnums=0)
+def _vmapped(fn: Callable[..., Any], per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+    return jax.vmap(lambda *arguments: fn(*arguments, *shared))(*per_seed)
+
+
+@partial(jax.jit, static_argnums=0)
+def _sharded(fn: Callable[..., Any], per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+    mapped = jax.shard_map(
+        partial(_vmapped, fn),
+        mesh=_seed_mesh(),
+        in_specs=(PartitionSpec("seeds"), PartitionSpec()),
+        out_specs=PartitionSpec("seeds"),
+        check_vma=False,
+    )
+    return mapped(per_seed, shared)
+
+
+@lru_cache
+def _seed_mesh() -> jax.sharding.Mesh:
+    return jax.make_mesh((jax.device_count(),), ("seeds",), axis_types=(AxisType.Auto,))
+
+
+class _Attack(flax.struct.PyTreeNode):
+    """An attack on one network as a function of arrays, hashable by its ``apply_fn``."""
+
+    apply_fn: ApplyFn = flax.struct.field(pytree_node=False)
+
+    def __call__(self, params, key, attack, images, labels, targets):  # noqa: D102
+        more = {} if targets is None else {"targets": targets}
+        return attack(self.apply_fn, params, images, labels, key, **more)
+
+
+@flax.struct.dataclass
+class Ensemble:
+    """S networks of one architecture.
+
+    Attributes:
+      params: every leaf [S, ...].
+      status: int32 [S], a `Status` per seed.
+      history: metrics of the training, leaves [S, ...]; see `freqbias.training.History`.
+      seeds: the S seeds.
+      apply_fn: (params of one network, images) -> logits.
+    """
+
+    params: Params
+    status: Array
+    history: Any
+    seeds: tuple[int, ...] = flax.struct.field(pytree_node=False)
+    apply_fn: ApplyFn = flax.struct.field(pytree_node=False)
+
+    @property
+    def alive(self) -> np.ndarray:
+        """bool [S], seeds that neither diverged nor died."""
+        return np.asarray(self.status) == Status.OK
+
+    def logits(self, images: ArrayLike, *, strategy: Strategy = "auto") -> Array:
+        """Logits [S, N, K] of images [N, H, W, C]."""
+        _checks.images(images)
+        return map_seeds(self.apply_fn, (self.params,), (jnp.asarray(images),), strategy=strategy)
+
+    def accuracy(
+        self, images: ArrayLike, labels: ArrayLike, *, strategy: Strategy = "auto"
+    ) -> np.ndarray:
+        """Fraction [S] of images [N, H, W, C] whose largest logit is that of their label [N]."""
+        _checks.labels(labels, num_examples=len(images))
+        predicted = np.argmax(np.asarray(self.logits(images, strategy=strategy)), axis=-1)
+        return np.mean(predicted == np.asarray(labels)[None], axis=-1)
+
+    def attack(
+        self,
+        attack: Any,
+        images: ArrayLike,
+        labels: ArrayLike,
+        *,
+        key: Key,
+        targets: ArrayLike | None = None,
+        strategy: Strategy = "auto",
+    ) -> Any:
+        """Attacks every network on the same images.
+
+        Args:
+          attack: from `freqbias.attacks`.
+          images: [N, H, W, C] in [0, 1].
+          labels: int [N].
+          key: seed s attacks with ``fold_in(key, s)``.
+          targets: int [N], for a targeted attack.
+          strategy: of the seed axis.
+
+        Returns:
+          `freqbias.attacks.Perturbation` with leading axes [S, N].
+        """
+        return map_seeds(
+            _Attack(self.apply_fn),
+            (self.params, seed_keys(key, self.seeds)),
+            (attack, images, labels, targets),
+            strategy=strategy,
+            jit=False,
+        )

@@ -1,0 +1,306 @@
+r"""Training S networks at once, each from its own initialisation, subsample and data order.
+
+One compiled program trains one seed from first step to last; `freqbias.ensemble.map_seeds` runs it
+for all. Everything random in seed s derives from ``fold_in(key, s)``, so its network is the same
+whatever the other seeds and the strategy are. Initial parameters and the order of the data are made
+outside that program: it holds nothing but the step, compiles fast, and serves every initial scale.
+
+A network that is affine in its input needs no forward pass through its layers: the loss sees the
+layers only through beta, so each step costs a pass of K class rows through the layers and two
+matrix products with the batch, whatever the depth (`freqbias.ops.affine_predictor`). The gradient
+is the same.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from freqbias import _checks, ops
+from freqbias.ensemble import Ensemble, Strategy, map_seeds, seed_keys
+from freqbias.typing import ApplyFn, Array, Key, LossFn, Params, Status
+
+
+class History(NamedTuple):
+    """Metrics of training; leading axis S in an `Ensemble`."""
+
+    loss: Array  # [T], mean loss of each step's batch, before the step
+    accuracy: Array  # [T], of each step's batch, before the step
+    checkpoint_steps: Array  # int32 [C], steps done at each checkpoint
+    checkpoints: Params  # every leaf [C, ...], parameters at the checkpoints
+
+
+def _class_margins(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """``logits[y] - logits[j]`` [N, K] and the mask of j != y [N, K]."""
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
+    others = jnp.arange(logits.shape[1])[None] != labels[:, None]
+    return own - logits, others
+
+
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """``log(1 + sum_{j != y} exp(logits[j] - logits[y]))`` [N]."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def exponential(logits: Array, labels: Array) -> Array:
+    """``sum_{j != y} exp(-(logits[y] - logits[j]))`` [N]; the exponential loss if K = 2."""
+    margins, others = _class_margins(logits, labels)
+    return jnp.sum(jnp.where(others, jnp.exp(-jnp.where(others, margins, 0)), 0), axis=1)
+
+
+def logistic(logits: Array, labels: Array) -> Array:
+    """``sum_{j != y} log(1 + exp(-(logits[y] - logits[j])))`` [N]; equals CE if K = 2."""
+    margins, others = _class_margins(logits, labels)
+    return jnp.sum(jnp.where(others, jax.nn.softplus(-margins), 0), axis=1)
+
+
+LOSSES: Mapping[str, LossFn] = {
+    "cross_entropy": cross_entropy,
+    "exponential": exponential,
+    "logistic": logistic,
+}
+
+
+@lru_cache
+def sgd(
+    learning_rate: float = 0.05, momentum: float = 0.9, clip: float | None = None
+) -> optax.GradientTransformation:
+    """SGD with momentum, and with the global gradient norm clipped to ``clip`` if given.
+
+    Cached: equal settings give the same object, hence no new compilation.
+    """
+    _checks.positive("learning_rate", learning_rate)
+    descent = optax.sgd(learning_rate, momentum=momentum or None)
+    return descent if clip is None else optax.chain(optax.clip_by_global_norm(clip), descent)
+
+
+def log_spaced_steps(num_steps: int, num: int) -> tuple[int, ...]:
+    """0, then about ``num`` distinct steps spaced evenly in log from 1 to ``num_steps``."""
+    _checks.positive_int("num_steps", num_steps)
+    _checks.positive_int("num", num)
+    return (0, *np.unique(np.geomspace(1, num_steps, num).round().astype(int)).tolist())
+
+
+def train(
+    model: nn.Module,
+    split: Any,
+    *,
+    seeds: Iterable[int],
+    key: Key,
+    epochs: int = 5,
+    batch_size: int = 64,
+    num_images: int | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    loss: str | LossFn = "cross_entropy",
+    checkpoint_steps: Iterable[int] = (),
+    strategy: Strategy = "auto",
+) -> Ensemble:
+    """Trains one network per seed.
+
+    Each epoch visits the seed's images once in a new order, in batches of ``batch_size``; the
+    images left over at the end of an epoch sit it out.
+
+    Args:
+      model: a Flax module, images [N, H, W, C] -> logits [N, K]. If it has an attribute ``affine``
+        that is True, training goes through its effective predictor.
+      split: has ``images`` float [N, H, W, C] in [0, 1] and ``labels`` int [N].
+      seeds: S distinct ints.
+      key: of the whole ensemble.
+      epochs: passes over the seed's images.
+      batch_size: images per step.
+      num_images: each seed trains on its own subsample of this size, drawn without replacement;
+        None: on all.
+      optimizer: from optax; None is `sgd()`. Pass the same object each time.
+      loss: "cross_entropy", "exponential", "logistic" or a `LossFn`; the batch's mean is descended.
+      checkpoint_steps: ascending numbers of steps after which parameters are kept (0: at init).
+      strategy: of the seed axis, see `freqbias.ensemble`.
+
+    Returns:
+      An `Ensemble` whose ``history`` is a `History`, and whose status per seed is DIVERGED (a loss
+      or parameter is not finite), DEAD (the gradient of the loss with respect to the input was
+      exactly zero on every image of the last epoch) or OK.
+
+    Raises:
+      TypeError: a dtype or a type is wrong.
+      ValueError: a shape, range or option is wrong.
+    """
+    seeds = _checks.seeds(seeds)
+    images, labels = split.images, split.labels
+    _checks.images(images)
+    _checks.labels(labels, num_examples=len(images), num_classes=model.num_classes)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        _checks.positive_int(name, value)
+    num_images = len(images) if num_images is None else num_images
+    _checks.positive_int("num_images", num_images)
+    if not batch_size <= num_images <= len(images):
+        raise ValueError(
+            f"num_images must lie between batch_size ({batch_size}) and the number of training "
+            f"images ({len(images)}); got {num_images}."
+        )
+    if not callable(loss):
+        _checks.one_of("loss", loss, LOSSES)
+        loss = LOSSES[loss]
+    plan = _Plan(len(images), num_images, batch_size, epochs)
+    stops = _stops(checkpoint_steps, plan.num_steps)
+    images, labels = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    params = initial_params(model, images.shape[1:], seeds=seeds, key=key)
+    apply_fn = shared_apply_fn(model)
+    run = _TrainOne(apply_fn, _is_affine(model), optimizer or sgd(), loss, plan.steps_per_epoch)
+    params, status, history = map_seeds(
+        run,
+        (params, _batches(plan, seed_keys(key, seeds))),
+        (images, labels, jnp.asarray(stops, jnp.int32)),
+        strategy=strategy,
+    )
+    return Ensemble(params, status, history, seeds=seeds, apply_fn=apply_fn)
+
+
+def initial_params(
+    model: nn.Module, image_shape: tuple[int, ...], *, seeds: Iterable[int], key: Key
+) -> Params:
+    """The parameters, leaves [S, ...], from which `train` starts with the same seeds and key.
+
+    Args:
+      model: a Flax module.
+      image_shape: (H, W, C).
+      seeds: S distinct ints.
+      key: of the whole ensemble.
+
+    Returns:
+      What ``model.init`` returns, every leaf with leading axis S.
+    """
+    keys = jax.vmap(lambda seed_key: _split(seed_key)[0])(seed_keys(key, seeds))
+    images = jnp.zeros((1, *image_shape), jnp.float32)
+    # Not jitted: the draws compile once per shape, and are shared by all models and scales.
+    return jax.vmap(lambda init_key: model.init(init_key, images))(keys)
+
+
+def shared_apply_fn(model: nn.Module) -> ApplyFn:
+    """``model.apply`` as one object for all models that differ only in their initial scale.
+
+    Compilations are cached by it; the initial scale plays no part in ``apply``.
+    """
+    return _shared_apply_fn(model.clone(init_scale=1.0) if hasattr(model, "init_scale") else model)
+
+
+@lru_cache
+def _shared_apply_fn(model: nn.Module) -> ApplyFn:
+    return model.apply
+
+
+def _is_affine(model: nn.Module) -> bool:
+    return getattr(model, "affine", False)
+
+
+def _split(seed_key: Key) -> Key:
+    """Keys of initialisation, subsample and data order."""
+    return jax.random.split(seed_key, 3)
+
+
+def _stops(checkpoint_steps: Iterable[int], num_steps: int) -> tuple[int, ...]:
+    steps = tuple(checkpoint_steps)
+    ascending = all(a < b for a, b in zip(steps, steps[1:], strict=False))
+    if not ascending or any(not 0 <= step <= num_steps for step in steps):
+        raise ValueError(
+            f"checkpoint_steps must ascend within 0..{num_steps}, the number of steps; got {steps}."
+        )
+    return (*steps, num_steps)
+
+
+class _Plan(NamedTuple):
+    """How many images a seed sees, and when."""
+
+    total: int  # images in the training set
+    num_images: int  # of which a seed's subsample
+    batch_size: int
+    epochs: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.num_images // self.batch_size
+
+    @property
+    def num_steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+
+@partial(jax.jit, static_argnums=0)
+def _batches(plan: _Plan, keys: Key) -> Array:
+    """Indices [S, T, B]: a subsample per seed, in a new order each epoch."""
+
+    def one_seed(seed_key: Key) -> Array:
+        _, key_subset, key_order = _split(seed_key)
+        subset = jax.random.permutation(key_subset, plan.total)[: plan.num_images]
+
+        def one_epoch(epoch: Array) -> Array:
+            order = jax.random.permutation(jax.random.fold_in(key_order, epoch), subset)
+            used = plan.steps_per_epoch * plan.batch_size
+            return order[:used].reshape(plan.steps_per_epoch, plan.batch_size)
+
+        batches = jax.lax.map(one_epoch, jnp.arange(plan.epochs))
+        return batches.reshape(plan.num_steps, plan.batch_size)
+
+    return jax.lax.map(one_seed, keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainOne:
+    """The training of one seed as a pure function; equal settings share a compilation."""
+
+    apply_fn: ApplyFn
+    affine: bool
+    optimizer: optax.GradientTransformation
+    loss: LossFn
+    steps_per_epoch: int
+
+    def __call__(
+        self, params: Params, batches: Array, images: Array, labels: Array, stops: Array
+    ) -> tuple[Params, Array, History]:
+        num_steps = batches.shape[0]
+
+        def step(index: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            params, moments, losses, accuracy, alive = carry
+            batch = batches[index]
+            (loss, correct), (slopes, input_slope) = jax.value_and_grad(
+                self._mean_loss, argnums=(0, 1), has_aux=True
+            )(params, images[batch], labels[batch])
+            updates, moments = self.optimizer.update(slopes, moments, params)
+            return (
+                optax.apply_updates(params, updates),
+                moments,
+                losses.at[index].set(loss),
+                accuracy.at[index].set(correct),
+                alive.at[index].set(jnp.any(input_slope != 0)),
+            )
+
+        def segment(carry: tuple[Array, Any], stop: Array) -> tuple[tuple[Array, Any], Params]:
+            start, state = carry
+            state = jax.lax.fori_loop(start, stop, step, state)
+            return (stop, state), state[0]
+
+        metrics = (jnp.zeros(num_steps), jnp.zeros(num_steps), jnp.zeros(num_steps, bool))
+        state = (params, self.optimizer.init(params), *metrics)
+        (_, state), kept = jax.lax.scan(segment, (jnp.int32(0), state), stops)
+        params, _, losses, accuracy, alive = state
+        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((params, losses))]
+        alive = jnp.any(alive[-self.steps_per_epoch :])
+        status = jnp.where(alive, Status.OK, Status.DEAD)
+        status = jnp.where(jnp.all(jnp.stack(finite)), status, Status.DIVERGED).astype(jnp.int32)
+        checkpoints = jax.tree.map(lambda leaf: leaf[:-1], kept)
+        return params, status, History(losses, accuracy, stops[:-1], checkpoints)
+
+    def _mean_loss(self, params: Params, images: Array, labels: Array) -> tuple[Array, Array]:
+        if self.affine:
+            shape = images.shape[1:]
+            predictor = ops.affine_predictor(self.apply_fn, params, shape, images.dtype)  # type: ignore[arg-type]
+            logits = predictor(images)
+        else:
+            logits = self.apply_fn(params, images)
+        correct = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+        return jnp.mean(self.loss(logits, labels)), correct

@@ -1,0 +1,210 @@
+"""Every architecture of the zoo, run through one table of shared properties."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from freqbias import models, ops
+from freqbias.training import shared_apply_fn
+
+SHAPE = (8, 8, 2)
+TABLE = {
+    "fc": {"depth": 2, "width": 16},
+    "conv": {"depth": 2, "kernel_size": 3, "channels": 4},
+    "conv_full": {"depth": 2, "kernel_size": 8, "channels": 4},
+    "locally_connected": {"depth": 2, "kernel_size": 3, "channels": 4},
+    "locally_connected_tied": {"depth": 2, "kernel_size": 3, "channels": 4},
+    "scattered": {"depth": 2, "kernel_size": 3, "channels": 4},
+    "scattered_unshared": {"depth": 2, "kernel_size": 3, "channels": 4},
+}
+every_model = pytest.mark.parametrize("case", TABLE)
+
+
+def make(case, **changes):
+    name = case.removesuffix("_full")
+    return models.create(name, num_classes=3, **{**TABLE[case], **changes})
+
+
+def images_of(key, num=5):
+    return jax.random.uniform(jax.random.key(key), (num, *SHAPE))
+
+
+@every_model
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+def test_logits_and_batch_independence(case, activation):
+    """An image's logits do not depend on the batch it is in."""
+    model, images = make(case, activation=activation), images_of(0)
+    params = model.init(jax.random.key(1), images)
+    logits = model.apply(params, images)
+    assert logits.shape == (5, 3)
+    assert logits.dtype == jnp.float32
+    np.testing.assert_allclose(model.apply(params, images[:1]), logits[:1], atol=2e-6)
+
+
+@every_model
+def test_affine_without_activation(case, x64):
+    """No activation: f(x) = b + <beta, x> to rounding, in float64."""
+    model = make(case, activation="none", mean=(0.3, 0.4), std=(0.2, 0.5))
+    images = images_of(0).astype(jnp.float64)
+    params = model.init(jax.random.key(1), images)
+    assert model.affine
+    predictor = ops.affine_predictor(model.apply, params, SHAPE, jnp.float64)
+    error = jnp.abs(predictor(images) - model.apply(params, images)).max()
+    assert error <= 1e-12 * jnp.abs(predictor.weights).max() * images[0].size
+
+
+@every_model
+def test_not_affine_with_relu(case):
+    assert not make(case, activation="relu").affine
+
+
+@every_model
+def test_init_scale_scales_the_function(case):
+    """Alpha scales the linear network at initialisation by alpha, whatever its depth."""
+    images = images_of(0)
+    logits = []
+    for scale in (1.0, 0.1):
+        model = make(case, activation="none", init_scale=scale)
+        logits.append(model.apply(model.init(jax.random.key(1), images), images))
+    np.testing.assert_allclose(logits[1], 0.1 * logits[0], rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_activations_keep_their_size(case):
+    """He scaling: hidden second moments stay of order one through the layers of a ReLU net."""
+    model = make(case, activation="relu")
+    images = jax.random.normal(jax.random.key(0), (32, *SHAPE))
+
+    def moments(key):
+        _, kept = model.apply(model.init(key, images), images, mutable=["intermediates"])
+        hidden = kept["intermediates"]
+        return jnp.stack([jnp.mean(hidden[f"hidden_{i}"][0] ** 2) for i in range(2)])
+
+    found = jax.vmap(moments)(jax.random.split(jax.random.key(1), 64))
+    standard_error = found.std(axis=0) / 8
+    # The input has second moment 1; ReLU halves what the gain of sqrt(2) doubled.
+    assert (abs(found.mean(axis=0) - 1.0) < 4 * standard_error + 0.02).all()
+
+
+@every_model
+def test_standardisation_is_inside(case):
+    """Standardising outside gives the same logits as mean and std inside."""
+    images = images_of(0)
+    inside, outside = make(case, mean=(0.3, 0.4), std=(0.2, 0.5)), make(case)
+    params = inside.init(jax.random.key(1), images)
+    shifted = (images - jnp.array([0.3, 0.4]).reshape(1, 1, 1, 2)) / jnp.array([0.2, 0.5]).reshape(
+        1, 1, 1, 2
+    )
+    np.testing.assert_allclose(
+        inside.apply(params, images), outside.apply(params, shifted), rtol=1e-4, atol=1e-5
+    )
+
+
+@every_model
+def test_models_of_one_shape_share_their_apply(case):
+    """The initial scale is no reason to compile again."""
+    assert shared_apply_fn(make(case)) is shared_apply_fn(make(case, init_scale=0.5))
+    assert shared_apply_fn(make(case)) is not shared_apply_fn(make(case, depth=1))
+
+
+def test_parameter_counts():
+    """By hand: kernels, biases, readout."""
+    counts = {
+        "fc": 128 * 16 + 16 + 16 * 16 + 16 + 16 * 3 + 3,
+        "conv": 9 * 2 * 4 + 4 + 9 * 4 * 4 + 4 + 256 * 3 + 3,
+        "conv_full": 64 * 2 * 4 + 4 + 64 * 4 * 4 + 4 + 256 * 3 + 3,
+        "locally_connected": 64 * (9 * 2 * 4 + 4 + 9 * 4 * 4 + 4) + 256 * 3 + 3,
+        "scattered": 9 * 2 * 4 + 4 + 9 * 4 * 4 + 4 + 256 * 3 + 3,
+    }
+    for case, expected in counts.items():
+        params = make(case).init(jax.random.key(0), images_of(0, 1))
+        assert models.num_parameters(params) == expected
+
+
+@pytest.mark.parametrize("case", ["conv", "conv_full", "scattered"])
+def test_shared_weights_commute_with_shifts(case):
+    """Translational symmetry: shifting the image shifts every hidden layer."""
+    model, images = make(case), images_of(0)
+    params = model.init(jax.random.key(1), images)
+
+    def hidden(x):
+        return model.apply(params, x, mutable=["intermediates"])[1]["intermediates"]["hidden_1"][0]
+
+    moved = hidden(jnp.roll(images, (2, 3), axis=(1, 2)))
+    np.testing.assert_allclose(moved, jnp.roll(hidden(images), (2, 3), axis=(1, 2)), atol=2e-6)
+
+
+def test_tied_init_starts_from_the_convolution():
+    """Conv-tied locally connected: the same function class point as a conv net, weights free."""
+    images = images_of(0)
+    model = make("locally_connected_tied")
+    params = model.init(jax.random.key(1), images)
+    kernel = params["params"]["kernel_0"]
+    assert kernel.shape == (8, 8, 9, 2, 4)
+    np.testing.assert_array_equal(kernel, jnp.broadcast_to(kernel[:1, :1], kernel.shape))
+    conv = make("conv")
+    tied = jax.tree.map(lambda leaf: leaf, params)
+    for index, channels in enumerate((2, 4)):
+        own = params["params"][f"kernel_{index}"][0, 0]
+        tied["params"][f"kernel_{index}"] = own.reshape(3, 3, channels, 4)
+        tied["params"][f"bias_{index}"] = jnp.zeros(4)
+    np.testing.assert_allclose(
+        conv.apply(tied, images), model.apply(params, images), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_full_width_relu_nets_live():
+    """Every one of 64 full-width nets of 4 channels has an input gradient at initialisation."""
+    model, images = make("conv_full", mirrored=True), images_of(0, 16)
+
+    def gradient(key):
+        params = model.init(key, images)
+        return jax.grad(lambda x: jnp.sum(model.apply(params, x) ** 2))(images)
+
+    slopes = jax.vmap(gradient)(jax.random.split(jax.random.key(1), 64))
+    assert (jnp.abs(slopes).max(axis=(2, 3, 4)) > 0).all()
+
+
+def test_mirrored_channels_come_in_pairs():
+    params = make("conv", mirrored=True).init(jax.random.key(0), images_of(0, 1))["params"]
+    np.testing.assert_array_equal(params["kernel_0"][..., :2], -params["kernel_0"][..., 2:])
+
+
+@pytest.mark.parametrize("padding", ["circular", "SAME", "VALID"])
+@pytest.mark.parametrize("pooling", [None, "average", "max", "global_average"])
+@pytest.mark.parametrize("normalization", [None, "layer", "group"])
+def test_conv_options(padding, pooling, normalization):
+    model = models.ConvNet(
+        num_classes=3, padding=padding, pooling=pooling, normalization=normalization
+    )
+    images = images_of(0)
+    logits = model.apply(model.init(jax.random.key(1), images), images)
+    assert logits.shape == (5, 3)
+    assert jnp.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("case", "change", "message"),
+    [
+        ("conv", {"kernel_size": 9}, "kernel_size must be at most the image size"),
+        ("locally_connected", {"kernel_size": 9}, "kernel_size must be at most"),
+        ("conv", {"activation": "tanh"}, "activation must be one of 'none', 'relu', 'gelu'"),
+        ("conv", {"padding": "reflect"}, "padding must be one of"),
+        ("conv", {"pooling": "sum"}, "pooling must be one of"),
+        ("conv", {"normalization": "batch"}, "normalization must be one of"),
+        ("conv", {"mirrored": True, "channels": 3}, "channels must be even"),
+        ("fc", {"init_scale": 0.0}, "init_scale must be positive"),
+        ("fc", {"depth": -1}, "depth must be an int >= 0"),
+        ("fc", {"std": (0.0,)}, "std must be positive"),
+        ("fc", {"mean": (0.0, 0.0, 0.0)}, "mean must have one entry or one per channel"),
+    ],
+)
+def test_bad_settings_are_named(case, change, message):
+    with pytest.raises(ValueError, match=message):
+        make(case, **change).init(jax.random.key(0), images_of(0))
+
+
+def test_unknown_architecture_lists_the_known():
+    with pytest.raises(ValueError, match="model must be one of 'fc', 'conv', 'locally_connected'"):
+        models.create("perceptron", num_classes=3)

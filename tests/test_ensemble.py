@@ -1,0 +1,98 @@
+"""The seed axis: every strategy gives the same numbers."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from freqbias import ensemble
+
+STRATEGIES = ("vmap", "sequential", "threads", "sharded")
+
+
+def fit(x, y, shared):
+    return {"sum": jnp.tanh(x) @ y + shared, "shape": jnp.float32(x.size)}
+
+
+def inputs(num_seeds=4):
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = ((num_seeds, 3, 5), (num_seeds, 5), (3,))
+    return [jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True)]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategies_agree(strategy):
+    x, y, shared = inputs()
+    found = ensemble.map_seeds(fit, (x, y), (shared,), strategy=strategy)
+    for s in range(4):
+        expected = fit(x[s], y[s], shared)
+        np.testing.assert_allclose(found["sum"][s], expected["sum"], rtol=1e-5, atol=1e-6)
+    assert found["shape"].shape == (4,)
+
+
+def test_sharded_on_several_devices():
+    """Four virtual CPU devices; six seeds do not divide by four and are refused."""
+    program = """
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_num_cpu_devices", 4)
+from freqbias import ensemble
+fn = lambda x, y: jnp.fft.rfft2(x).real.sum() + y
+x, y = jax.random.normal(jax.random.key(0), (8, 5, 5)), jnp.float32(2)
+found = ensemble.map_seeds(fn, (x,), (y,), strategy="sharded")
+assert len(found.sharding.device_set) == 4, found.sharding
+np.testing.assert_allclose(found, jax.vmap(lambda x: fn(x, y))(x), rtol=1e-5)
+try:
+    ensemble.map_seeds(fn, (x[:6],), (y,), strategy="sharded")
+except ValueError as error:
+    assert "multiple of the 4 devices" in str(error)
+else:
+    raise SystemExit("six seeds on four devices were not refused")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("strategy", ["vmap", "sequential", "threads"])
+def test_one_compilation_for_all_seeds(strategy):
+    traces = []
+
+    def count(x):
+        traces.append(1)
+        return x + 1
+
+    for _ in range(2):
+        ensemble.map_seeds(count, (jnp.arange(6.0),), strategy=strategy)
+    assert len(traces) == 1
+
+
+def test_a_seed_key_does_not_depend_on_the_others(key):
+    several, one = ensemble.seed_keys(key, [3, 7, 11]), ensemble.seed_keys(key, [7])
+    assert (jax.random.key_data(several[1]) == jax.random.key_data(one[0])).all()
+
+
+def test_stack_and_select_are_inverse():
+    trees = [{"a": jnp.full((2,), float(s))} for s in range(3)]
+    stacked = ensemble.stack(trees)
+    assert stacked["a"].shape == (3, 2)
+    np.testing.assert_array_equal(ensemble.select(stacked, 2)["a"], trees[2]["a"])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "error", "message"),
+    [
+        ([], ValueError, "seeds must not be empty"),
+        ([1, 1], ValueError, "seeds must not repeat"),
+        ([-1], ValueError, "seeds must lie in"),
+        ([0.5], TypeError, "seeds must be ints"),
+    ],
+)
+def test_bad_seeds(seeds, error, message, key):
+    with pytest.raises(error, match=message):
+        ensemble.seed_keys(key, seeds)
+
+
+def test_bad_strategy():
+    with pytest.raises(ValueError, match="strategy must be one of"):
+        ensemble.map_seeds(fit, tuple(inputs()[:2]), strategy="pmap")

@@ -1,0 +1,245 @@
+"""Training S networks at once: the same numbers by every route, and failures as statuses."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.special import log_softmax
+
+from freqbias import ensemble, models, training
+from freqbias.typing import Status
+
+SHAPE = (6, 6, 1)
+
+
+def make_split(num=96, num_classes=3, dtype=np.float32):
+    """Images whose class is a bright row: learnable in a few steps."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(num, dtype=np.int32) % num_classes
+    images = rng.uniform(0, 0.5, (num, *SHAPE))
+    images[np.arange(num), labels] += 0.4
+    return types.SimpleNamespace(images=images.astype(dtype), labels=labels)
+
+
+def conv(**settings):
+    return models.ConvNet(**{"num_classes": 3, "channels": 4, **settings})
+
+
+def train(model, **changes):
+    settings = {"seeds": range(3), "key": jax.random.key(0), "epochs": 2, "batch_size": 16}
+    return training.train(model, make_split(), **{**settings, **changes})
+
+
+def leaves_close(a, b, **tolerance):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, **tolerance)
+
+
+def test_one_step_by_hand():
+    """One step of SGD without momentum on logistic regression, in NumPy."""
+    model = models.FullyConnected(num_classes=3, depth=0)
+    split = make_split(num=16)
+    nets = train_on(split, model, optimizer=training.sgd(0.1, 0.0), epochs=1)
+    start = training.initial_params(model, SHAPE, seeds=[0], key=jax.random.key(0))
+    kernel, bias = (
+        np.asarray(start["params"]["head"]["readout"][n][0]) for n in ("kernel", "bias")
+    )
+    x = split.images.reshape(16, -1)
+    error = np.exp(log_softmax(x @ kernel + bias, axis=1)) - np.eye(3)[split.labels]
+    found = nets.params["params"]["head"]["readout"]
+    np.testing.assert_allclose(found["kernel"][0], kernel - 0.1 * x.T @ error / 16, atol=1e-6)
+    np.testing.assert_allclose(found["bias"][0], -0.1 * error.mean(axis=0), atol=1e-6)
+
+
+def train_on(split, model, **settings):
+    defaults = {"seeds": [0], "key": jax.random.key(0), "batch_size": 16}
+    return training.train(model, split, **{**defaults, **settings})
+
+
+@pytest.mark.parametrize("strategy", ["sequential", "threads", "sharded"])
+def test_strategies_train_the_same_networks(strategy):
+    model = conv()
+    leaves_close(
+        train(model, strategy=strategy).params, train(model, strategy="vmap").params, atol=2e-5
+    )
+
+
+def test_a_seed_does_not_depend_on_the_others():
+    together, alone = train(conv(), seeds=[5, 2, 9]), train(conv(), seeds=[9])
+    leaves_close(ensemble.select(together.params, 2), ensemble.select(alone.params, 0), atol=0)
+
+
+def test_seeds_differ_and_keys_differ():
+    nets, other = train(conv()), train(conv(), key=jax.random.key(1))
+    kernel = nets.params["params"]["kernel_0"]
+    assert not np.allclose(kernel[0], kernel[1])
+    assert not np.allclose(kernel, other.params["params"]["kernel_0"])
+
+
+@pytest.mark.parametrize("name", ["fc", "conv", "locally_connected", "scattered"])
+def test_the_affine_route_takes_the_same_steps(name, x64):
+    """Through beta and through the layers: one function, one gradient, 20 steps, float64."""
+    model = models.create(name, num_classes=3, depth=2, activation="none")
+    split = make_split(num=160, dtype=np.float64)
+    images, labels = jnp.asarray(split.images), jnp.asarray(split.labels)
+    params = model.init(jax.random.key(0), images[:1])
+    batches = jax.random.permutation(jax.random.key(1), 160).reshape(10, 16)
+    batches = jnp.concatenate([batches, batches[::-1]])
+    results = []
+    for affine in (True, False):
+        run = training._TrainOne(
+            model.apply, affine, training.sgd(0.05), training.cross_entropy, 10
+        )
+        results.append(jax.jit(run)(params, batches, images, labels, jnp.array([20], jnp.int32)))
+    leaves_close(results[0][0], results[1][0], rtol=1e-8, atol=1e-10)
+    leaves_close(results[0][2].loss, results[1][2].loss, rtol=1e-8)
+
+
+@pytest.mark.parametrize("num_images", [None, 40])
+def test_each_seed_sees_its_own_images_once_per_epoch(num_images):
+    plan = training._Plan(96, num_images or 96, 8, 3)
+    batches = np.asarray(training._batches(plan, ensemble.seed_keys(jax.random.key(0), [0, 1])))
+    assert batches.shape == (2, 3 * plan.steps_per_epoch, 8)
+    for seed in range(2):
+        epochs = batches[seed].reshape(3, -1)
+        for epoch in epochs:
+            assert len(set(epoch.tolist())) == epoch.size == plan.num_images
+        assert len({tuple(sorted(epoch.tolist())) for epoch in epochs}) == 1  # one subsample
+        assert len({tuple(epoch.tolist()) for epoch in epochs}) == 3  # in a new order each time
+    if num_images:
+        assert set(batches[0].ravel()) != set(batches[1].ravel())
+
+
+def test_learns():
+    nets = train(conv(), epochs=12)
+    assert (nets.history.loss[:, -1] < 0.5 * nets.history.loss[:, 0]).all()
+    assert (nets.accuracy(make_split().images, make_split().labels) > 0.9).all()
+    assert (nets.status == Status.OK).all()
+
+
+def test_checkpoints_are_the_shorter_trainings():
+    """Parameters kept after k steps are those of a training of k steps; 0 is initialisation."""
+    nets = train(conv(), epochs=2, checkpoint_steps=(0, 6))
+    assert nets.history.checkpoint_steps.tolist() == [[0, 6]] * 3
+    start = training.initial_params(conv(), SHAPE, seeds=range(3), key=jax.random.key(0))
+    first = jax.tree.map(lambda leaf: leaf[:, 0], nets.history.checkpoints)
+    middle = jax.tree.map(lambda leaf: leaf[:, 1], nets.history.checkpoints)
+    leaves_close(first, start, atol=0)
+    leaves_close(middle, train(conv(), epochs=1).params, atol=1e-6)
+
+
+def test_log_spaced_steps():
+    assert training.log_spaced_steps(100, 3) == (0, 1, 10, 100)
+    assert training.log_spaced_steps(4, 50) == (0, 1, 2, 3, 4)
+
+
+def test_diverged_is_a_status():
+    nets = train(conv(), optimizer=training.sgd(1e20))
+    assert (nets.status == Status.DIVERGED).all()
+    assert not nets.alive.any()
+
+
+def test_dead_is_a_status():
+    """Hidden biases far below zero: every ReLU is off, the input gradient is exactly zero."""
+    model = conv()
+    split = make_split()
+    params = model.init(jax.random.key(0), jnp.asarray(split.images[:1]))
+    params["params"]["bias_0"] -= 1e3
+    run = training._TrainOne(
+        model.apply, False, training.sgd(), training.cross_entropy, steps_per_epoch=2
+    )
+    batches = jnp.arange(32).reshape(2, 16)
+    _, status, _ = run(
+        params,
+        batches,
+        jnp.asarray(split.images),
+        jnp.asarray(split.labels),
+        jnp.array([2], jnp.int32),
+    )
+    assert status == Status.DEAD
+
+
+def test_losses_by_hand():
+    logits, labels = jnp.array([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]]), jnp.array([0, 1])
+    margins = np.array([[1.5, 3.0], [1.0, -2.0]])
+    np.testing.assert_allclose(
+        training.cross_entropy(logits, labels), np.log1p(np.exp(-margins).sum(1)), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        training.exponential(logits, labels), np.exp(-margins).sum(1), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        training.logistic(logits, labels), np.log1p(np.exp(-margins)).sum(1), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("loss", ["exponential", "logistic"])
+def test_binary_losses_train(loss):
+    nets = train_on(make_split(num=96, num_classes=2), conv(num_classes=2), loss=loss, epochs=8)
+    assert nets.history.accuracy[0, -1] > 0.9
+
+
+def test_any_optimizer():
+    nets = train(conv(), optimizer=optax.adam(1e-2), epochs=8)
+    assert (nets.history.accuracy[:, -1] > 0.8).all()
+
+
+def test_scales_and_seeds_share_one_compilation():
+    traces = []
+    loss = lambda logits, labels: traces.append(1) or training.cross_entropy(logits, labels)  # noqa: E731
+    for scale in (1.0, 0.5):
+        train(conv(init_scale=scale), loss=loss, strategy="sequential")
+    assert len(traces) == 1
+
+
+def test_clipping():
+    """The first step of clipped SGD has the length learning rate x clip."""
+    model = models.FullyConnected(num_classes=3, depth=0)
+    nets = train_on(make_split(num=16), model, optimizer=training.sgd(1.0, 0.0, 1e-3), epochs=1)
+    start = training.initial_params(model, SHAPE, seeds=[0], key=jax.random.key(0))
+    moved = jax.tree.map(lambda a, b: a - b, nets.params, start)
+    assert optax.tree.norm(moved) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"seeds": []}, ValueError, "seeds must not be empty"),
+        ({"seeds": [1, 1]}, ValueError, "seeds must not repeat"),
+        ({"epochs": 0}, ValueError, "epochs must be at least 1"),
+        ({"batch_size": 2.0}, TypeError, "batch_size must be an int"),
+        ({"num_images": 97}, ValueError, "num_images must lie between"),
+        ({"num_images": 8}, ValueError, "num_images must lie between"),
+        ({"loss": "hinge"}, ValueError, "loss must be one of"),
+        ({"checkpoint_steps": (3, 1)}, ValueError, "checkpoint_steps must ascend"),
+        ({"checkpoint_steps": (99,)}, ValueError, "checkpoint_steps must ascend"),
+        ({"strategy": "pmap"}, ValueError, "strategy must be one of"),
+    ],
+)
+def test_bad_settings_are_named(change, error, message):
+    with pytest.raises(error, match=message):
+        train(conv(), **change)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error", "message"),
+    [
+        ("images", np.full((8, *SHAPE), 1.5, np.float32), ValueError, r"lie in \[0, 1\]"),
+        ("images", np.full((8, *SHAPE), np.nan, np.float32), ValueError, "images must be finite"),
+        ("images", np.zeros((8, 36), np.float32), ValueError, "images must have rank 4"),
+        ("images", np.zeros((8, *SHAPE), np.int32), TypeError, "images must be float"),
+        ("labels", np.zeros(8, np.float32), TypeError, "labels must be integers"),
+        ("labels", np.full(8, 3), ValueError, r"labels must lie in 0..2"),
+        ("labels", np.zeros(7, np.int32), ValueError, "one entry per image"),
+    ],
+)
+def test_bad_data_is_named(field, value, error, message):
+    split = types.SimpleNamespace(
+        images=np.zeros((8, *SHAPE), np.float32), labels=np.zeros(8, np.int32)
+    )
+    setattr(split, field, value)
+    with pytest.raises(error, match=message):
+        training.train(conv(), split, seeds=[0], key=jax.random.key(0), batch_size=4)
