@@ -2,9 +2,9 @@
 
 ``predictor`` reads a network as one linear functional; ``regularizers`` has the norms that
 architectures minimise; ``margins`` solves for the predictor of greatest margin in any of them,
-and ``certificate`` bounds it; ``direction`` trains ensembles of linear networks to where they go and
-``stationarity`` tests whether they are there; ``localization`` says what a kernel of K taps can do
-in frequency; ``dynamics`` says when each frequency is learnt.
+and ``certificate`` bounds it; ``direction`` trains ensembles of linear networks to where they go
+and ``stationarity`` tests whether they are there; ``localization`` says what a kernel of K taps
+can do in frequency; ``dynamics`` says when each frequency is learnt.
 """
 
 from freqbias.theory.certificate import (

@@ -203,8 +203,9 @@ def init_direction(
       net: the network.
       keys: typed keys [S], one per seed.
       num_images: N of the training set.
-      init_scale: factor on every layer's weights. It moves ``log_scale`` only: where on the way
-        from kernel-like to direction-like training the ensemble starts.
+      init_scale: output scale alpha at initialisation, as in ``freqbias.models``: every layer's
+        weights are alpha^{1/L} times those of unit gain. It moves ``log_scale`` only, so where
+        between lazy and direction-like training the ensemble starts.
       dtype: float32 or float64.
 
     Returns:
@@ -325,7 +326,10 @@ def _init(net: LinearNet, num_images: int, dtype: Any, keys: Key, init_scale: An
     size = _norms(params)
     uniform = jnp.full((len(size), num_images), 1 / num_images, dtype)
     return DirectionState(
-        _scale(params, 1 / size), jnp.log(size * init_scale), uniform, jnp.zeros((), jnp.int32)
+        _scale(params, 1 / size),
+        jnp.log(size) + jnp.log(init_scale) / net.degree,
+        uniform,
+        jnp.zeros((), jnp.int32),
     )
 
 

@@ -208,7 +208,7 @@ def test_init_scale_moves_the_log_scale_only():
     net, keys = NETS_2D["conv"], jax.random.split(jax.random.key(4), 2)
     one = direction.init_direction(net, keys, 10)
     small = direction.init_direction(net, keys, 10, init_scale=0.1)
-    np.testing.assert_allclose(small.log_scale, one.log_scale + np.log(0.1), rtol=1e-5)
+    np.testing.assert_allclose(small.log_scale, one.log_scale + np.log(0.1) / net.degree, rtol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, one.params, small.params)
 
 

@@ -99,10 +99,10 @@ def test_extremal_kernels_attain_the_range_and_random_ones_stay_within(taps, inc
 
 
 def test_a_kernel_as_large_as_the_image_reaches_every_frequency():
-    found = loc.mean_frequency_range(28, (28, 28))
+    found = loc.mean_frequency_range(10, (10, 10))
     assert abs(found.minimum) < 1e-12 and abs(found.maximum - np.sqrt(0.5)) < 1e-12
-    without = loc.mean_frequency_range(28, (28, 28), include_dc=False)
-    assert abs(without.minimum - 1 / 28) < 1e-12 and abs(without.maximum - np.sqrt(0.5)) < 1e-12
+    without = loc.mean_frequency_range(10, (10, 10), include_dc=False)
+    assert abs(without.minimum - 1 / 10) < 1e-12 and abs(without.maximum - np.sqrt(0.5)) < 1e-12
     assert abs(loc.mean_frequency_range(1, (28, 28), include_dc=False).minimum - 0.383451) < 5e-7
 
 

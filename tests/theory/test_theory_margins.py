@@ -69,14 +69,27 @@ def test_support_vector_machine_is_exact_and_meets_the_kkt_conditions():
     np.testing.assert_allclose(one_tap.norm, 2 * 28 * found.norm, rtol=1e-10)
 
 
-def test_images_of_28_by_28_take_a_second():
+@pytest.mark.slow
+def test_images_of_28_by_28_take_a_second_or_two():
     images, labels = problem((28, 28, 1), 60)
     fourier = margins.max_margin(images, labels, regularizers.fourier_regularizer())
     kernel = margins.max_margin(images, labels, regularizers.kernel_regularizer(3))
     assert max(fourier.gap, kernel.gap) < 1e-6
-    # R_K falls with K, from 2 sqrt(D) times l2 to twice l1 of the DFT.
     l2 = margins.support_vector_machine(images, labels).norm
     assert 2 * fourier.norm < kernel.norm < 2 * 28 * l2
+
+
+def test_margins_order_as_the_norms_do():
+    """R_K falls with K, from 2 sqrt(D) times l2 to twice l1 of the DFT."""
+    images, labels = problem((6, 6, 1), 10)
+    norms = [
+        margins.max_margin(images, labels, regularizers.kernel_regularizer(taps)).norm
+        for taps in (1, 2, 3)
+    ]
+    l2 = margins.support_vector_machine(images, labels).norm
+    full = margins.max_margin(images, labels, regularizers.fourier_regularizer()).norm
+    np.testing.assert_allclose(norms[0], 2 * 6 * l2, rtol=1e-9)
+    assert norms[0] > norms[1] > norms[2] > 2 * full
 
 
 def test_fourier_solution_is_sparse_in_frequency_and_the_l2_solution_is_not():
