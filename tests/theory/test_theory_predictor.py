@@ -78,12 +78,8 @@ def test_product_of_dfts_is_the_gradient_and_the_network(case, dtype):
         error = pred.check_affine(conv_apply, params, (*shape, 2))
         scale = np.abs(found.weights).max()
         np.testing.assert_allclose(closed, found.weights, atol=TOLERANCE[dtype] * scale)
-        images = normal(rng, (5, *shape, 2), dtype)
-        affine = jnp.einsum("nhwc,hwck->nk", images, closed) + found.bias[None]
-        logits = jax.jit(conv_apply)(params, images)
-        np.testing.assert_allclose(affine, logits, atol=TOLERANCE[dtype] * scale * 10)
         assert found.weights.dtype == closed.dtype == dtype
-        assert error <= TOLERANCE[dtype]
+        assert error <= TOLERANCE[dtype]  # of the network itself
 
 
 def test_lax_conv_uses_the_same_origin_for_odd_kernels():
@@ -195,8 +191,7 @@ def test_closed_predictors_are_those_of_the_models(name, x64):
     shape = (6, 6, 2)
     model = models.create(name, num_classes=3, activation="none", **MODELS[name])
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *shape), jnp.float64))
-    assert pred.check_affine(model.apply, params, shape) < 1e-12
-    found = jax.jit(lambda p: pred.affine_predictor(model.apply, p, shape, jnp.float64))(params)
+    found = linearise(model.apply, params, shape, "float64")
     weights = params["params"]
     last = weights["head"]["readout"]["kernel"]
     if name == "fc":
