@@ -241,19 +241,22 @@ def _budget_delta(norm: L2 | Linf, epsilon: Scalar, nearest: _Nearest) -> Array:
 
 
 def _minimal_delta(
-    predict_fn: Callable[[Array], Array], labels: Array, nearest: _Nearest, delta: Array
+    predict_fn: Callable[[Array], Array], labels: Array, nearest: _Nearest, found: Array
 ) -> Array:
-    """Replaces delta = 0 by the smallest rung of the slack ladder that flips the prediction."""
+    """Zero where ``found``, else the smallest rung of the ladder that flips the prediction."""
+    delta = jnp.zeros_like(nearest.direction.normal)
 
-    def rung(delta: Array, slack: Array) -> tuple[Array, None]:
+    def rung(carry: tuple[Array, Array], slack: Array) -> tuple[tuple[Array, Array], None]:
+        delta, found = carry
         margins = jnp.maximum(nearest.margin, 0) + slack * nearest.error
         levels = jax.vmap(_minimal_level)(nearest.direction, margins)
         moves = jax.vmap(_move)(nearest.direction, levels)
         flips = jnp.isfinite(levels) & _is_adversarial(predict_fn(moves), labels)
-        found = _is_adversarial(predict_fn(delta), labels)
-        return jnp.where((flips & ~found)[:, None, None, None], moves, delta), None
+        delta = jnp.where((flips & ~found)[:, None, None, None], moves, delta)
+        return (delta, found | flips), None
 
-    return jax.lax.scan(rung, delta, jnp.asarray(_SLACK_LADDER, delta.dtype))[0]
+    ladder = jnp.asarray(_SLACK_LADDER, delta.dtype)
+    return jax.lax.scan(rung, (delta, found), ladder)[0][0]
 
 
 def _is_adversarial(predictions: Array, labels: Array) -> Array:
@@ -272,12 +275,11 @@ def _attack(
     clean_correct = predict(logits) == labels
     finite = (predict(logits) >= 0) & jnp.all(jnp.isfinite(model.beta))
     nearest = jax.vmap(partial(_nearest, attack, model))(images, labels, logits)
-    zeros = jnp.zeros_like(images)
     if attack.epsilon is None:
-        delta = _minimal_delta(predict_fn, labels, nearest, zeros)
+        delta = _minimal_delta(predict_fn, labels, nearest, finite & ~clean_correct)
     else:
         delta = jax.vmap(partial(_budget_delta, attack.norm, attack.epsilon))(nearest)
-    delta = jnp.where(finite[:, None, None, None], delta, zeros)
+    delta = jnp.where(finite[:, None, None, None], delta, 0)
 
     is_adversarial = _is_adversarial(predict_fn(delta), labels)
     distance = jax.vmap(attack.norm.value)(delta)

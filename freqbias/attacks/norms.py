@@ -177,4 +177,4 @@ def water_level(slopes: Array, caps: Array, target: Scalar) -> Array:
         return levels[1], newton(levels[1])
 
     zero = jnp.zeros_like(infinity)
-    return jnp.maximum(*jax.lax.while_loop(climbs, climb, (zero, newton(zero))))
+    return jnp.maximum(*jax.lax.while_loop(climbs, climb, (zero - 1, zero)))

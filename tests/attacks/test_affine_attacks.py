@@ -16,7 +16,7 @@ boxes = pytest.mark.parametrize("bounds", [None, (0.0, 1.0)], ids=["free", "box"
 SHAPE = (3, 2, 2)
 
 
-def _problem(num_classes=3, num_images=6, seed=0):
+def _problem(num_classes=3, num_images=10, seed=0):
     """Affine model and images, many pixels close to the bounds; labels are the predictions."""
     generator = np.random.default_rng(seed)
     params = generator.normal(size=(num_classes, *SHAPE)), generator.normal(size=num_classes)
@@ -89,23 +89,22 @@ def test_minimal_distance_is_that_of_a_solver(norm, bounds, x64):
 @norms
 @boxes
 def test_minimal_delta_lies_on_the_boundary_and_flips_the_prediction(norm, bounds, x64):
-    params, images, labels, _ = _problem(num_images=20)
+    params, images, labels, _ = _problem()
     found = affine_attack(norm, bounds=bounds)(affine, params, images, labels)
     logits = np.sort(affine(params, images + found.delta), axis=-1)
     reached = np.isfinite(found.distance)
     np.testing.assert_array_equal(found.is_adversarial, reached)
     np.testing.assert_allclose((logits[:, -1] - logits[:, -2])[reached], 0, atol=1e-12)
-    assert reached.sum() >= 15
+    assert reached.sum() >= 7
 
 
 @norms
-@pytest.mark.parametrize("num_classes", [2, 10])
-def test_without_the_box_it_is_the_textbook_formula(norm, num_classes, x64):
+def test_without_the_box_it_is_the_textbook_formula(norm, x64):
     """-m w / ||w||_2^2 and -m sign(w) / ||w||_1 for the class of smallest m / ||w||_dual."""
-    params, images, labels, logits = _problem(num_classes)
+    params, images, labels, logits = _problem()
     found = affine_attack(norm)(affine, params, images, labels)
     for index, label in enumerate(labels):
-        w = (params[0][label] - params[0]).reshape(num_classes, -1)
+        w = (params[0][label] - params[0]).reshape(3, -1)
         m = logits[index, label] - logits[index]
         dual = np.linalg.norm(w, 2 if norm == L2() else 1, axis=1)
         j = np.argmin(np.where(dual > 0, m / np.where(dual > 0, dual, 1), np.inf))
@@ -116,23 +115,23 @@ def test_without_the_box_it_is_the_textbook_formula(norm, num_classes, x64):
 
 @norms
 @boxes
-@pytest.mark.parametrize("epsilon", [0.05, 0.4, 20.0])
-def test_budget_attack_is_the_optimum_of_a_solver(norm, bounds, epsilon, x64):
-    """Least margin within ball and box; at 20 the box alone binds."""
-    params, images, labels, _ = _problem(num_classes=2)
-    if bounds is None and epsilon == 20.0:
-        pytest.skip("no bound binds but the ball's, as at 0.4")
-    found = affine_attack(norm, epsilon=epsilon, bounds=bounds)(affine, params, images, labels)
-    for index, label in enumerate(labels):
-        w = (params[0][label] - params[0][1 - label]).ravel()
-        exact = _solve(norm, w, _room(images[index], bounds), epsilon=epsilon)
-        np.testing.assert_allclose(w @ found.delta[index].ravel(), exact, rtol=1e-6)
+def test_budget_attack_is_the_optimum_of_a_solver(norm, bounds, x64):
+    """Least margin to the nearest class within ball and box; at 20 the box alone binds."""
+    params, images, labels, _ = _problem()
+    minimal = affine_attack(norm, bounds=bounds)(affine, params, images, labels)
+    nearest = np.argmax(affine(params, images + minimal.delta), -1)
+    for epsilon in (0.05, 0.4) if bounds is None else (0.05, 0.4, 20.0):
+        found = affine_attack(norm, epsilon=epsilon, bounds=bounds)(affine, params, images, labels)
+        for index in np.flatnonzero(np.isfinite(minimal.distance)):
+            w = (params[0][labels[index]] - params[0][nearest[index]]).ravel()
+            exact = _solve(norm, w, _room(images[index], bounds), epsilon=epsilon)
+            np.testing.assert_allclose(w @ found.delta[index].ravel(), exact, rtol=1e-6)
 
 
 @norms
 @boxes
 def test_a_budget_succeeds_exactly_beyond_the_minimal_distance(norm, bounds, x64):
-    params, images, labels, _ = _problem(num_classes=5, num_images=20)
+    params, images, labels, _ = _problem()
     radius = np.asarray(affine_attack(norm, bounds=bounds)(affine, params, images, labels).distance)
     for epsilon in np.quantile(radius[np.isfinite(radius)], [0.2, 0.5, 0.8]):
         attack = affine_attack(norm, epsilon=1.001 * epsilon, bounds=bounds)
@@ -140,7 +139,7 @@ def test_a_budget_succeeds_exactly_beyond_the_minimal_distance(norm, bounds, x64
         np.testing.assert_array_equal(found.is_adversarial, radius <= 1.001 * epsilon)
 
 
-@norms
+@pytest.mark.parametrize("norm", [L2(), pytest.param(Linf(), marks=pytest.mark.slow)])
 def test_float32_stays_within_a_few_roundings_of_the_exact_distance(norm):
     """The slack that makes the flip visible costs little: 28 x 28, 10 classes."""
     params = attack_table.affine_params(jax.random.key(0), 10, (28, 28, 1))
@@ -157,12 +156,11 @@ def test_float32_stays_within_a_few_roundings_of_the_exact_distance(norm):
 
 
 @norms
-def test_an_image_the_box_protects_has_infinite_distance(norm):
+def test_an_image_the_box_protects_has_infinite_distance(norm, x64):
     """Even black or white everywhere, the label's bias decides."""
-    (beta, bias), images, labels, _ = jax.tree.map(np.float32, _problem(num_classes=2))
-    labels = labels.astype(int)
-    reach = np.abs(beta[0] - beta[1]).sum()
-    params = (beta, bias + np.float32(2 * reach) * (np.arange(2) == labels[0]))
+    (beta, bias), images, labels, _ = _problem()
+    reach = 2 * np.abs(beta).sum()
+    params = (beta, bias + reach * (np.arange(3) == labels[0]))
     labels = np.full_like(labels, labels[0])
     found = affine_attack(norm, bounds=(0.0, 1.0))(affine, params, images, labels)
     assert np.isinf(found.distance).all() and not found.is_adversarial.any()

@@ -16,7 +16,7 @@ def _stack(models):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *(model.params for model in models))
 
 
-@pytest.mark.parametrize("norm", [L2(), Linf()], ids=["l2", "linf"])
+@pytest.mark.parametrize("norm", [L2(), pytest.param(Linf(), marks=pytest.mark.slow)])
 def test_robust_accuracy_of_a_linear_model_is_the_share_of_radii_beyond_epsilon(norm, key):
     model = attack_table.make_model("affine")
     radius = affine_attack(norm, bounds=(0.0, 1.0))(*model).distance
