@@ -1,1 +1,50 @@
-"""freqbias: which frequencies do networks learn, and which do their perturbations live in?"""
+"""freqbias: which frequencies do networks learn, and which do their perturbations live in?
+
+Over many seeds at once:
+
+>>> import jax
+>>> import freqbias as fb
+>>> key = jax.random.key(0)
+>>> data = fb.data.load("fashion_mnist_mini")
+>>> model = fb.models.ConvNet(num_classes=10, depth=1, kernel_size=3)
+>>> nets = fb.train(model, data.train, seeds=range(8), epochs=2, num_images=1000, key=key)
+>>> attack = fb.attacks.pgd(fb.attacks.L2(), epsilon=0.5, num_steps=20)
+>>> found = nets.attack(attack, data.test.images[:32], data.test.labels[:32], key=key)
+>>> frequency = fb.spectral.mean_frequency(found.delta)  # [8, 32], cycles per pixel
+>>> fb.inference.mean_interval(frequency.mean(axis=1)).num_seeds
+8
+"""
+
+from freqbias import attacks as attacks
+from freqbias import data as data
+from freqbias import ensemble as ensemble
+from freqbias import inference as inference
+from freqbias import models as models
+from freqbias import ops as ops
+from freqbias import runs as runs
+from freqbias import spectral as spectral
+from freqbias import theory as theory
+from freqbias import training as training
+from freqbias import typing as typing
+from freqbias.ensemble import Ensemble as Ensemble
+from freqbias.training import sgd as sgd
+from freqbias.training import train as train
+from freqbias.typing import Status as Status
+
+__all__ = [
+    "Ensemble",
+    "Status",
+    "attacks",
+    "data",
+    "ensemble",
+    "inference",
+    "models",
+    "ops",
+    "runs",
+    "sgd",
+    "spectral",
+    "theory",
+    "train",
+    "training",
+    "typing",
+]

@@ -1,0 +1,340 @@
+"""From rows to verdicts: the claims registered in ``claims.toml``, evaluated and never typed.
+
+python -m experiments.claims --run=results/quick      # judge the rows of a finished run again
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from absl import app, flags
+from scipy import stats
+
+from freqbias import _checks, inference, runs
+from freqbias.inference import Arm, Estimate, Verdict
+
+REGISTRY = Path(__file__).with_name("claims.toml")
+KINDS = ("contrast", "trend", "mean", "association")
+
+
+class Claim(NamedTuple):
+    """One registered claim; the fields are explained at the head of ``claims.toml``."""
+
+    id: str
+    title: str
+    statement: str
+    statistic: str
+    unit: str
+    margin: float
+    direction: inference.Direction
+    regimes: tuple[str, ...]
+    geometries: tuple[str, ...]
+    kind: str  # one of KINDS
+    arms: tuple[str, ...]
+    weights: tuple[float, ...] = ()  # of a contrast
+    x: str = ""  # column of a trend or an association
+
+
+class Registry(NamedTuple):
+    """All claims and the rules that hold for each."""
+
+    claims: tuple[Claim, ...]
+    confidence: float
+    min_live: float
+    accuracy_floor: Mapping[str, float]
+
+
+def load_registry(path: Path = REGISTRY) -> Registry:
+    """Reads and checks the registry.
+
+    Raises:
+      ValueError: a claim repeats an id or does not say exactly one kind of estimate.
+    """
+    with open(path, "rb") as file:
+        content = tomllib.load(file)
+    claims = tuple(_parse(entry) for entry in content["claim"])
+    ids = [claim.id for claim in claims]
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"claim ids must not repeat; got {ids}.")
+    return Registry(claims, accuracy_floor=content["accuracy_floor"], **content["rules"])
+
+
+def select(registry: Registry, ids: Iterable[str]) -> Registry:
+    """The registry with only the claims named, by id ("C2-trend") or by number ("C2").
+
+    Raises:
+      ValueError: an unknown name; the message lists the valid ones.
+    """
+    wanted = list(ids)
+    known = sorted({name for c in registry.claims for name in (c.id, _number(c))})
+    for name in wanted:
+        _checks.one_of("claims", name, known)
+    chosen = [c for c in registry.claims if c.id in wanted or _number(c) in wanted]
+    return registry._replace(claims=tuple(chosen))
+
+
+def with_arms(registry: Registry, arms: Iterable[str]) -> Registry:
+    """The registry with only the claims all of whose arms are in a design."""
+    there = set(arms)
+    return registry._replace(claims=tuple(c for c in registry.claims if there.issuperset(c.arms)))
+
+
+def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
+    """The verdict on every claim for every data set, regime and geometry in the rows.
+
+    Each member is estimated at initial scale 1 and, where there are rows, at 1/2; Holm runs over
+    the members of one claim, geometry and scale; `freqbias.inference.decide` has the last word.
+
+    Args:
+      rows: the table of a run.
+      registry: the claims.
+
+    Returns:
+      One JSON-ready mapping per member; effects are None where nothing can be estimated.
+    """
+    rows = rows.assign(geometry=rows["attack"].str.rsplit("_", n=1).str[-1])
+    members = [
+        (claim, dataset, regime, geometry)
+        for claim in registry.claims
+        for dataset in rows["dataset"].unique()
+        for regime in claim.regimes
+        for geometry in claim.geometries
+        if not _cell(rows, dataset, regime, geometry, 1.0).empty
+    ]
+    by_scale = {scale: _judge_scale(rows, members, registry, scale) for scale in (1.0, 0.5)}
+    return [
+        _record(rows, member, registry, *(by_scale[scale][index] for scale in (1.0, 0.5)))
+        for index, member in enumerate(members)
+    ]
+
+
+def as_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """The claims as a table for the terminal."""
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:+.4f}"
+
+    table = pd.DataFrame(
+        {
+            "claim": [r["id"] for r in records],
+            "data set": [r["dataset"] for r in records],
+            "regime": [r["regime"] for r in records],
+            "attack": [r["attack"] for r in records],
+            "effect": [number(r["estimate"]) for r in records],
+            "95 % interval": [f"[{number(r['low'])}, {number(r['high'])}]" for r in records],
+            "margin": [f"{r['margin']:g}" for r in records],
+            "live": [f"{r['live_seeds']}/{r['seeds']}" for r in records],
+            "verdict": [r["verdict"] for r in records],
+        }
+    )
+    return table.to_string(index=False)
+
+
+class _Result(NamedTuple):
+    """One member at one initial scale."""
+
+    estimate: Estimate | None
+    verdict: Verdict | None
+    p_value: float | None  # adjusted
+    reason: str
+
+
+Member = tuple[Claim, str, str, str]
+
+
+def _parse(entry: Mapping[str, Any]) -> Claim:
+    kinds = [kind for kind in KINDS if kind in entry]
+    if len(kinds) != 1:
+        raise ValueError(
+            f"claim {entry['id']!r} must have exactly one of {', '.join(KINDS)}; got {kinds}."
+        )
+    kind, value = kinds[0], entry[kinds[0]]
+    fields = {key: value for key, value in entry.items() if key not in KINDS}
+    fields |= {name: tuple(fields[name]) for name in ("regimes", "geometries")}
+    _checks.one_of("direction", fields["direction"], ("greater", "less"))
+    if kind == "contrast":
+        return Claim(**fields, kind=kind, arms=tuple(value), weights=tuple(value.values()))
+    if kind == "mean":
+        return Claim(**fields, kind=kind, arms=tuple(value))
+    return Claim(**fields, kind=kind, arms=tuple(value["arms"]), x=value["x"])
+
+
+def _number(claim: Claim) -> str:
+    return claim.id.split("-")[0]
+
+
+def _cell(
+    rows: pd.DataFrame, dataset: str, regime: str, geometry: str, scale: float
+) -> pd.DataFrame:
+    return rows[
+        (rows["dataset"] == dataset)
+        & (rows["regime"] == regime)
+        & (rows["geometry"] == geometry)
+        & (rows["init_scale"] == scale)
+    ]
+
+
+def _arm_rows(cell: pd.DataFrame, claim: Claim) -> list[pd.DataFrame]:
+    return [cell[cell["arm"] == arm] for arm in claim.arms]
+
+
+def _live(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    columns = [claim.statistic, *([claim.x] if claim.kind == "association" else [])]
+    return rows[(rows["status"] == "ok") & rows[columns].notna().all(axis=1)]
+
+
+def _judge_scale(
+    rows: pd.DataFrame, members: Sequence[Member], registry: Registry, scale: float
+) -> list[_Result]:
+    estimates = []
+    for claim, dataset, regime, geometry in members:
+        cell = _cell(rows, dataset, regime, geometry, scale)
+        estimates.append(_estimate(claim, _arm_rows(cell, claim), registry.confidence))
+    known = [i for i, (estimate, _) in enumerate(estimates) if estimate is not None]
+    decisions = inference.verdicts(
+        [estimate for estimate, _ in estimates if estimate is not None],
+        [members[i][0].margin for i in known],
+        direction=[members[i][0].direction for i in known],
+        families=[(members[i][0].id, members[i][3]) for i in known],
+        confidence=registry.confidence,
+    )
+    results = [_Result(None, None, None, reason) for _, reason in estimates]
+    for i, decision in zip(known, decisions, strict=True):
+        results[i] = _Result(
+            estimates[i][0], decision.verdict, decision.adjusted_p_value, reason=""
+        )
+    return results
+
+
+def _estimate(
+    claim: Claim, arms: Sequence[pd.DataFrame], confidence: float
+) -> tuple[Estimate | None, str]:
+    """The estimate, or None and why there is none."""
+    live = [_live(arm, claim) for arm in arms]
+    for name, arm, alive in zip(claim.arms, arms, live, strict=True):
+        if arm.empty:
+            return None, f"arm {name} was not run"
+        if len(alive) < 2:
+            return None, f"arm {name} has {len(alive)} live seeds"
+    if claim.kind == "association":
+        x, y = (np.concatenate(column) for column in _within_arms(claim, live))
+        if min(np.ptp(x), np.ptp(y)) == 0:
+            return None, "all ranks are equal"
+        return inference.rank_association(x, y, confidence=confidence), ""
+    groups = [arm[claim.statistic].to_numpy(float) for arm in live]
+    if claim.kind == "trend":
+        levels = [float(arm[claim.x].iloc[0]) for arm in live]
+        if claim.x == "kernel_size":
+            levels = np.log2(levels).tolist()
+        return inference.trend_interval(groups, levels, confidence=confidence), ""
+    weights = claim.weights or [1 / len(groups)] * len(groups)
+    return inference.contrast_interval(groups, weights, confidence=confidence), ""
+
+
+def _within_arms(claim: Claim, live: Sequence[pd.DataFrame]) -> list[list[np.ndarray]]:
+    """For x and y: per arm, ranks relative to the arm's mean rank, so that arms do not confound."""
+    return [
+        [_centred_ranks(arm[column].to_numpy(float)) for arm in live]
+        for column in (claim.x, claim.statistic)
+    ]
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    ranks = stats.rankdata(values)
+    return ranks - ranks.mean()
+
+
+def _record(
+    rows: pd.DataFrame, member: Member, registry: Registry, full: _Result, half: _Result
+) -> dict[str, Any]:
+    claim, dataset, regime, geometry = member
+    floor = registry.accuracy_floor.get(dataset, registry.accuracy_floor["default"])
+    fitness, reasons = [], []
+    for scale in (1.0, 0.5):
+        for name, arm in zip(
+            claim.arms,
+            _arm_rows(_cell(rows, dataset, regime, geometry, scale), claim),
+            strict=True,
+        ):
+            if arm.empty:
+                continue
+            live = _live(arm, claim)
+            accuracy = float(live["test_accuracy"].mean()) if len(live) else float("nan")
+            fitness.append(Arm(len(arm), len(live), accuracy, floor))
+            reasons += _unfit(name, scale, fitness[-1], registry.min_live)
+    if full.verdict is None:
+        verdict, reasons = Verdict.NOT_DECIDED, [full.reason]
+    else:
+        verdict = inference.decide(full.verdict, half.verdict, fitness, min_live=registry.min_live)
+        undecided = (Verdict.INIT_DEPENDENT, Verdict.INCONCLUSIVE)
+        if verdict in undecided and half.verdict not in (None, full.verdict):
+            reasons = [f"{full.verdict} at initial scale 1, {half.verdict} at 1/2"]
+    at_one = _cell(rows, dataset, regime, geometry, 1.0)
+    arms = pd.concat(_arm_rows(at_one, claim))
+    return {
+        "id": claim.id,
+        "title": claim.title,
+        "statement": claim.statement,
+        "dataset": dataset,
+        "regime": regime,
+        "attack": geometry,
+        "statistic": claim.statistic,
+        "unit": claim.unit,
+        "direction": claim.direction,
+        **_effect(full.estimate),
+        "margin": claim.margin,
+        "p_holm": full.p_value,
+        "verdict": str(verdict),
+        "reason": "; ".join(reasons),
+        "seeds": len(arms),
+        "live_seeds": len(_live(arms, claim)),
+        "half_scale": None if half.estimate is None else _effect(half.estimate),
+        "detectable_effect": _detectable(full.estimate, registry.confidence),
+        "arms": list(claim.arms),
+    }
+
+
+def _unfit(name: str, scale: float, arm: Arm, min_live: float) -> list[str]:
+    where = f"{name} at initial scale {scale:g}"
+    if arm.num_live < min_live * arm.num_seeds:
+        return [f"{where}: {arm.num_live} of {arm.num_seeds} seeds live"]
+    if not arm.accuracy >= arm.accuracy_floor:
+        return [f"{where}: accuracy {arm.accuracy:.2f} below the floor {arm.accuracy_floor:g}"]
+    return []
+
+
+def _effect(estimate: Estimate | None) -> dict[str, float | None]:
+    names = ("estimate", "low", "high", "standard_error", "degrees_of_freedom")
+    if estimate is None:
+        return dict.fromkeys(names)
+    values = {name: float(getattr(estimate, name)) for name in names}
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def _detectable(estimate: Estimate | None, confidence: float) -> float | None:
+    """Smallest effect found with 80 % power by as many seeds with this spread."""
+    if estimate is None or estimate.link != "identity":
+        return None
+    return float(
+        inference.detectable_effect(
+            estimate.standard_error, estimate.degrees_of_freedom, confidence=confidence
+        )
+    )
+
+
+_RUN = flags.DEFINE_string("run", None, "Folder of a finished run whose rows are judged again.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the verdicts on the rows of a finished run."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {argv[1:]}")
+    print(as_table(judge(runs.read_rows(_RUN.value), load_registry())))
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("run")
+    app.run(main)

@@ -1,0 +1,71 @@
+"""Flags that every experiment shares: one name, one meaning, one help text."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from absl import app, flags
+
+from freqbias import _checks, data
+
+Plan = TypeVar("Plan")
+
+OUT = flags.DEFINE_string("out", None, "Folder of the run; default results/<preset>.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the run that --out holds.")
+RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that --out holds.")
+WORKERS = flags.DEFINE_integer(
+    "workers",
+    None,
+    "Settings run side by side, in threads; default: one per CPU core, 1 on an accelerator.",
+    lower_bound=1,
+)
+
+
+def num_workers(backend: str) -> int:
+    """Settings to run side by side."""
+    return WORKERS.value or ((os.cpu_count() or 1) if backend == "cpu" else 1)
+
+
+def parse_ints(name: str, texts: Sequence[str]) -> tuple[int, ...]:
+    """Ints from a list flag, each "3" or a range "0-7" (both ends included).
+
+    Raises:
+      ValueError: a text that is neither.
+    """
+    values: list[int] = []
+    for text in texts:
+        first, dash, last = text.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise ValueError(f"{name} must be ints like 3 or ranges like 0-7; got {text!r}.")
+        values += range(int(first), int(last or first) + 1)
+    return tuple(values)
+
+
+def load_datasets(names: Sequence[str]) -> dict[str, data.Dataset]:
+    """Every data set by name; unknown names raise before anything is loaded."""
+    for name in names:
+        _checks.one_of("dataset", name, data.names())
+    return {name: data.load(name) for name in names}
+
+
+def run(prepare: Callable[[], Plan], execute: Callable[[Plan], None]) -> None:
+    """Runs a binary in two parts, so that bad input is told from a defect.
+
+    Args:
+      prepare: checks every flag and loads the data, and writes nothing before all is checked; what
+        it raises ends the program with one line on stderr and status 2.
+      execute: does the work on what ``prepare`` returned; what it raises is shown with traceback.
+    """
+
+    def main(argv: Sequence[str]) -> None:
+        try:
+            if len(argv) > 1:
+                raise ValueError(f"arguments must be flags, --name=value; got {argv[1]!r}.")
+            plan = prepare()
+        except (ValueError, TypeError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        execute(plan)
+
+    app.run(main)

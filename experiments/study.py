@@ -1,0 +1,380 @@
+"""One setting of the study, from data to rows: train S seeds, attack them, measure the spectra.
+
+A `Setting` says *what* is compared (an arm, on a data set, in a regime, at an initial scale); a
+`Budget` says how much of everything is spent, the same for all arms. `run_setting` is the whole
+walk of the package, data -> models -> training -> attacks -> spectra -> rows.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from freqbias import attacks, ensemble, models, ops, spectral, theory, training
+from freqbias.attacks import Perturbation
+from freqbias.data import Dataset
+from freqbias.ensemble import Ensemble
+from freqbias.typing import Array, Key, Status
+
+REGIMES = ("linear", "relu")
+NUM_EXAMPLES = 3  # perturbations of the first seed kept for the figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is compared: one architecture on one data set."""
+
+    dataset: str
+    regime: str  # "linear" or "relu"
+    architecture: str  # a name of freqbias.models.ARCHITECTURES
+    depth: int  # hidden layers
+    kernel: str = ""  # taps along each axis: "3", "7", ..., "full"; "" for fc
+    init_scale: float = 1.0
+
+    @property
+    def arm(self) -> str:
+        """The compared thing without data set, regime and scale, e.g. ``conv_k3_d1``."""
+        kernel = {"": "", "full": "_full"}.get(self.kernel, f"_k{self.kernel}")
+        return f"{self.architecture}{kernel}_d{self.depth}"
+
+    @property
+    def id(self) -> str:
+        """A name for files and keys."""
+        return f"{self.dataset}.{self.regime}.{self.arm}.scale{self.init_scale:g}"
+
+    @property
+    def path(self) -> str:
+        """The prefix of this setting's arrays in ``spectra.npz``."""
+        return f"{self.dataset}/{self.regime}/{self.arm}/{self.init_scale:g}"
+
+    def kernel_size(self, image_shape: Sequence[int]) -> int:
+        """Taps along each axis; 0 for a fully connected network."""
+        return {"": 0, "full": min(image_shape[:2])}.get(self.kernel) or int(self.kernel or 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What is spent on every arm alike."""
+
+    seeds: tuple[int, ...] = tuple(range(8))
+    num_images: int = 1600  # training images of each seed, its own subsample
+    epochs: int = 4
+    batch_size: int = 64
+    learning_rate: float = 0.02
+    momentum: float = 0.9
+    clip: float = 1.0  # largest global gradient norm of a step
+    channels: int = 8  # of every convolution and unshared layer
+    width: int = 512  # of every fully connected layer
+    num_test: int = 512  # test images for the accuracy
+    num_attacked: int = 128  # test images attacked
+    num_steps: int = 20  # of PGD
+    epsilon_l2: float = 1.0  # in units of intensity in [0, 1]
+    epsilon_linf: float = 8 / 255
+    random_key: int = 0
+
+
+def run_setting(
+    setting: Setting, dataset: Dataset, budget: Budget, *, geometries: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Trains, attacks and measures one setting.
+
+    Args:
+      setting: what is compared.
+      dataset: the data set named by the setting.
+      budget: what is spent.
+      geometries: of the attacks, from "l2" and "linf".
+
+    Returns:
+      One row per seed and attack, and the arrays for the figures, of the L2 attack.
+    """
+    key = jax.random.fold_in(jax.random.key(budget.random_key), zlib.crc32(setting.id.encode()))
+    key_train, key_attack = jax.random.split(key)
+    model = make_model(setting, dataset, budget)
+    nets = training.train(
+        model,
+        dataset.train,
+        seeds=budget.seeds,
+        key=key_train,
+        epochs=budget.epochs,
+        batch_size=budget.batch_size,
+        num_images=budget.num_images,
+        optimizer=training.sgd(budget.learning_rate, budget.momentum, budget.clip),
+        strategy=_strategy(setting),
+    )
+    start = training.initial_params(model, dataset.image_shape, seeds=budget.seeds, key=key_train)
+    attacked = nets if setting.regime == "relu" else _as_predictors(nets, dataset.image_shape)
+    test = dataset.test[: budget.num_test]
+    attacked_images = dataset.test[: budget.num_attacked]
+    images, labels = jnp.asarray(attacked_images.images), jnp.asarray(attacked_images.labels)
+    common = {
+        "dataset": setting.dataset,
+        "regime": setting.regime,
+        "arm": setting.arm,
+        "architecture": setting.architecture,
+        "depth": setting.depth,
+        "kernel": setting.kernel,
+        "kernel_size": setting.kernel_size(dataset.image_shape),
+        "channels": budget.width if setting.architecture == "fc" else budget.channels,
+        "init_scale": setting.init_scale,
+        "num_parameters": models.num_parameters(ensemble.select(nets.params, 0)),
+        "num_images": budget.num_attacked,
+    }
+    steps = budget.num_images // budget.batch_size
+    per_seed = {
+        "train_accuracy": nets.history.accuracy[:, -steps:].mean(axis=1),
+        "test_accuracy": attacked.accuracy(test.images, test.labels, strategy="sequential"),
+        **_kernel_columns(setting, nets, start, dataset.image_shape),
+        **_predictor_columns(setting, nets, start, attacked, dataset.image_shape),
+    }
+    features = _margin_gradients(attacked, images, labels) if setting.regime == "relu" else None
+    rows, arrays = [], {}
+    for geometry in geometries:
+        name, attack = _attack(geometry, setting, budget)
+        found = attacked.attack(
+            attack,
+            images,
+            labels,
+            key=key_attack,
+            strategy="vmap" if setting.regime == "linear" else "sequential",
+        )
+        columns = {**per_seed, **_attack_columns(found), **_alignment_columns(found, features)}
+        where = {
+            "attack": name,
+            "box": setting.regime == "relu",
+            "epsilon": float(attack.epsilon),
+        }
+        rows += _rows({**common, **where}, columns, budget.seeds, _status(nets, found))
+        if geometry == "l2":
+            arrays = _arrays(setting, nets, attacked, found.delta)
+    return rows, arrays
+
+
+def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
+    """The Flax module of a setting."""
+    settings: dict[str, Any] = {
+        "num_classes": dataset.num_classes,
+        "depth": setting.depth,
+        "activation": "none" if setting.regime == "linear" else "relu",
+        "init_scale": setting.init_scale,
+        "mean": tuple(np.ravel(dataset.mean).tolist()),
+        "std": tuple(np.ravel(dataset.std).tolist()),
+    }
+    if setting.architecture == "fc":
+        settings["width"] = budget.width
+    else:
+        settings["kernel_size"] = setting.kernel_size(dataset.image_shape)
+        settings["channels"] = budget.channels
+    return models.create(setting.architecture, **settings)
+
+
+def dataset_arrays(dataset: Dataset, num_images: int) -> dict[str, np.ndarray]:
+    """The arrays of a data set that figures show beside those of the attacks."""
+    images = jnp.asarray(dataset.test.images[:num_images])
+    profile = _profile(spectral.mean_spectrum(images, axis=0))
+    return {
+        f"{dataset.name}.frequency": np.asarray(profile.frequency),
+        f"{dataset.name}.data_profile": np.asarray(profile.mean),
+        f"{dataset.name}.example_images": np.asarray(images[:NUM_EXAMPLES]),
+    }
+
+
+def null_columns(dataset: Dataset, num_images: int, key: Key) -> dict[str, float]:
+    """The white-noise value of each statistic of single images, and the data's mean frequency."""
+    found = spectral.null(dataset.image_shape[:2], key=key, channels=dataset.image_shape[2])
+    nulls = {f"null_{name}": float(value) for name, value in _statistics(found.mean).items()}
+    data = spectral.mean_frequency(jnp.asarray(dataset.test.images[:num_images]))
+    return {**nulls, "data_mean_frequency": float(data.mean())}
+
+
+def _strategy(setting: Setting) -> ensemble.Strategy:
+    """Settings already run side by side on CPU; affine nets are small enough to batch there."""
+    if jax.default_backend() == "cpu":
+        return "vmap" if setting.regime == "linear" else "sequential"
+    return "auto"
+
+
+def _attack(geometry: str, setting: Setting, budget: Budget) -> tuple[str, Any]:
+    norm, epsilon = {
+        "l2": (attacks.L2(), budget.epsilon_l2),
+        "linf": (attacks.Linf(), budget.epsilon_linf),
+    }[geometry]
+    if setting.regime == "linear":
+        return f"closed_form_{geometry}", attacks.affine_attack(norm, epsilon=epsilon)
+    attack = attacks.pgd(norm, epsilon=epsilon, num_steps=budget.num_steps, loss="margin")
+    return f"pgd_{geometry}", attack
+
+
+def _predict(predictor: ops.AffinePredictor, images: Array) -> Array:
+    return predictor(images)
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _predictors(apply_fn: Any, params: Any, image_shape: tuple[int, ...]) -> ops.AffinePredictor:
+    return jax.vmap(lambda one: ops.affine_predictor(apply_fn, one, image_shape))(params)  # type: ignore[arg-type]
+
+
+def _as_predictors(nets: Ensemble, image_shape: Sequence[int]) -> Ensemble:
+    """The same functions, each as its affine predictor."""
+    predictors = _predictors(nets.apply_fn, nets.params, tuple(image_shape))
+    return dataclasses.replace(nets, params=predictors, apply_fn=_predict)
+
+
+def _status(nets: Ensemble, found: Perturbation) -> list[str]:
+    """A seed is ok if its training was, and if some attacked image had an input gradient."""
+    attacked = np.asarray(found.status)
+    live = (attacked == Status.OK).any(axis=1)
+    failed = np.where((attacked == Status.DIVERGED).any(axis=1), Status.DIVERGED, Status.DEAD)
+    after = np.where(live, Status.OK, failed)
+    status = np.where(np.asarray(nets.status) == Status.OK, after, np.asarray(nets.status))
+    return [Status(int(value)).name.lower() for value in status]
+
+
+def _statistics(summary: spectral.SpectralSummary) -> dict[str, Any]:
+    return {name: value for name, value in summary._asdict().items() if name != "valid"}
+
+
+def _masked_mean(values: Any, where: Any) -> np.ndarray:
+    """Mean over images of [S, N]; NaN for a seed without any."""
+    values, where = np.asarray(values, np.float64), np.asarray(where)
+    count = where.sum(axis=1)
+    total = np.where(where, values, 0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _attack_columns(found: Perturbation) -> dict[str, np.ndarray]:
+    """Spectral statistics [S] over all attacked images that have a spectrum, and successes."""
+    summary = spectral.summarize(found.delta)
+    flipped = np.asarray(found.flipped)
+    evaluation = attacks.summarize(found)
+    columns = {
+        name: _masked_mean(value, summary.valid) for name, value in _statistics(summary).items()
+    }
+    return {
+        "robust_accuracy": evaluation.robust_accuracy,
+        "num_flipped": flipped.sum(axis=1),
+        "mean_frequency_flipped": _masked_mean(
+            summary.mean_frequency, np.asarray(summary.valid) & flipped
+        ),
+        **columns,
+    }
+
+
+def _margin_gradients(nets: Ensemble, images: Array, labels: Array) -> Array:
+    """Input gradient of each network's margin at each clean image, [S, N, H, W, C]."""
+    return ensemble.map_seeds(
+        partial(theory.margin_gradient, nets.apply_fn),
+        (nets.params,),
+        (images, labels),
+        strategy="sequential",
+        jit=False,
+    )
+
+
+@jax.jit
+def _own_minus_others(a: Array, b: Array) -> tuple[Array, Array]:
+    """Cosine of a[s] with b[s], and that minus its mean cosine with b[t], t != s; each [S]."""
+    flat = [x.reshape(*x.shape[:2], -1) for x in (a, b)]
+    norms = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in flat]
+    a, b = (x / jnp.where(n > 0, n, 1) for x, n in zip(flat, norms, strict=True))
+    cosines = jnp.einsum("snp,tnp->st", a, b) / a.shape[1]
+    own = jnp.diagonal(cosines)
+    others = (cosines.sum(axis=1) - own) / max(a.shape[0] - 1, 1)
+    return own, own - others
+
+
+def _alignment_columns(found: Perturbation, features: Array | None) -> dict[str, Any]:
+    """Does delta follow the own network's feature rather than any network's? ReLU nets only."""
+    if features is None or features.shape[0] < 2:
+        empty = np.full(found.delta.shape[0], np.nan)
+        return dict.fromkeys(("cosine_own", "alignment", "spectrum_alignment"), empty)
+    own, alignment = _own_minus_others(-found.delta, features)
+    powers = [spectral.normalized_power(x) for x in (found.delta, features)]
+    return {
+        "cosine_own": own,
+        "alignment": alignment,
+        "spectrum_alignment": _own_minus_others(*powers)[1],
+    }
+
+
+def _kernel_columns(
+    setting: Setting, nets: Ensemble, start: Any, image_shape: Sequence[int]
+) -> dict[str, Any]:
+    """Slack of the first layer's kernel above the lowest mean frequency of its size."""
+    if setting.architecture != "conv":
+        empty = np.full(len(nets.seeds), np.nan)
+        return {"kernel_slack": empty, "kernel_slack_init": empty, "kernel_slack_change": empty}
+    trained, initial = (
+        np.asarray(theory.kernel_slack(params["params"]["kernel_0"], image_shape[:2]))
+        for params in (nets.params, start)
+    )
+    return {
+        "kernel_slack": trained,
+        "kernel_slack_init": initial,
+        "kernel_slack_change": trained - initial,
+    }
+
+
+def _contrasts(predictor: ops.AffinePredictor) -> Array:
+    """Class weights less their mean over classes, classes as a leading axis: [S, K, H, W, C]."""
+    weights = jnp.moveaxis(predictor.weights, -1, 1)
+    return weights - weights.mean(axis=1, keepdims=True)
+
+
+def _predictor_columns(
+    setting: Setting, nets: Ensemble, start: Any, attacked: Ensemble, image_shape: Sequence[int]
+) -> dict[str, Any]:
+    """Mean frequency of beta and of its learned part beta - beta_0; linear nets only."""
+    if setting.regime != "linear":
+        empty = np.full(len(nets.seeds), np.nan)
+        return {"beta_mean_frequency": empty, "learned_mean_frequency": empty}
+    trained = _contrasts(attacked.params)
+    initial = _contrasts(_predictors(nets.apply_fn, start, tuple(image_shape)))
+    return {
+        "beta_mean_frequency": spectral.mean_frequency(trained).mean(axis=1),
+        "learned_mean_frequency": spectral.mean_frequency(trained - initial).mean(axis=1),
+    }
+
+
+def _rows(
+    common: Mapping[str, Any],
+    columns: Mapping[str, Any],
+    seeds: Sequence[int],
+    status: Sequence[str],
+) -> list[dict[str, Any]]:
+    """One row per seed; a seed that is not ok keeps its row, with empty statistics."""
+    rows = []
+    for index, seed in enumerate(seeds):
+        ok = status[index] == "ok"
+        values = {
+            name: np.asarray(column)[index].item() if ok or name == "num_flipped" else None
+            for name, column in columns.items()
+        }
+        rows.append({**common, "seed": seed, "status": status[index], **values})
+    return rows
+
+
+def _profile(power: Array) -> spectral.RadialProfile:
+    """Radial profile of normalised power [..., H, W], in units of its white-noise value."""
+    height, width = power.shape[-2:]
+    return spectral.radial_profile(power * (height * width - 1))
+
+
+def _arrays(
+    setting: Setting, nets: Ensemble, attacked: Ensemble, delta: Array
+) -> dict[str, np.ndarray]:
+    power = spectral.mean_spectrum(delta, axis=1)
+    arrays = {
+        "profile": _profile(power).mean,
+        "spectrum": power.mean(axis=0),
+        "examples": delta[0, :NUM_EXAMPLES],
+    }
+    if setting.architecture == "conv":
+        arrays["kernels"] = nets.params["params"]["kernel_0"][0]
+    if setting.regime == "linear":
+        arrays["beta"] = attacked.params.weights[0]
+    return {f"{setting.path}.{name}": np.asarray(value) for name, value in arrays.items()}

@@ -1,0 +1,164 @@
+"""Claims: planted rows give the verdicts that were planted."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import claims
+from freqbias.inference import Verdict
+
+ARMS = {
+    "conv_k3_d1": (3, 1),
+    "conv_k7_d1": (7, 1),
+    "conv_full_d1": (28, 1),
+    "conv_k3_d2": (3, 2),
+    "conv_k3_d3": (3, 3),
+    "fc_d1": (0, 1),
+    "locally_connected_k3_d1": (3, 1),
+    "locally_connected_tied_k3_d1": (3, 1),
+    "scattered_k3_d1": (3, 1),
+    "scattered_unshared_k3_d1": (3, 1),
+}
+
+
+def planted(effects=None, *, half=None, status="ok", accuracy=0.8, seeds=8, noise=0.002):
+    """Rows in which arm a at scale 1 has mean frequency 0.2 + effects[a]; ``half`` at scale 1/2."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for scale, arm in itertools.product((1.0, 0.5), ARMS):
+        shift = (effects if scale == 1.0 or half is None else half) or {}
+        kernel_size, depth = ARMS[arm]
+        for seed in range(seeds):
+            slack = rng.normal(0.1, 0.01)
+            rows.append(
+                {
+                    "dataset": "natural_patches",
+                    "regime": "relu",
+                    "arm": arm,
+                    "kernel_size": kernel_size,
+                    "depth": depth,
+                    "init_scale": scale,
+                    "seed": seed,
+                    "attack": "pgd_l2",
+                    "status": status if arm == "fc_d1" else "ok",
+                    "test_accuracy": accuracy if arm == "fc_d1" else 0.8,
+                    "mean_frequency": 0.2 + shift.get(arm, 0.0) + rng.normal(0, noise),
+                    "alignment": rng.normal(0.5, 0.01),
+                    "kernel_slack": slack,
+                    "kernel_slack_change": rng.normal(-0.05, 0.001),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def verdicts(rows):
+    return {r["id"]: r for r in claims.judge(rows, claims.load_registry())}
+
+
+def test_every_verdict_can_be_reached():
+    found = verdicts(planted({"conv_k3_d1": 0.05, "conv_k3_d2": 0.05, "conv_k3_d3": 0.05}))
+    assert found["C1"]["verdict"] == Verdict.SUPPORTED
+    assert found["C1"]["estimate"] == pytest.approx(0.05, abs=0.004)
+    assert found["C1"]["low"] < 0.05 < found["C1"]["high"]
+    assert found["C2-trend"]["verdict"] == Verdict.SUPPORTED
+    assert found["C2-trend"]["estimate"] < -0.01
+    assert found["C3"]["verdict"] == Verdict.EQUIVALENT
+    assert found["C6-conv"]["verdict"] == Verdict.SUPPORTED
+    assert found["C8-slack"]["verdict"] == Verdict.SUPPORTED
+    assert found["C8-association"]["verdict"] == Verdict.INCONCLUSIVE
+    opposite = verdicts(planted({"fc_d1": 0.05}))
+    assert opposite["C1"]["verdict"] == Verdict.OPPOSITE
+    assert verdicts(planted(noise=0.2))["C1"]["verdict"] == Verdict.INCONCLUSIVE
+
+
+def test_the_effect_of_a_trend_is_first_to_last():
+    """Depth 1, 2, 3 at 0.2, 0.22, 0.24: the fitted change is 0.04."""
+    found = verdicts(planted({"conv_k3_d2": 0.02, "conv_k3_d3": 0.04}, noise=1e-4))
+    assert found["C3"]["estimate"] == pytest.approx(0.04, abs=1e-3)
+
+
+def test_factorial_contrasts():
+    """Sharing +0.04, locality +0.02, both together another +0.01."""
+    effects = {
+        "conv_k3_d1": 0.07,
+        "scattered_k3_d1": 0.04,
+        "locally_connected_k3_d1": 0.02,
+        "scattered_unshared_k3_d1": 0.0,
+    }
+    found = verdicts(planted(effects, noise=1e-4))
+    assert found["C9-sharing"]["estimate"] == pytest.approx(0.045, abs=1e-3)
+    assert found["C9-locality"]["estimate"] == pytest.approx(0.025, abs=1e-3)
+    assert found["C9-interaction"]["estimate"] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_init_dependence_is_reported():
+    found = verdicts(planted({"conv_k3_d1": 0.05}, half={"fc_d1": 0.05}))["C1"]
+    assert found["verdict"] == Verdict.INIT_DEPENDENT
+    assert found["half_scale"]["estimate"] < 0 < found["estimate"]
+    assert found["reason"] == "supported at initial scale 1, opposite at 1/2"
+
+
+@pytest.mark.parametrize("status", ["dead", "diverged"])
+def test_dead_arms_are_not_decided(status):
+    found = verdicts(planted({"conv_k3_d1": 0.05}, status=status))
+    assert found["C1"]["verdict"] == Verdict.NOT_DECIDED
+    assert found["C1"]["estimate"] is None
+    assert found["C1"]["live_seeds"] == 8
+    assert found["C1"]["seeds"] == 16
+    assert "0 live seeds" in found["C1"]["reason"]
+    assert found["C2-trend"]["verdict"] == Verdict.SUPPORTED  # FC takes no part in it
+
+
+def test_untrained_arms_are_not_decided():
+    found = verdicts(planted({"conv_k3_d1": 0.05}, accuracy=0.2))["C1"]
+    assert found["verdict"] == Verdict.NOT_DECIDED
+    assert "accuracy 0.20 below the floor 0.45" in found["reason"]
+
+
+def test_association_is_within_arms():
+    """A difference between arms alone is no association; one within arms is."""
+    rows = planted({"conv_k7_d1": 0.1})
+    rows.loc[rows["arm"] == "conv_k7_d1", "kernel_slack"] += 1.0
+    assert verdicts(rows)["C8-association"]["verdict"] == Verdict.INCONCLUSIVE
+    rows["mean_frequency"] = rows["kernel_slack"]
+    assert verdicts(rows)["C8-association"]["estimate"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_arms_that_were_not_run():
+    rows = planted()
+    rows = rows[rows["arm"] != "fc_d1"]
+    assert verdicts(rows)["C1"]["reason"] == "arm fc_d1 was not run"
+    kept = claims.with_arms(claims.load_registry(), rows["arm"])
+    assert "C1" not in {claim.id for claim in kept.claims}
+
+
+def test_select_by_id_and_by_number():
+    registry = claims.load_registry()
+    assert [c.id for c in claims.select(registry, ["C2"]).claims] == ["C2-trend", "C2-ends"]
+    assert [c.id for c in claims.select(registry, ["C2-ends"]).claims] == ["C2-ends"]
+    with pytest.raises(ValueError, match=r"claims must be one of .*'C1'"):
+        claims.select(registry, ["C42"])
+
+
+def test_a_claim_says_one_kind_of_estimate(tmp_path):
+    text = claims.REGISTRY.read_text().replace("[[claim]]", '[[claim]]\nmean = ["fc_d1"]', 1)
+    (tmp_path / "claims.toml").write_text(text)
+    with pytest.raises(ValueError, match="exactly one of contrast, trend, mean, association"):
+        claims.load_registry(tmp_path / "claims.toml")
+
+
+def test_false_positives_over_relabelled_arms():
+    """Sixteen seeds of one architecture, split at random 200 times: at most 5 % decide."""
+    registry = claims.select(claims.load_registry(), ["C1"])
+    rng = np.random.default_rng(1)
+    values = rng.normal(0.2, 0.01, 16)
+    rows = planted()
+    rows = rows[rows["arm"].isin(["conv_k3_d1", "fc_d1"]) & (rows["init_scale"] == 1.0)]
+    decided = 0
+    for _ in range(200):
+        rows = rows.assign(mean_frequency=rng.permutation(values))
+        verdict = claims.judge(rows, registry)[0]["verdict"]
+        decided += verdict in (Verdict.SUPPORTED, Verdict.OPPOSITE)
+    assert decided / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)

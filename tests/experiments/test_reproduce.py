@@ -1,0 +1,111 @@
+"""The main job as a person runs it: on tiny sizes, with bad input, twice, and interrupted."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments.reproduce import prepare
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--preset=smoke", "--datasets=digits", "--seeds=0-1", "--num_images=128", "--epochs=1",
+    "--num_attacked=8", "--num_steps=2",
+)  # fmt: skip
+
+
+def reproduce(*flags):
+    command = [sys.executable, "-m", "experiments.reproduce", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    done = reproduce(*TINY, f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_writes_everything(tiny_run):
+    out, done = tiny_run
+    for name in ("rows.csv", "claims.json", "spectra.npz", "config.json", "report.html"):
+        assert (out / name).stat().st_size > 0
+    assert list((out / "figures").glob("*.png"))
+    assert len(list((out / "figures").glob("*.png"))) == len(list((out / "figures").glob("*.pdf")))
+    rows = pd.read_csv(out / "rows.csv")
+    assert len(rows) == 2 * 3 * 2 * 2  # regimes, arms, attacks, seeds
+    assert rows["mean_frequency"].notna().all()
+    records = json.loads((out / "claims.json").read_text())["claims"]
+    assert {r["id"] for r in records} >= {"C1", "C2-ends", "C6-conv", "C8-slack"}
+    assert "verdict" in done.stdout
+    assert "report.html" in done.stdout
+
+
+def test_a_second_run_gives_the_same_numbers(tiny_run, tmp_path):
+    out, _ = tiny_run
+    assert reproduce(*TINY, f"--out={tmp_path / 'again'}").returncode == 0
+    for name in ("rows.csv", "claims.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_resume_keeps_finished_settings_and_fills_in_the_rest(tiny_run):
+    """As after a kill: one setting's rows are missing; the others are not computed again."""
+    out, _ = tiny_run
+    before = (out / "rows.csv").read_bytes()
+    lost, *kept = sorted((out / "settings").glob("*.csv"))
+    times = {path: path.stat().st_mtime_ns for path in kept}
+    lost.unlink()
+    done = reproduce(*TINY, f"--out={out}", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert (out / "rows.csv").read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == times
+
+
+def test_another_run_is_never_overwritten(tiny_run):
+    out, _ = tiny_run
+    before = (out / "rows.csv").read_bytes()
+    done = reproduce(*TINY, f"--out={out}")
+    assert done.returncode == 2
+    assert "holds the results of another run" in done.stderr
+    done = reproduce(*TINY, f"--out={out}", "--resume", "--epochs=2")
+    assert done.returncode == 2
+    assert (out / "rows.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--preset=huge", "preset must be one of 'smoke', 'quick'"),
+        ("--datasets=imagenet", "dataset must be one of 'fashion_mnist_mini'"),
+        ("--claims=C42", "claims must be one of 'C1'"),
+        ("--claims=C3", "claims must be decidable with the arms of preset 'smoke'"),
+        ("--seeds=0,0", "seeds must not repeat"),
+        ("--seeds=a", "seeds must be ints like 3 or ranges like 0-7; got 'a'"),
+        ("--epsilon_l2=0", "epsilon_l2 must be positive and finite; got 0.0"),
+        ("--num_images=20000", "num_images must lie in 64..1400 for digits; got 20000"),
+        ("--num_attacked=0", "num_attacked must be at least 1; got 0"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_written(flag, message, tmp_path):
+    with flagsaver.flagsaver():
+        flags.FLAGS(["reproduce", *TINY, f"--out={tmp_path / 'out'}", flag])
+        with pytest.raises(ValueError, match=re.escape(message)):
+            prepare()
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_input_ends_with_one_clear_line(tmp_path):
+    done = reproduce(*TINY, f"--out={tmp_path / 'out'}", "--epochs=0")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1] == "error: epochs must be at least 1; got 0."
+    assert "Traceback" not in done.stderr
+    done = reproduce("extra")
+    assert done.returncode == 2
+    assert "error: arguments must be flags, --name=value; got 'extra'" in done.stderr

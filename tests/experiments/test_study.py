@@ -1,0 +1,119 @@
+"""One setting from data to rows."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import study
+from experiments.study import Budget, Setting
+from freqbias import data, spectral
+
+BUDGET = Budget(
+    seeds=(0, 3), num_images=128, epochs=1, batch_size=32, channels=2, width=8, num_test=32,
+    num_attacked=8, num_steps=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def test_names():
+    setting = Setting("digits", "relu", "conv", 2, "full", 0.5)
+    assert setting.arm == "conv_full_d2"
+    assert setting.id == "digits.relu.conv_full_d2.scale0.5"
+    assert setting.path == "digits/relu/conv_full_d2/0.5"
+    assert setting.kernel_size((8, 8, 1)) == 8
+    assert Setting("digits", "relu", "fc", 1).arm == "fc_d1"
+    assert Setting("digits", "relu", "fc", 1).kernel_size((8, 8, 1)) == 0
+    assert Setting("digits", "relu", "conv", 1, "3").kernel_size((8, 8, 1)) == 3
+
+
+@pytest.mark.parametrize("regime", ["linear", "relu"])
+def test_rows_and_arrays(regime, digits):
+    setting = Setting("digits", regime, "conv", 1, "3")
+    rows, arrays = study.run_setting(setting, digits, BUDGET, geometries=("l2", "linf"))
+    assert [(row["seed"], row["attack"].rsplit("_")[-1]) for row in rows] == [
+        (0, "l2"), (3, "l2"), (0, "linf"), (3, "linf"),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["status"] == "ok"
+        assert 0 < row["mean_frequency"] < 0.5 * np.sqrt(2)
+        assert 0 <= row["robust_accuracy"] <= row["test_accuracy"] + 0.5
+        assert row["kernel_slack_change"] == pytest.approx(
+            row["kernel_slack"] - row["kernel_slack_init"]
+        )
+        linear = regime == "linear"
+        assert np.isnan(row["alignment"]) == linear
+        assert np.isnan(row["beta_mean_frequency"]) != linear
+    profile = arrays[f"{setting.path}.profile"]
+    assert profile.shape[0] == 2
+    assert arrays[f"{setting.path}.spectrum"].sum() == pytest.approx(1, rel=1e-5)
+    assert arrays[f"{setting.path}.examples"].shape == (3, 8, 8, 1)
+    assert (f"{setting.path}.beta" in arrays) == (regime == "linear")
+
+
+def test_two_routes_to_the_mean_frequency(digits):
+    """The row's number is the statistic of the perturbations, recomputed by NumPy."""
+    setting = Setting("digits", "linear", "fc", 1)
+    rows, arrays = study.run_setting(
+        setting, digits, dataclasses.replace(BUDGET, num_attacked=3), geometries=("l2",)
+    )
+    frequencies = []
+    delta = arrays[f"{setting.path}.examples"]
+    radius = np.hypot(*np.meshgrid(np.fft.fftfreq(8), np.fft.fftfreq(8)))
+    for example in delta:
+        power = (np.abs(np.fft.fft2(example, axes=(0, 1))) ** 2).sum(axis=-1)
+        power[0, 0] = 0
+        frequencies.append((power * radius).sum() / power.sum())
+    np.testing.assert_allclose(spectral.mean_frequency(jnp.asarray(delta)), frequencies, rtol=1e-4)
+    assert arrays[f"{setting.path}.beta"].shape == (8, 8, 1, 10)
+    assert rows[0]["mean_frequency"] == pytest.approx(np.mean(frequencies), rel=1e-4)
+
+
+def test_arms_draw_independently(digits):
+    """Equal seeds of different arms do not pair: their subsamples and attacks differ."""
+    keys = {
+        study.zlib.crc32(Setting("digits", regime, "conv", 1, "3", scale).id.encode())
+        for regime in study.REGIMES
+        for scale in (1.0, 0.5)
+    }
+    assert len(keys) == 4
+
+
+def test_own_minus_others_by_hand():
+    """Two seeds with orthogonal features; delta of the first along its own, of the second mixed."""
+    features = jnp.zeros((2, 1, 2, 1, 1)).at[0, 0, 0].set(2.0).at[1, 0, 1].set(3.0)
+    delta = jnp.zeros((2, 1, 2, 1, 1)).at[0, 0, 0].set(0.1)
+    delta = delta.at[1, 0, 0].set(0.6).at[1, 0, 1].set(0.8)
+    own, difference = study._own_minus_others(delta, features)
+    np.testing.assert_allclose(own, [1.0, 0.8], atol=1e-6)
+    np.testing.assert_allclose(difference, [1.0, 0.2], atol=1e-6)
+
+
+def test_dead_seeds_keep_a_row():
+    columns = {"mean_frequency": np.array([0.1, np.nan]), "num_flipped": np.array([3, 0])}
+    rows = study._rows({"arm": "conv_full_d1"}, columns, (5, 7), ["ok", "dead"])
+    assert rows[0] == {
+        "arm": "conv_full_d1", "seed": 5, "status": "ok", "mean_frequency": 0.1, "num_flipped": 3,
+    }  # fmt: skip
+    assert rows[1]["mean_frequency"] is None
+    assert rows[1]["num_flipped"] == 0
+
+
+def test_white_noise_has_a_flat_profile():
+    noise = jax.random.normal(jax.random.key(0), (4000, 12, 12, 1))
+    profile = study._profile(spectral.mean_spectrum(noise, axis=0))
+    np.testing.assert_allclose(profile.mean[1:], 1.0, atol=0.05)
+
+
+def test_null_columns(digits):
+    columns = study.null_columns(digits, 16, jax.random.key(0))
+    assert columns["null_mean_frequency"] == pytest.approx(
+        np.hypot(*np.meshgrid(np.fft.fftfreq(8), np.fft.fftfreq(8))).sum() / 63, rel=1e-5
+    )
+    assert 0 < columns["data_mean_frequency"] < columns["null_mean_frequency"]
