@@ -117,6 +117,17 @@ def test_data_that_no_predictor_separates_have_a_status():
     )
 
 
+def test_an_unfinished_solution_says_so_and_still_bounds():
+    images, labels = problem()
+    found = margins.max_margin(images, labels, REGULARIZERS["fourier"], max_iterations=15)
+    best = margins.max_margin(images, labels, REGULARIZERS["fourier"])
+    assert found.status == Status.NOT_CONVERGED
+    assert found.gap > 1e-6
+    assert best.norm <= found.norm
+    first = margins.max_margin(images, labels, REGULARIZERS["kernel"], max_iterations=1)
+    assert first.status == Status.NOT_CONVERGED
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_scale_of_the_images_is_immaterial(scale):
     images, labels = problem()
@@ -176,6 +187,8 @@ def test_bad_arguments_say_what_was_expected():
     images, labels = problem()
     with pytest.raises(ValueError, match="both classes"):
         margins.max_margin(images, np.zeros(12, np.int32), REGULARIZERS["l2"])
+    with pytest.raises(ValueError, match="max_iterations must be at least 1"):
+        margins.max_margin(images, labels, REGULARIZERS["l2"], max_iterations=0)
     with pytest.raises(ValueError, match="labels must lie in"):
         margins.support_vector_machine(images, np.arange(12) % 3)
     with pytest.raises(ValueError, match="beta must be"):
