@@ -58,7 +58,7 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
       images: [N, H, W, C].
       labels: int [N].
       key: one key; with ``ensemble``, one key (folded with the seed's position) or one per seed
-        [S].
+        [S], e.g. of `freqbias.ensemble.seed_keys`.
       targets: int [N], for a targeted attack.
       batch_size: images attacked at once.
       ensemble: whether params lead with a seed axis. Seeds are attacked one after the other.

@@ -12,7 +12,6 @@ convolutions on CPU, where XLA's convolution is slow inside a loop.
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -131,12 +130,13 @@ class GradientAttack:
             return _scan(attack, *arguments, key=keys, targets=targets)
         # One step knows neither number: a new one compiles nothing.
         attack = dataclasses.replace(attack, num_steps=1, num_restarts=1, driver="host")
-        state = _init(attack, *arguments, key=keys, targets=targets)
+        query = partial(_query, apply_fn, attack._loss_fn, params, images, _goal(labels, targets))
+        state = _begin(attack, images, labels, keys, targets, query(jnp.zeros_like(images))[0])
         for _ in range(self.num_restarts):
             state = attack.restart(images, state)
             for _ in range(self.num_steps):
-                state = _step(attack, *arguments, state)
-            state = _score(attack, *arguments, state)
+                state = _update(attack, images, labels, state, *query(state.delta))
+            state = _keep_best(attack, query(state.delta)[0], labels, state)
         return _finalize(attack, state)
 
     def check(self) -> None:
@@ -162,9 +162,13 @@ class GradientAttack:
         targets: Array | None = None,
     ) -> GradientState:
         """The state before the first restart: the clean images are scored."""
+        keys = fold_keys(key, images.shape[0])
+        return self._begin(images, labels, keys, targets, apply_fn(params, images))
+
+    def _begin(
+        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+    ) -> GradientState:
         num_images = images.shape[0]
-        keys = fold_keys(key, num_images)
-        logits = apply_fn(params, images)
         loss, adversarial, finite = self._judge(logits, labels, targets)
         return GradientState(
             keys=keys,
@@ -201,12 +205,13 @@ class GradientAttack:
         state: GradientState,
     ) -> GradientState:
         """Scores the iterate and moves it one step up the loss."""
+        goal = _goal(labels, state.targets)
+        answer = _query(apply_fn, self._loss_fn, params, images, goal, state.delta)
+        return self._update(images, labels, state, *answer)
 
-        def total_loss(delta: Array) -> tuple[Array, Array]:
-            logits = apply_fn(params, images + delta)
-            return jnp.sum(self._loss_fn(logits, _goal(labels, state.targets))), logits
-
-        gradient, logits = jax.grad(total_loss, has_aux=True)(state.delta)
+    def _update(
+        self, images: Array, labels: Array, state: GradientState, logits: Array, gradient: Array
+    ) -> GradientState:
         state = self._keep_best(logits, labels, state)
         finite = jnp.all(jnp.isfinite(gradient), axis=(1, 2, 3))
         gradient = jnp.where(finite[:, None, None, None], gradient, 0)
@@ -389,14 +394,31 @@ def _random_start(
     return _project(norm, epsilon, images, epsilon * jax.vmap(sample)(keys), bounds=bounds)
 
 
-_jit: Callable = partial(jax.jit, static_argnames="apply_fn")
-_init = _jit(GradientAttack.init)
-_step = _jit(GradientAttack.step)
-_score = _jit(GradientAttack.score)
+@partial(jax.jit, static_argnums=(0, 1))
+def _query(
+    apply_fn: ApplyFn, loss_fn: LossFn, params: Params, images: Array, goal: Array, delta: Array
+) -> tuple[Array, Array]:
+    """Logits [N, K] and gradient of the loss [N, H, W, C] at images + delta.
+
+    The only part of an attack that knows the network, and the only one compiled per network: what
+    is compiled per norm and per option (`_update`) serves all networks.
+    """
+
+    def total_loss(delta: Array) -> tuple[Array, Array]:
+        logits = apply_fn(params, images + delta)
+        return jnp.sum(loss_fn(logits, goal)), logits
+
+    gradient, logits = jax.grad(total_loss, has_aux=True)(delta)
+    return logits, gradient
+
+
+_begin = jax.jit(GradientAttack._begin)
+_update = jax.jit(GradientAttack._update)
+_keep_best = jax.jit(GradientAttack._keep_best)
 _finalize = jax.jit(GradientAttack.finalize)
 
 
-@_jit
+@partial(jax.jit, static_argnames="apply_fn")
 def _scan(
     attack: GradientAttack,
     apply_fn: ApplyFn,

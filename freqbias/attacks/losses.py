@@ -4,6 +4,8 @@ All are differences of logits, so that they neither under- nor overflow at logit
 gradient does not vanish where the softmax saturates.
 """
 
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 
@@ -65,8 +67,12 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     return jax.nn.softplus(log_odds(logits, labels))
 
 
+@lru_cache
 def targeted_fn(loss_fn: LossFn) -> LossFn:
-    """The loss whose ascent leads to a target: (logits, targets) -> -loss_fn(logits, targets)."""
+    """The loss whose ascent leads to a target: (logits, targets) -> -loss_fn(logits, targets).
+
+    Cached, so that one loss gives one object, and one compilation.
+    """
 
     def loss(logits: Array, labels: Array) -> Array:
         return -loss_fn(logits, labels)
