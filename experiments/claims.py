@@ -325,16 +325,17 @@ def _detectable(estimate: Estimate | None, confidence: float) -> float | None:
     )
 
 
-_RUN = flags.DEFINE_string("run", None, "Folder of a finished run whose rows are judged again.")
+_RUN = flags.DEFINE_string(
+    "run", "results/quick", "Folder of a finished run whose rows are judged again."
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Prints the verdicts on the rows of a finished run."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {argv[1:]}")
-    print(as_table(judge(runs.read_rows(_RUN.value), load_registry())))
+    print(as_table(judge(runs.read_rows(str(_RUN.value)), load_registry())))
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("run")
     app.run(main)

@@ -18,8 +18,8 @@ def is_concrete(value: Any) -> bool:
 
 
 def _extremes(array: Any) -> tuple[Any, Any]:
-    xp = np if isinstance(array, np.ndarray) else jnp  # no compilation for NumPy arrays
-    return xp.min(array), xp.max(array)
+    array = np.asarray(array)  # no compilation, and concrete even inside jit
+    return array.min(), array.max()
 
 
 def one_of(name: str, value: Any, options: Iterable[Any]) -> None:
@@ -85,21 +85,23 @@ def images(array: Any, *, name: str = "images", unit_range: bool = True) -> None
             raise ValueError(f"{name} must lie in [0, 1]; got values in [{low:g}, {high:g}].")
 
 
-def labels(array: Any, *, num_examples: int, num_classes: int | None = None) -> None:
+def labels(
+    array: Any, *, num_examples: int, num_classes: int | None = None, name: str = "labels"
+) -> None:
     """Raises unless ``array`` is integer labels [num_examples] within [0, num_classes)."""
-    rank("labels", array, 1)
+    rank(name, array, 1)
     dtype = jnp.result_type(array)
     if not jnp.issubdtype(dtype, jnp.integer):
-        raise TypeError(f"labels must be integers; got {dtype}.")
+        raise TypeError(f"{name} must be integers; got {dtype}.")
     if np.shape(array)[0] != num_examples:
         raise ValueError(
-            f"labels must have one entry per image ({num_examples}); got {np.shape(array)[0]}."
+            f"{name} must have one entry per image ({num_examples}); got {np.shape(array)[0]}."
         )
     if is_concrete(array) and num_examples:
         low, high = (int(bound) for bound in _extremes(array))
         if low < 0 or (num_classes is not None and high >= num_classes):
             limit = "..." if num_classes is None else num_classes - 1
-            raise ValueError(f"labels must lie in 0..{limit}; got values in {low}..{high}.")
+            raise ValueError(f"{name} must lie in 0..{limit}; got values in {low}..{high}.")
 
 
 def seeds(values: Iterable[int]) -> tuple[int, ...]:

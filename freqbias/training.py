@@ -191,7 +191,7 @@ def shared_apply_fn(model: nn.Module) -> ApplyFn:
 
 @lru_cache
 def _shared_apply_fn(model: nn.Module) -> ApplyFn:
-    return model.apply
+    return model.apply  # one bound method per model
 
 
 def _is_affine(model: nn.Module) -> bool:

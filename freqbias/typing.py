@@ -34,7 +34,7 @@ class Status(enum.IntEnum):
 class ApplyFn(Protocol):
     """A network: ``apply_fn(params, images) -> logits``."""
 
-    def __call__(self, params: Params, images: Array) -> Array:
+    def __call__(self, params: Any, images: Array, /) -> Any:
         """Maps params and images [N, H, W, C] in [0, 1] to logits [N, K]."""
         ...
 
@@ -42,7 +42,7 @@ class ApplyFn(Protocol):
 class LossFn(Protocol):
     """A loss per example: ``loss_fn(logits, labels) -> losses``."""
 
-    def __call__(self, logits: Array, labels: Array) -> Array:
+    def __call__(self, logits: Array, labels: Array, /) -> Array:
         """Maps logits [N, K] and labels int32 [N] to losses [N]."""
         ...
 

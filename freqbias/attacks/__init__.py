@@ -15,6 +15,7 @@ from freqbias.attacks.evaluate import summarize as summarize
 from freqbias.attacks.gradient import GradientAttack as GradientAttack
 from freqbias.attacks.gradient import GradientState as GradientState
 from freqbias.attacks.gradient import fgsm as fgsm
+from freqbias.attacks.gradient import loss_gradient as loss_gradient
 from freqbias.attacks.gradient import pgd as pgd
 from freqbias.attacks.losses import cross_entropy as cross_entropy
 from freqbias.attacks.losses import log_odds as log_odds
@@ -45,6 +46,7 @@ __all__ = [
     "evaluate",
     "fgsm",
     "log_odds",
+    "loss_gradient",
     "margin",
     "pgd",
     "summarize",

@@ -130,7 +130,9 @@ class GradientAttack:
             return _scan(attack, *arguments, key=keys, targets=targets)
         # One step knows neither number: a new one compiles nothing.
         attack = dataclasses.replace(attack, num_steps=1, num_restarts=1, driver="host")
-        query = partial(_query, apply_fn, attack._loss_fn, params, images, _goal(labels, targets))
+        query = partial(
+            loss_gradient, apply_fn, attack._loss_fn, params, images, _goal(labels, targets)
+        )
         state = _begin(attack, images, labels, keys, targets, query(jnp.zeros_like(images))[0])
         for _ in range(self.num_restarts):
             state = attack.restart(images, state)
@@ -206,7 +208,7 @@ class GradientAttack:
     ) -> GradientState:
         """Scores the iterate and moves it one step up the loss."""
         goal = _goal(labels, state.targets)
-        answer = _query(apply_fn, self._loss_fn, params, images, goal, state.delta)
+        answer = loss_gradient(apply_fn, self._loss_fn, params, images, goal, state.delta)
         return self._update(images, labels, state, *answer)
 
     def _update(
@@ -395,18 +397,29 @@ def _random_start(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _query(
-    apply_fn: ApplyFn, loss_fn: LossFn, params: Params, images: Array, goal: Array, delta: Array
+def loss_gradient(  # noqa: PLR0917 (a network, its inputs, and where to look)
+    apply_fn: ApplyFn, loss_fn: LossFn, params: Params, images: Array, labels: Array, delta: Array
 ) -> tuple[Array, Array]:
-    """Logits [N, K] and gradient of the loss [N, H, W, C] at images + delta.
+    """Logits, and gradient of a loss with respect to the input, at images + delta.
 
-    The only part of an attack that knows the network, and the only one compiled per network: what
-    is compiled per norm and per option (`_update`) serves all networks.
+    The only part of a gradient attack that knows the network, and so the only one that the "host"
+    driver compiles per network; what it compiles per norm and option serves all networks.
+
+    Args:
+      apply_fn: (params, images) -> logits [N, K]; static.
+      loss_fn: (logits, labels) -> losses [N], e.g. `margin`; static.
+      params: of one network.
+      images: [N, H, W, C].
+      labels: int32 [N].
+      delta: [N, H, W, C].
+
+    Returns:
+      Logits [N, K] and gradients [N, H, W, C], logit units per unit of intensity.
     """
 
     def total_loss(delta: Array) -> tuple[Array, Array]:
         logits = apply_fn(params, images + delta)
-        return jnp.sum(loss_fn(logits, goal)), logits
+        return jnp.sum(loss_fn(logits, labels)), logits
 
     gradient, logits = jax.grad(total_loss, has_aux=True)(delta)
     return logits, gradient

@@ -148,10 +148,7 @@ def check_arguments(
     _checks.labels(labels, num_examples=images.shape[0], num_classes=num_classes)
     if targets is None:
         return jnp.asarray(images), jnp.asarray(labels, jnp.int32), None
-    try:
-        _checks.labels(targets, num_examples=images.shape[0], num_classes=num_classes)
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("labels", "targets")) from None
+    _checks.labels(targets, num_examples=images.shape[0], num_classes=num_classes, name="targets")
     if _checks.is_concrete(labels) and _checks.is_concrete(targets) and (targets == labels).any():
         raise ValueError("targets must differ from labels for every image.")
     return jnp.asarray(images), jnp.asarray(labels, jnp.int32), jnp.asarray(targets, jnp.int32)

@@ -10,7 +10,7 @@ own weights         `LocallyConnectedNet`        `ScatteredConvNet(shared=False)
 All four have the same number of taps per output, the same activations and the same readout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -129,7 +129,7 @@ def _network(
     module: LocallyConnectedNet | ScatteredConvNet,
     images: Array,
     layer_fn: Callable[[int, Array], Array],
-    bias_shape: tuple[int, int],
+    bias_shape: Sequence[int],
 ) -> Array:
     """Standardise, ``depth`` times (layer, bias, activation), readout."""
     layers.check_common(module)

@@ -5,6 +5,8 @@ offsets of a centred square; a *scattered* kernel has the same number of taps an
 Both are circulant: the same offsets serve every pixel.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from freqbias import _checks
@@ -28,7 +30,7 @@ def square_offsets(height: int, width: int) -> np.ndarray:
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def scattered_offsets(num_taps: int, shape: tuple[int, int], seed: int) -> np.ndarray:
+def scattered_offsets(num_taps: int, shape: Sequence[int], seed: int) -> np.ndarray:
     """Offsets drawn uniformly without replacement from all pixels of the torus.
 
     Args:
@@ -52,7 +54,7 @@ def scattered_offsets(num_taps: int, shape: tuple[int, int], seed: int) -> np.nd
     return np.stack([flat // width, flat % width], axis=-1)
 
 
-def scattered_positions(num_taps: int, shape: tuple[int, int], seed: int) -> np.ndarray:
+def scattered_positions(num_taps: int, shape: Sequence[int], seed: int) -> np.ndarray:
     """One permutation of all pixels per tap: input positions with neither symmetry nor locality.
 
     Output pixel d reads, through tap t, the input pixel ``positions[t, d]``. As in a locally

@@ -14,6 +14,7 @@ A bound here constrains *one layer*. A full-width readout removes it from the ne
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -134,7 +135,15 @@ def mean_frequency_range(
       >>> round(mean_frequency_range(3, (28, 28)).minimum, 3)
       0.167
     """
-    return spectral_range(radius_grid(shape), kernel_size, include_dc=include_dc)
+    kernel_shape = _kernel_shape(kernel_size, shape)
+    return _mean_frequency_range(kernel_shape, tuple(shape), include_dc=include_dc)
+
+
+@lru_cache
+def _mean_frequency_range(
+    kernel_shape: tuple[int, int], shape: tuple[int, ...], *, include_dc: bool
+) -> SpectralRange:
+    return spectral_range(radius_grid(shape), kernel_shape, include_dc=include_dc)
 
 
 def kernel_mean_frequency(
