@@ -1,7 +1,7 @@
 """Numerical primitives: convolution of any width, unshared layers, the affine predictor."""
 
 from freqbias.ops.affine import AffinePredictor, affine_predictor
-from freqbias.ops.convolution import choose_method, conv, scattered_conv, shifted
+from freqbias.ops.convolution import choose_method, conv, scattered_conv, views
 from freqbias.ops.local import locally_connected, permuted_connected
 from freqbias.ops.offsets import scattered_offsets, scattered_positions, square_offsets
 
@@ -15,6 +15,6 @@ __all__ = [
     "scattered_conv",
     "scattered_offsets",
     "scattered_positions",
-    "shifted",
     "square_offsets",
+    "views",
 ]

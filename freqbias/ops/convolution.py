@@ -131,36 +131,46 @@ def scattered_conv(
     return _circular(images, weights, np.asarray(offsets), method)
 
 
-def shifted(images: Array, offsets: np.ndarray) -> Array:
-    """The inputs that each output pixel reads: ``out[n, h, w, t] = images[n, h + dy_t, w + dx_t]``.
+def views(array: Array, offsets: np.ndarray, axes: tuple[int, int]) -> list[Array]:
+    """The inputs that the taps read: for each offset, ``array`` shifted circularly to meet it.
 
     Args:
-      images: [N, H, W, I].
-      offsets: int [T, 2], wrapped at the borders.
+      array: any shape, with rows and columns of pixels along ``axes``.
+      offsets: int [T, 2], (dy, dx).
+      axes: of rows and columns.
 
     Returns:
-      [N, H, W, T, I].
+      T arrays of the same shape; entry t holds at pixel (h, w) the input (h + dy_t, w + dx_t).
     """
-    height, width = images.shape[1:3]
+    shape = tuple(array.shape[axis] for axis in axes)
     low = offsets.min(axis=0)
     span = offsets.max(axis=0) - low
-    if (span < (height, width)).all():  # one wrap pad, then slices: cheaper than T rolls
-        start = low % (height, width)
-        wrapped = jnp.roll(images, (-start[0], -start[1]), axis=(1, 2))
-        wrapped = jnp.pad(wrapped, ((0, 0), (0, span[0]), (0, span[1]), (0, 0)), mode="wrap")
-        views = [
-            wrapped[:, dy : dy + height, dx : dx + width] for dy, dx in (offsets - low).tolist()
-        ]
-    else:
-        views = [jnp.roll(images, (-dy, -dx), axis=(1, 2)) for dy, dx in offsets.tolist()]
-    return jnp.stack(views, axis=3)
+    if (span >= shape).any():
+        return [jnp.roll(array, (-dy, -dx), axes) for dy, dx in offsets.tolist()]
+    # One wrap pad, then slices: cheaper than T rolls.
+    margins = [(0, 0)] * array.ndim
+    for axis, width in zip(axes, span.tolist(), strict=True):
+        margins[axis] = (0, width)
+    wrapped = jnp.pad(jnp.roll(array, tuple((-low).tolist()), axes), margins, mode="wrap")
+    out = []
+    for start in (offsets - low).tolist():
+        piece = wrapped
+        for axis, first, size in zip(axes, start, shape, strict=True):
+            piece = jax.lax.slice_in_dim(piece, first, first + size, axis=axis)
+        out.append(piece)
+    return out
 
 
 def _circular(images: Array, weights: Array, offsets: np.ndarray, method: str) -> Array:
-    if method == "im2col":
-        columns = shifted(images, offsets)
-        return jnp.tensordot(columns, weights, axes=[(3, 4), (0, 1)])
-    return _fft(images, weights, offsets)
+    return (_im2col if method == "im2col" else _fft)(images, weights, offsets)
+
+
+def _im2col(images: Array, weights: Array, offsets: np.ndarray) -> Array:
+    # Channels and images before pixels: every copy then moves whole rows of pixels.
+    planes = jnp.transpose(images, (3, 0, 1, 2))
+    columns = jnp.stack(views(planes, offsets, (2, 3)))  # [T, I, N, H, W]
+    out = jnp.tensordot(weights, columns, axes=[(0, 1), (0, 1)])  # [O, N, H, W]
+    return jnp.transpose(out, (1, 2, 3, 0))
 
 
 def _fft(images: Array, weights: Array, offsets: np.ndarray) -> Array:

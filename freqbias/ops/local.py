@@ -6,11 +6,12 @@ With ``pi_t(d) = d + offset_t`` this is a locally connected layer; with ``pi_t``
 permutation of the pixels it has neither locality nor symmetry.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
-from freqbias.ops.convolution import shifted
+from freqbias.ops.convolution import views
 from freqbias.typing import Array
 
 
@@ -30,7 +31,8 @@ def locally_connected(images: Array, weights: Array, offsets: np.ndarray) -> Arr
       ValueError: shapes do not fit.
     """
     _check(images, weights, num_taps=len(offsets))
-    return jnp.einsum("nhwti,hwtio->nhwo", shifted(images, np.asarray(offsets)), weights)
+    pixels = jnp.transpose(images, (1, 2, 3, 0))  # [H, W, I, N]: a pixel is one block of memory
+    return _apply(jnp.stack(views(pixels, np.asarray(offsets), (0, 1)), axis=2), weights)
 
 
 def permuted_connected(images: Array, weights: Array, positions: np.ndarray) -> Array:
@@ -49,11 +51,34 @@ def permuted_connected(images: Array, weights: Array, positions: np.ndarray) -> 
       ValueError: shapes do not fit.
     """
     _check(images, weights, num_taps=len(positions))
-    num, height, width, channels = images.shape
-    flat = images.reshape(num, height * width, channels)
-    columns = jnp.stack([flat[:, row] for row in np.asarray(positions)], axis=2)
-    columns = columns.reshape(num, height, width, len(positions), channels)
-    return jnp.einsum("nhwti,hwtio->nhwo", columns, weights)
+    height, width, channels, num = (images.shape[axis] for axis in (1, 2, 3, 0))
+    pixels = jnp.transpose(images, (1, 2, 3, 0)).reshape(height * width, channels, num)
+    columns = jnp.stack([_permute(pixels, row) for row in np.asarray(positions)], axis=1)
+    return _apply(columns.reshape(height, width, len(positions), channels, num), weights)
+
+
+def _apply(columns: Array, weights: Array) -> Array:
+    """``[H, W, T, I, N], [H, W, T, I, O] -> [N, H, W, O]``: one matrix product per pixel."""
+    out = jnp.einsum("hwtio,hwtin->hwon", weights, columns)
+    return jnp.transpose(out, (3, 0, 1, 2))
+
+
+def _permute(pixels: Array, permutation: np.ndarray) -> Array:
+    """``pixels[permutation]``; its gradient is the inverse permutation, no scattered sum."""
+    inverse = np.argsort(permutation)
+
+    @jax.custom_vjp
+    def take(pixels: Array) -> Array:
+        return pixels[permutation]
+
+    def forward(pixels: Array) -> tuple[Array, None]:
+        return take(pixels), None
+
+    def backward(_: None, cotangent: Array) -> tuple[Array]:
+        return (_permute(cotangent, inverse),)
+
+    take.defvjp(forward, backward)
+    return take(pixels)
 
 
 def _check(images: Array, weights: Array, *, num_taps: int) -> None:
