@@ -11,6 +11,10 @@ from freqbias import _checks, data
 
 Plan = TypeVar("Plan")
 
+# Short programs spend their time compiling: XLA's first level of optimisation is as fast to run here
+# and a fifth faster to compile. Read when JAX makes its first array; what is set already stands.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+
 OUT = flags.DEFINE_string("out", None, "Folder of the run; default results/<preset>.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the run that --out holds.")
 RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that --out holds.")

@@ -60,6 +60,8 @@ def logistic(logits: Array, labels: Array) -> Array:
     return jnp.sum(jnp.where(others, jax.nn.softplus(-margins), 0), axis=1)
 
 
+# Attributes of models that matter to ``init`` alone, at their neutral values.
+_INITIAL_ONLY: Mapping[str, Any] = {"init_scale": 1.0, "mirrored": False, "tied_init": False}
 LOSSES: Mapping[str, LossFn] = {
     "cross_entropy": cross_entropy,
     "exponential": exponential,
@@ -182,11 +184,12 @@ def initial_params(
 
 
 def shared_apply_fn(model: nn.Module) -> ApplyFn:
-    """``model.apply`` as one object for all models that differ only in their initial scale.
+    """``model.apply`` as one object for all models that differ only in their initialisation.
 
-    Compilations are cached by it; the initial scale plays no part in ``apply``.
+    Compilations are cached by it, and initialisation plays no part in ``apply``.
     """
-    return _shared_apply_fn(model.clone(init_scale=1.0) if hasattr(model, "init_scale") else model)
+    neutral = {name: value for name, value in _INITIAL_ONLY.items() if hasattr(model, name)}
+    return _shared_apply_fn(model.clone(**neutral))
 
 
 @lru_cache

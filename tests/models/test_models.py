@@ -103,9 +103,11 @@ def test_standardisation_is_inside(case):
 
 @every_model
 def test_models_of_one_shape_share_their_apply(case):
-    """The initial scale is no reason to compile again."""
+    """Initialisation is no reason to compile again."""
     assert shared_apply_fn(make(case)) is shared_apply_fn(make(case, init_scale=0.5))
     assert shared_apply_fn(make(case)) is not shared_apply_fn(make(case, depth=1))
+    tied = shared_apply_fn(make("locally_connected_tied"))
+    assert (shared_apply_fn(make(case)) is tied) == case.startswith("locally_connected")
 
 
 def test_parameter_counts():
