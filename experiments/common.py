@@ -11,8 +11,8 @@ from freqbias import _checks, data
 
 Plan = TypeVar("Plan")
 
-# Short programs spend their time compiling: XLA's first level of optimisation is as fast to run here
-# and a fifth faster to compile. Read when JAX makes its first array; what is set already stands.
+# Short programs spend their time compiling, and XLA's first level of optimisation compiles faster.
+# Read when JAX makes its first array; what is set already stands.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 OUT = flags.DEFINE_string("out", None, "Folder of the run; default results/<preset>.")

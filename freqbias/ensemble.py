@@ -144,7 +144,8 @@ class _Attack(flax.struct.PyTreeNode):
 
     apply_fn: ApplyFn = flax.struct.field(pytree_node=False)
 
-    def __call__(self, params, key, attack, images, labels, targets):  # noqa: D102
+    def __call__(self, params, key, attack, images, labels, targets):  # noqa: PLR0917
+        """Attacks one network; arguments in the order of `map_seeds`."""
         more = {} if targets is None else {"targets": targets}
         return attack(self.apply_fn, params, images, labels, key, **more)
 
@@ -169,7 +170,7 @@ class Ensemble:
 
     @property
     def alive(self) -> np.ndarray:
-        """bool [S], seeds that neither diverged nor died."""
+        """Seeds, bool [S], that neither diverged nor died."""
         return np.asarray(self.status) == Status.OK
 
     def logits(self, images: ArrayLike, *, strategy: Strategy = "auto") -> Array:

@@ -12,6 +12,7 @@ is the same.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -208,7 +209,7 @@ def _split(seed_key: Key) -> Key:
 
 def _stops(checkpoint_steps: Iterable[int], num_steps: int) -> tuple[int, ...]:
     steps = tuple(checkpoint_steps)
-    ascending = all(a < b for a, b in zip(steps, steps[1:], strict=False))
+    ascending = all(a < b for a, b in itertools.pairwise(steps))
     if not ascending or any(not 0 <= step <= num_steps for step in steps):
         raise ValueError(
             f"checkpoint_steps must ascend within 0..{num_steps}, the number of steps; got {steps}."

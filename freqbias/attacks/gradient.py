@@ -260,7 +260,7 @@ class GradientAttack:
     @property
     def _loss_fn(self) -> LossFn:
         loss_fn = self.loss if callable(self.loss) else _LOSSES[self.loss]
-        return losses.targeted_fn(loss_fn) if self.targeted else loss_fn
+        return losses.targeted_fn(loss_fn) if self.targeted else loss_fn  # type: ignore[arg-type]
 
     def _judge(
         self, logits: Array, labels: Array, targets: Array | None

@@ -4,6 +4,7 @@ All are differences of logits, so that they neither under- nor overflow at logit
 gradient does not vanish where the softmax saturates.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import jax
@@ -68,7 +69,7 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 @lru_cache
-def targeted_fn(loss_fn: LossFn) -> LossFn:
+def targeted_fn(loss_fn: Callable[[Array, Array], Array]) -> LossFn:
     """The loss whose ascent leads to a target: (logits, targets) -> -loss_fn(logits, targets).
 
     Cached, so that one loss gives one object, and one compilation.

@@ -12,7 +12,8 @@ from experiments.study import Budget, Setting
 from freqbias import data, spectral
 
 BUDGET = Budget(
-    seeds=(0, 3), num_images=128, epochs=1, batch_size=32, channels=2, width=8, num_attacked=8, num_steps=2,
+    seeds=(0, 3), num_images=128, epochs=1, batch_size=32, channels=2, width=8,
+    num_attacked=8, num_steps=2,
 )  # fmt: skip
 
 
