@@ -133,6 +133,31 @@ def as_table(records: Sequence[Mapping[str, Any]]) -> str:
     return table.to_string(index=False)
 
 
+def as_markdown(records: Sequence[Mapping[str, Any]]) -> str:
+    """Claims by data set and regime, for the primary attack (L2), as a Markdown table."""
+    primary = [r for r in records if r["attack"] == "l2"]
+    columns = list(dict.fromkeys((r["dataset"], r["regime"]) for r in primary))
+    columns.sort()
+    lines = [
+        "| claim | " + " | ".join(f"{dataset}, {regime}" for dataset, regime in columns) + " |",
+        "|---" * (1 + len(columns)) + "|",
+    ]
+    for name in dict.fromkeys(r["id"] for r in primary):
+        cells = []
+        for column in columns:
+            found = [
+                f"{r['verdict']}: {r['estimate']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]"
+                if r["estimate"] is not None
+                else r["verdict"]
+                for r in primary
+                if (r["id"], r["dataset"], r["regime"]) == (name, *column)
+            ]
+            cells.append("".join(found) or "-")
+        title = next(r["title"] for r in primary if r["id"] == name)
+        lines.append(f"| {name} {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 class _Result(NamedTuple):
     """One member at one initial scale."""
 
@@ -328,13 +353,16 @@ def _detectable(estimate: Estimate | None, confidence: float) -> float | None:
 _RUN = flags.DEFINE_string(
     "run", "results/quick", "Folder of a finished run whose rows are judged again."
 )
+_MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the L2 verdicts as a Markdown table.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Prints the verdicts on the rows of a finished run."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {argv[1:]}")
-    print(as_table(judge(runs.read_rows(str(_RUN.value)), load_registry())))
+    rows = runs.read_rows(str(_RUN.value))
+    records = judge(rows, with_arms(load_registry(), rows["arm"]))
+    print(as_markdown(records) if _MARKDOWN.value else as_table(records))
 
 
 if __name__ == "__main__":

@@ -134,6 +134,13 @@ def test_arms_that_were_not_run():
     assert "C1" not in {claim.id for claim in kept.claims}
 
 
+def test_tables_show_every_claim():
+    records = claims.judge(planted({"conv_k3_d1": 0.05}), claims.load_registry())
+    for table in (claims.as_table(records), claims.as_markdown(records)):
+        assert all(record["id"] in table for record in records)
+        assert "supported" in table
+
+
 def test_select_by_id_and_by_number():
     registry = claims.load_registry()
     assert [c.id for c in claims.select(registry, ["C2"]).claims] == ["C2-trend", "C2-ends"]
