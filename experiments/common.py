@@ -1,5 +1,6 @@
 """Flags that every experiment shares: one name, one meaning, one help text."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -63,6 +64,8 @@ def run(prepare: Callable[[], Plan], execute: Callable[[Plan], None]) -> None:
     """
 
     def main(argv: Sequence[str]) -> None:
+        for chatty in ("fontTools", "jax"):  # what they log as info is not about the experiment
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         try:
             if len(argv) > 1:
                 raise ValueError(f"arguments must be flags, --name=value; got {argv[1]!r}.")
