@@ -266,15 +266,14 @@ def _margin_gradients(nets: Ensemble, images: Array, labels: Array) -> Array:
 
     By the program that PGD on the margin compiled; `theory.margin_gradient` gives the same.
     """
-    against = partial(attacks.loss_gradient, nets.apply_fn, attacks.margin)
     found = ensemble.map_seeds(
-        against,
+        partial(attacks.query, attacks.gradient_of(attacks.margin), nets.apply_fn),
         (nets.params,),
-        (images, labels, jnp.zeros_like(images)),
+        (images, jnp.zeros_like(images), (labels,)),
         strategy="sequential",
         jit=False,
     )
-    return -found[1]
+    return -found.gradients
 
 
 @jax.jit

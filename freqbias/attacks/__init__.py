@@ -9,13 +9,20 @@ from freqbias.attacks.affine import AffineAttack as AffineAttack
 from freqbias.attacks.affine import AffineMap as AffineMap
 from freqbias.attacks.affine import affine_attack as affine_attack
 from freqbias.attacks.affine import affine_map as affine_map
+from freqbias.attacks.driver import Answer as Answer
+from freqbias.attacks.driver import IterativeAttack as IterativeAttack
+from freqbias.attacks.driver import Loop as Loop
+from freqbias.attacks.driver import Phase as Phase
+from freqbias.attacks.driver import forward as forward
+from freqbias.attacks.driver import gradient_of as gradient_of
+from freqbias.attacks.driver import jacobian as jacobian
+from freqbias.attacks.driver import query as query
 from freqbias.attacks.evaluate import Evaluation as Evaluation
 from freqbias.attacks.evaluate import evaluate as evaluate
 from freqbias.attacks.evaluate import summarize as summarize
 from freqbias.attacks.gradient import GradientAttack as GradientAttack
 from freqbias.attacks.gradient import GradientState as GradientState
 from freqbias.attacks.gradient import fgsm as fgsm
-from freqbias.attacks.gradient import loss_gradient as loss_gradient
 from freqbias.attacks.gradient import pgd as pgd
 from freqbias.attacks.losses import cross_entropy as cross_entropy
 from freqbias.attacks.losses import log_odds as log_odds
@@ -32,23 +39,30 @@ __all__ = [
     "L2",
     "AffineAttack",
     "AffineMap",
+    "Answer",
     "Attack",
     "Bounds",
     "Evaluation",
     "GradientAttack",
     "GradientState",
+    "IterativeAttack",
     "Linf",
+    "Loop",
     "Norm",
     "Perturbation",
+    "Phase",
     "affine_attack",
     "affine_map",
     "cross_entropy",
     "evaluate",
     "fgsm",
+    "forward",
+    "gradient_of",
+    "jacobian",
     "log_odds",
-    "loss_gradient",
     "margin",
     "pgd",
+    "query",
     "summarize",
     "targeted_fn",
 ]

@@ -105,24 +105,27 @@ def test_host_and_scan_are_the_same_attack(norm, key):
 
 
 def test_the_state_machine_by_hand_is_the_call(key):
-    """init, restart, step, score, finalize: stop after any step, resume from the state."""
+    """init, step through the phases of the program, finalize: stop and resume anywhere."""
     model = attack_table.make_model("mlp")
     attack = pgd(L2(), epsilon=0.25, num_steps=3, driver="host")
-    state = jax.jit(attack.init, static_argnums=0)(*model, key)
-    assert not state.best_delta.any() and int(state.restart) == 0
-    state = attack.restart(model.images, state)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(model.labels.size))
+    state = jax.jit(attack.init, static_argnums=0)(*model, keys)
+    assert not state.best.delta.any() and int(state.step) == 0
     radius = jax.vmap(L2().value)(state.delta)
     assert (radius > 0).all() and (radius <= 0.25 * (1 + 1e-6)).all()  # starts lie in the ball
     assert (model.images + state.delta).min() >= 0  # and in the box
     assert jnp.unique(radius).size == radius.size  # each image has its own
-    losses = [state.best_loss]
-    step = jax.jit(attack.step, static_argnums=0)
+    losses = [state.best.score]
+    (loop,) = attack.program(attack_table.NUM_CLASSES)
+    ascent, score = loop.phases
+    assert (loop.times, ascent.times, score.times) == (1, 3, 1)
     for index in range(3):
-        state = step(*model, state)
-        losses.append(state.best_loss)
+        state = attack.step(*model, state, ascent)
+        losses.append(state.best.score)
         assert int(state.step) == index + 1
-    found = attack.finalize(jax.jit(attack.score, static_argnums=0)(*model, state))
-    assert (np.diff(losses, axis=0)[1:] >= 0)[:, np.asarray(state.best_adversarial)].all()
+    state = attack.step(*model, state, score)
+    found = attack.finalize(state)
+    assert (np.diff(losses, axis=0)[1:] >= 0)[:, np.asarray(state.best.is_adversarial)].all()
     np.testing.assert_allclose(found.delta, attack(*model, key).delta, atol=1e-5)
 
 

@@ -1,0 +1,307 @@
+"""How every iterative attack runs: ask the network, tell the attack, until the program ends.
+
+An attack is pure functions over an explicit state. It never calls the network: its state says where
+to look next (``delta``) and for which classes (``goal``), an `Oracle` asks the network there, and
+the attack's update takes the `Answer`. A program, loops of phases, says what is asked how often:
+PGD asks for a gradient ``num_steps`` times and for logits once, ``num_restarts`` times over.
+
+Two drivers run a program to the same result. "scan" is one compiled call, for accelerators and
+inside jit or vmap. "host" drives compiled steps from Python: several times faster for convolutions
+on CPU, where XLA's convolution is slow inside a loop; and since only the oracle knows the network,
+only that is compiled per network, all updates are shared.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from freqbias import _checks
+from freqbias.attacks.norms import Bounds, Norm
+from freqbias.attacks.protocol import Perturbation, check_arguments, check_bounds, fold_keys
+from freqbias.typing import ApplyFn, Array, Key, Params
+
+Driver = Literal["auto", "scan", "host"]
+
+
+class Answer(NamedTuple):
+    """What a network says about N perturbed images."""
+
+    logits: Array  # [N, K]
+    gradients: Any = None  # [N, H, W, C]; of `jacobian` [N, k, H, W, C]; of `forward` None
+
+
+class State(Protocol):
+    """What the driver reads of an attack's state."""
+
+    @property
+    def delta(self) -> Array:
+        """[N, H, W, C], where to ask next."""
+        ...
+
+    @property
+    def goal(self) -> tuple[Array, ...]:
+        """What to ask there, leaves [N, ...]; see the `Oracle`."""
+        ...
+
+
+Oracle: TypeAlias = Callable[[ApplyFn, Params, Array, tuple[Array, ...]], Answer]
+"""(apply_fn, params, perturbed images, goal) -> `Answer`; static, so always the same object."""
+
+
+class Phase(NamedTuple):
+    """The same question, ``times`` times in a row."""
+
+    oracle: Oracle
+    update: Callable[..., Any]  # (attack, images, labels, state, answer) -> state
+    times: int = 1
+
+
+class Loop(NamedTuple):
+    """Phases one after the other, ``times`` times over."""
+
+    phases: tuple[Phase, ...]
+    times: int = 1
+
+
+def forward(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array, ...]) -> Answer:
+    """Oracle: logits only; the goal is not used."""
+    del goal
+    return Answer(apply_fn(params, images))
+
+
+@lru_cache
+def gradient_of(loss_fn: Callable[..., Array]) -> Oracle:
+    """Oracle: logits and the input gradient of a loss.
+
+    Args:
+      loss_fn: (logits [N, K], *goal) -> losses [N], e.g. `margin` with the goal ``(labels,)``.
+
+    Returns:
+      The oracle, always the same for one loss; gradients [N, H, W, C], in logit units per unit of
+      intensity.
+    """
+
+    def gradient(
+        apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array, ...]
+    ) -> Answer:
+        def total_loss(images: Array) -> tuple[Array, Array]:
+            logits = apply_fn(params, images)
+            return jnp.sum(loss_fn(logits, *goal)), logits
+
+        gradients, logits = jax.grad(total_loss, has_aux=True)(images)
+        return Answer(logits, gradients)
+
+    return gradient
+
+
+def jacobian(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array, ...]) -> Answer:
+    """Oracle: logits, and the input gradients of the logits of some classes.
+
+    The goal is ``(classes,)``, int [N, k]; gradients [N, k, H, W, C]. Costs k backward passes.
+    """
+    (classes,) = goal
+    logits, pullback = jax.vjp(partial(apply_fn, params), images)
+    rows = jax.nn.one_hot(classes.T, logits.shape[-1], dtype=logits.dtype)  # [k, N, K]
+    (gradients,) = jax.vmap(pullback)(rows)
+    return Answer(logits, jnp.moveaxis(gradients, 0, 1))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def query(  # noqa: PLR0917 (a network, its inputs, and where to look)
+    oracle: Oracle,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    delta: Array,
+    goal: tuple[Array, ...],
+) -> Answer:
+    """Asks a network about images + delta; the only program that the host driver compiles for it.
+
+    Args:
+      oracle: what is asked; static.
+      apply_fn: (params, images) -> logits [N, K]; static.
+      params: of one network.
+      images: [N, H, W, C].
+      delta: [N, H, W, C].
+      goal: of the oracle.
+
+    Returns:
+      The `Answer`.
+    """
+    return oracle(apply_fn, params, images + delta, goal)
+
+
+class IterativeAttack:
+    """What all iterative attacks share; a subclass is a ``flax.struct.dataclass``.
+
+    A subclass has the fields below and the methods `begin`, `program` and `finalize`, all pure, and
+    extends `check`. Its numbers are traced leaves, its options static fields.
+
+    Attributes:
+      norm: the geometry.
+      targeted: towards ``targets``, given at the call, instead of away from ``labels``.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+    """
+
+    norm: Norm
+    targeted: bool
+    bounds: Bounds | None
+    driver: Driver
+
+    def __call__(
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        key: Key,
+        *,
+        targets: Array | None = None,
+    ) -> Perturbation:
+        """Attacks one network on a batch of images.
+
+        Args:
+          apply_fn: (params, images) -> logits [N, K]; static, so pass the same object each time.
+          params: parameters of one network; ``jax.vmap`` over them for many (driver "scan").
+          images: [N, H, W, C] within bounds.
+          labels: int [N].
+          key: one key, folded with each image's index, or one key per image [N].
+          targets: int [N], each different from its label; only for a targeted attack.
+
+        Returns:
+          A `Perturbation` of leading axis [N]; no image's depends on the others.
+
+        Raises:
+          TypeError: a dtype is wrong.
+          ValueError: a shape, range or option is wrong.
+        """
+        self.check()
+        images, labels, targets = check_arguments(
+            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted
+        )
+        keys = fold_keys(key, images.shape[0])
+        driver = _choose_driver(self.driver, (self, params, images, labels, keys))
+        run = _scan if driver == "scan" else _on_host
+        # One dtype, whatever was passed: one compilation.
+        attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
+        return run(attack, apply_fn, params, images, labels, keys, targets)
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        _checks.one_of("driver", self.driver, ("auto", "scan", "host"))
+        check_bounds(self.bounds)
+
+    def init(  # noqa: PLR0917 (the arguments of a call)
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        keys: Key,
+        targets: Array | None = None,
+    ) -> Any:
+        """The state before the first step, from the logits on the clean images; keys [N]."""
+        return self.begin(images, labels, keys, targets, apply_fn(params, images))
+
+    def step(  # noqa: PLR0917 (the arguments of a call)
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        state: Any,
+        phase: Phase,
+    ) -> Any:
+        """One step of a phase of the program: asks once, updates once."""
+        answer = phase.oracle(apply_fn, params, images + state.delta, state.goal)
+        return phase.update(self, images, labels, state, answer)
+
+    def begin(
+        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+    ) -> Any:
+        """The state (a `State`) before the first step."""
+        raise NotImplementedError
+
+    def program(self, num_classes: int) -> tuple[Loop, ...]:
+        """What is asked, in order; depends on static fields and the number of classes only."""
+        raise NotImplementedError
+
+    def finalize(self, state: Any) -> Perturbation:
+        """The result."""
+        raise NotImplementedError
+
+    def shared(self) -> Self:
+        """This attack without the options that only its program reads: equal ones share code."""
+        return self
+
+
+def _choose_driver(driver: Driver, inputs: object) -> Driver:
+    if driver != "auto":
+        return driver
+    concrete = all(map(_checks.is_concrete, jax.tree.leaves(inputs)))
+    return "host" if concrete and jax.default_backend() == "cpu" else "scan"
+
+
+@lru_cache
+def _compiled(method: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(method)
+
+
+def _on_host(  # noqa: PLR0917 (the arguments of a call)
+    attack: IterativeAttack,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    labels: Array,
+    keys: Key,
+    targets: Array | None,
+) -> Perturbation:
+    """Compiled steps, driven from Python."""
+    kind, shared = type(attack), attack.shared()
+    logits = query(forward, apply_fn, params, images, jnp.zeros_like(images), ()).logits
+    state = _compiled(kind.begin)(shared, images, labels, keys, targets, logits)
+    for loop in attack.program(logits.shape[-1]):
+        for _ in range(loop.times):
+            for phase in loop.phases:
+                update = _compiled(phase.update)
+                for _ in range(phase.times):
+                    answer = query(phase.oracle, apply_fn, params, images, state.delta, state.goal)
+                    state = update(shared, images, labels, state, answer)
+    return _compiled(kind.finalize)(shared, state)
+
+
+@partial(jax.jit, static_argnames="apply_fn")
+def _scan(  # noqa: PLR0917 (the arguments of a call)
+    attack: IterativeAttack,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    labels: Array,
+    keys: Key,
+    targets: Array | None,
+) -> Perturbation:
+    """The whole attack in one compiled call."""
+
+    def run_phase(state: Any, phase: Phase) -> Any:
+        def step(state: Any, _: None) -> tuple[Any, None]:
+            return attack.step(apply_fn, params, images, labels, state, phase), None
+
+        return jax.lax.scan(step, state, length=phase.times)[0]
+
+    def run_loop(state: Any, loop: Loop) -> Any:
+        def once(state: Any, _: None) -> tuple[Any, None]:
+            for phase in loop.phases:
+                state = run_phase(state, phase)
+            return state, None
+
+        return jax.lax.scan(once, state, length=loop.times)[0]
+
+    logits = apply_fn(params, images)
+    state = attack.begin(images, labels, keys, targets, logits)
+    for loop in attack.program(logits.shape[-1]):
+        state = run_loop(state, loop)
+    return attack.finalize(state)
