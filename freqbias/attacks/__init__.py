@@ -1,6 +1,6 @@
 """Adversarial attacks: frozen pytrees called as ``attack(apply_fn, params, images, labels, key)``.
 
-A `Norm` (`L2`, `Linf`) is the geometry; `pgd` and `fgsm` are gradient attacks of a fixed budget in
+A `Norm` (`L1`, `L2`, `Linf`) is the geometry; `pgd` and `fgsm` are gradient attacks of a fixed budget in
 any norm; `affine_attack` is the closed form for affine models, the yardstick of all others;
 `evaluate` runs an attack over a data set and an ensemble. Every attack returns a `Perturbation`.
 """
@@ -28,6 +28,7 @@ from freqbias.attacks.losses import cross_entropy as cross_entropy
 from freqbias.attacks.losses import log_odds as log_odds
 from freqbias.attacks.losses import margin as margin
 from freqbias.attacks.losses import targeted_fn as targeted_fn
+from freqbias.attacks.norms import L1 as L1
 from freqbias.attacks.norms import L2 as L2
 from freqbias.attacks.norms import Bounds as Bounds
 from freqbias.attacks.norms import Linf as Linf
@@ -36,6 +37,7 @@ from freqbias.attacks.protocol import Attack as Attack
 from freqbias.attacks.protocol import Perturbation as Perturbation
 
 __all__ = [
+    "L1",
     "L2",
     "AffineAttack",
     "AffineMap",

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from freqbias.attacks import L2, Linf
-from freqbias.attacks.norms import water_level
+from freqbias.attacks import L1, L2, Linf
+from freqbias.attacks.norms import threshold_level, water_level
 
 SHAPE = (3, 4, 2)
 BOX = (0.0, 1.0)
-norms = pytest.mark.parametrize("norm", [L2(), Linf()], ids=["l2", "linf"])
+NORMS = [L1(), L2(), Linf()]
+norms = pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.name)
 seeds = given(st.integers(0, 2**31 - 1))
 few = settings(max_examples=20, deadline=None)
 
@@ -37,7 +38,9 @@ def _uniform(seed, shape=SHAPE):
 
 def test_norms_are_told_apart_by_jit():
     """Treedefs of registered dataclasses compare by their static fields only, not by their type."""
-    assert jax.tree.structure(L2()) != jax.tree.structure(Linf())
+    structures = [jax.tree.structure(norm) for norm in NORMS]
+    for index, structure in enumerate(structures):
+        assert structure not in structures[:index]
 
 
 def test_values_are_those_of_numpy():
@@ -121,22 +124,36 @@ def test_projection_onto_ball_and_box_agrees_with_slsqp(norm, seed):
         delta = generator.normal(size=shape)
         found = np.asarray(project_box(norm, delta, image, epsilon)).ravel()
         x, d = np.asarray(image).ravel(), np.asarray(delta).ravel()
-    low, high = -x, 1 - x
+    np.testing.assert_allclose(found, _nearest_by_slsqp(norm, d, x, epsilon), atol=1e-6)
+
+
+def _nearest_by_slsqp(norm, d, x, epsilon):
+    """Nearest point of ball and box as z = up - down, up and down >= 0: then L1 is smooth."""
+    size = d.size
+    signs = np.r_[np.ones(size), -np.ones(size)]
+    high = np.r_[1 - x, x]
     ball = []
-    if norm == L2():
-        ball = [{"type": "ineq", "fun": lambda z: epsilon**2 - z @ z, "jac": lambda z: -2 * z}]
+    if norm.name == "linf":
+        high = np.minimum(high, epsilon)
+    elif norm.name == "l1":
+        ball = [{"type": "ineq", "fun": lambda v: epsilon - v.sum(), "jac": lambda v: -0 * v - 1}]
     else:
-        low, high = np.maximum(low, -epsilon), np.minimum(high, epsilon)
+
+        def jacobian(v):
+            return -2 * signs * np.tile(v[:size] - v[size:], 2)
+
+        fun = {"fun": lambda v: epsilon**2 - np.sum((v[:size] - v[size:]) ** 2), "jac": jacobian}
+        ball = [{"type": "ineq", **fun}]
     solution = optimize.minimize(
-        lambda z: 0.5 * np.sum((z - d) ** 2),
-        np.zeros_like(d),
-        jac=lambda z: z - d,
+        lambda v: 0.5 * np.sum((v[:size] - v[size:] - d) ** 2),
+        np.zeros(2 * size),
+        jac=lambda v: signs * np.tile(v[:size] - v[size:] - d, 2),
         method="SLSQP",
-        bounds=list(zip(low, high, strict=True)),
+        bounds=[(0, bound) for bound in high],
         constraints=ball,
         options={"ftol": 1e-14, "maxiter": 500},
     )
-    np.testing.assert_allclose(found, solution.x, atol=1e-6)
+    return solution.x[:size] - solution.x[size:]
 
 
 @pytest.mark.parametrize("epsilon", [1e-3, 0.3, 2.0, 100.0])
