@@ -43,7 +43,7 @@ class DirectionState(NamedTuple):
 
     params: Params  # leaves [S, ...]; each seed's weights have unit norm in all
     log_scale: Array  # [S], log of the norm of the real weights
-    dual_weights: Array  # [S, N], running mean of the loss's weights on images; sums to 1
+    dual_weights: Array  # [S, N], running mean of the loss's weights on images, of any scale
     step: Array  # int32 []
 
 
@@ -226,6 +226,7 @@ def train_direction(
     step_size: float = 0.02,
     decay_steps: float = 100.0,
     loss: Literal["exponential", "logistic"] = "exponential",
+    members: ArrayLike | None = None,
 ) -> DirectionState:
     """Runs sphere-normalised full-batch gradient descent; call again to go on from a state.
 
@@ -240,6 +241,9 @@ def train_direction(
       step_size: eta_0, relative to the norm of the weights.
       decay_steps: T in eta_t = eta_0 / sqrt(1 + t / T).
       loss: exponential exp(-m) or logistic log(1 + exp(-m)).
+      members: bool [S, N], the images that each seed trains on; all of them by default. Seeds with
+        samples of their own, and of different sizes, so still share one matrix product per step;
+        the multipliers of the other images are 0.
 
     Returns:
       The state ``num_steps`` later. A seed that is not finite stays so; see ``read_direction``.
@@ -263,7 +267,8 @@ def train_direction(
             f"images must be the {state.dual_weights.shape[1]} of init_direction; "
             f"got {len(signed)}."
         )
-    return _train(net, loss, state, signed, (num_steps, step_size, decay_steps))
+    data = signed, _members(members, state, signed)
+    return _train(net, loss, state, data, (num_steps, step_size, decay_steps))
 
 
 def read_direction(
@@ -273,6 +278,7 @@ def read_direction(
     labels: ArrayLike,
     *,
     loss: Literal["exponential", "logistic"] = "exponential",
+    members: ArrayLike | None = None,
 ) -> DirectionReading:
     """Effective predictors, margins and losses of an ensemble, and a status per seed.
 
@@ -282,13 +288,14 @@ def read_direction(
       images: [N, H, W, C].
       labels: int [N], 0 or 1.
       loss: whose ``log_loss`` to give.
+      members: bool [S, N], as for ``train_direction``: margin and loss are over these images.
 
     Returns:
       The reading.
     """
     _checks.one_of("loss", loss, ("exponential", "logistic"))
     signed = _signed(images, labels, state.log_scale.dtype)
-    return _read(net, loss, state, signed)
+    return _read(net, loss, state, signed, _members(members, state, signed))
 
 
 # Beyond this the softmax over images is a hard minimum in every precision.
@@ -304,19 +311,24 @@ def _log_losses(margins: Array, loss: str) -> Array:
     return jnp.where(margins > 15.0, -margins, jnp.log(jax.nn.softplus(-safe)))
 
 
-def _image_weights(margins: Array, log_factor: Array, loss: str) -> Array:
-    """Returns -d log(sum loss) / d m_n, normalised to sum 1, [S, N].
+def _image_weights(margins: Array, log_factor: Array, loss: str, members: Array | None) -> Array:
+    """Returns -d log(sum loss) / d m_n, normalised to sum 1, [S, N]; 0 for non-members.
 
     ``margins`` are at unit weights. Their least is subtracted before the factor multiplies, or
     rounding of large margins would drown the differences.
     """
     factor = jnp.exp(jnp.minimum(log_factor, _MAX_LOG_FACTOR))[:, None]
-    least = margins.min(axis=1, keepdims=True)
+    least = _least(margins, members)[:, None]
     tail = -factor * (margins - least)
     if loss == "logistic":
         near = factor * least < 15.0
         tail = jnp.where(near, -jax.nn.softplus(factor * margins), tail)
-    return jax.nn.softmax(tail, axis=1)
+    return jax.nn.softmax(tail if members is None else jnp.where(members, tail, -jnp.inf), axis=1)
+
+
+def _least(margins: Array, members: Array | None) -> Array:
+    """Returns the least of the members' margins, [S]."""
+    return (margins if members is None else jnp.where(members, margins, jnp.inf)).min(axis=1)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -334,15 +346,18 @@ def _init(net: LinearNet, num_images: int, dtype: Any, keys: Key, init_scale: An
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _read(net: LinearNet, loss: str, state: DirectionState, signed: Array) -> DirectionReading:
+def _read(
+    net: LinearNet, loss: str, state: DirectionState, signed: Array, members: Array | None
+) -> DirectionReading:
     """The numbers of ``read_direction``; ``signed`` is y_n x_n [N, D]."""
     beta = jax.vmap(net.predictor)(state.params)
     margins = beta.reshape(len(beta), -1) @ signed.T
     log_factor = net.degree * state.log_scale
     factor = jnp.exp(jnp.minimum(log_factor, _MAX_LOG_FACTOR))
     terms = _log_losses(factor[:, None] * margins, loss)
-    log_loss = jax.nn.logsumexp(terms, axis=1) - math.log(signed.shape[0])
-    margin = margins.min(axis=1)
+    here = jnp.ones_like(terms) if members is None else members.astype(terms.dtype)
+    log_loss = jax.nn.logsumexp(terms, axis=1, b=here) - jnp.log(here.sum(axis=1))
+    margin = _least(margins, members)
     finite = jnp.isfinite(log_factor) & jnp.isfinite(margin)
     status = jnp.where(margin > 0, Status.OK, Status.NOT_CONVERGED)
     status = jnp.where(finite, status, Status.DIVERGED).astype(jnp.int32)
@@ -351,15 +366,20 @@ def _read(net: LinearNet, loss: str, state: DirectionState, signed: Array) -> Di
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _train(
-    net: LinearNet, loss: str, state: DirectionState, signed: Array, steps: tuple[Any, Any, Any]
+    net: LinearNet,
+    loss: str,
+    state: DirectionState,
+    data: tuple[Array, Array | None],
+    steps: tuple[Any, Any, Any],
 ) -> DirectionState:
-    """The loop of ``train_direction``; steps are (num_steps, step_size, decay_steps)."""
+    """The loop of ``train_direction``; data are (signed, members), steps (number, eta_0, T)."""
     num_steps, step_size, decay_steps = steps
+    signed, members = data
 
     def body(_: Any, state: DirectionState) -> DirectionState:
         beta, pullback = jax.vjp(jax.vmap(net.predictor), state.params)
         margins = beta.reshape(len(beta), -1) @ signed.T
-        weights = _image_weights(margins, net.degree * state.log_scale, loss)
+        weights = _image_weights(margins, net.degree * state.log_scale, loss, members)
         (ascent,) = pullback((weights @ signed).reshape(beta.shape))
         size = _norms(ascent)
         rate = step_size / jnp.sqrt(1 + state.step / decay_steps)
@@ -408,6 +428,21 @@ def _signed(images: ArrayLike, labels: ArrayLike, dtype: Any) -> Array:
     _checks.labels(labels, num_examples=np.shape(images)[0], num_classes=2)
     sign = 2 * jnp.asarray(labels).astype(dtype) - 1
     return jnp.asarray(images, dtype).reshape(len(sign), -1) * sign[:, None]
+
+
+def _members(members: ArrayLike | None, state: DirectionState, signed: Array) -> Array | None:
+    """Returns who trains on what, bool [S, N], checked; None for everyone on everything."""
+    if members is None:
+        return None
+    expected = (len(state.log_scale), len(signed))
+    members = jnp.asarray(members)
+    if members.dtype != bool or members.shape != expected:
+        raise ValueError(
+            f"members must be bool {list(expected)}; got {members.dtype} {list(members.shape)}."
+        )
+    if _checks.is_concrete(members) and not np.asarray(members).any(axis=1).all():
+        raise ValueError("members must give every seed an image; some row is all False.")
+    return members
 
 
 def _image_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:

@@ -228,6 +228,10 @@ def locally_connected_predictor(
     beta = jnp.asarray(readout)
     _checks.rank("readout", beta, 4)
     taps = np.asarray(offsets)
+    height, width = beta.shape[:2]
+    y, x = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
+    pixel = (y - taps[:, 0]) % height * width + (x - taps[:, 1]) % width
+    meeting = pixel * len(taps) + np.arange(len(taps))  # [H, W, T], the terms that meet at a pixel
     for weights in reversed([jnp.asarray(layer) for layer in layers]):
         _checks.rank("layers", weights, 5)
         if weights.shape[:3] != (*beta.shape[:2], len(taps)):
@@ -236,10 +240,10 @@ def locally_connected_predictor(
                 f"got {weights.shape}."
             )
         _check_channels(weights.shape[-1], beta.shape[2])
-        terms = jnp.einsum("hwtio,hwok->thwik", weights, beta, precision="highest")
-        beta = jnp.zeros_like(terms[0])
-        for term, (dy, dx) in zip(terms, taps, strict=True):
-            beta += jnp.roll(term, (int(dy), int(dx)), (0, 1))
+        terms = jnp.einsum("hwtio,hwok->hwtik", weights, beta, precision="highest")
+        flat = terms.reshape(-1, *terms.shape[3:])
+        met = flat.at[meeting].get(mode="promise_in_bounds", unique_indices=True)
+        beta = jnp.sum(met, axis=2)
     return beta
 
 

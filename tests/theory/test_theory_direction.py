@@ -204,6 +204,35 @@ def test_ensembles_train_in_float32_resume_and_never_overflow(name):
     assert read.beta.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("loss", ["exponential", "logistic"])
+def test_members_train_as_if_the_other_images_did_not_exist(loss, x64):
+    """Samples of different sizes in one ensemble, against each seed alone on its own images."""
+    net, keys = NETS_2D["dense"], jax.random.split(jax.random.key(9), 2)
+    rng = np.random.default_rng(9)
+    pool, labels = rng.standard_normal((20, 6, 6, 1)), rng.permutation(np.arange(20) % 2)
+    members = np.zeros((2, 20), bool)
+    members[0, :6], members[1, 4:19] = True, True
+    start = direction.init_direction(net, keys, 20, dtype=jnp.float64)
+    options = {"loss": loss, "members": members}
+    state = direction.train_direction(net, start, pool, labels, num_steps=60, **options)
+    read = direction.read_direction(net, state, pool, labels, **options)
+    assert np.all(np.asarray(state.dual_weights)[~members] == 0)
+    for seed, own in enumerate(members):
+        alone = direction.init_direction(
+            net, keys[seed : seed + 1], int(own.sum()), dtype=jnp.float64
+        )
+        alone = direction.train_direction(
+            net, alone, pool[own], labels[own], num_steps=60, loss=loss
+        )
+        expected = direction.read_direction(net, alone, pool[own], labels[own], loss=loss)
+        for name in ("beta", "log_factor", "margin", "log_loss"):
+            got = getattr(read, name)[seed]
+            np.testing.assert_allclose(got, getattr(expected, name)[0], rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(
+            state.dual_weights[seed, own], alone.dual_weights[0], rtol=1e-6, atol=1e-12
+        )
+
+
 def test_init_scale_moves_the_log_scale_only():
     net, keys = NETS_2D["conv"], jax.random.split(jax.random.key(4), 2)
     one = direction.init_direction(net, keys, 10)
@@ -243,6 +272,11 @@ def test_bad_arguments_say_what_was_expected():
     images, labels = np.zeros((10, 6, 6, 1), np.float32), np.arange(10) % 2
     with pytest.raises(ValueError, match="images must be the 8"):
         direction.train_direction(net, state, images, labels, num_steps=1)
+    eight = (net, state, images[:8], labels[:8])
+    with pytest.raises(ValueError, match=r"members must be bool \[2, 8\]; got int"):
+        direction.train_direction(*eight, num_steps=1, members=np.ones((2, 8), int))
+    with pytest.raises(ValueError, match="some row is all False"):
+        direction.read_direction(*eight, members=np.zeros((2, 8), bool))
     with pytest.raises(ValueError, match="loss must be one of"):
         direction.train_direction(net, state, images, labels, num_steps=1, loss="hinge")
     with pytest.raises(ValueError, match="kernel_size must be"):
