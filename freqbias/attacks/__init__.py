@@ -1,14 +1,13 @@
 """Adversarial attacks: frozen pytrees called as ``attack(apply_fn, params, images, labels, key)``.
 
-A `Norm` (`L1`, `L2`, `Linf`) is the geometry; `pgd` and `fgsm` are gradient attacks of a fixed budget in
-any norm; `affine_attack` is the closed form for affine models, the yardstick of all others;
+A `Norm` (`L1`, `L2`, `Linf`; of the spectrum `FourierL1`, `FourierLinf`, `WeightedFourierL2`) is the
+geometry; `pgd` and `fgsm` are gradient attacks of a fixed budget in any norm; `affine_attack` is
+the closed form for affine models, the yardstick of all others;
 `evaluate` runs an attack over a data set and an ensemble. Every attack returns a `Perturbation`.
 """
 
 from freqbias.attacks.affine import AffineAttack as AffineAttack
-from freqbias.attacks.affine import AffineMap as AffineMap
 from freqbias.attacks.affine import affine_attack as affine_attack
-from freqbias.attacks.affine import affine_map as affine_map
 from freqbias.attacks.driver import Answer as Answer
 from freqbias.attacks.driver import IterativeAttack as IterativeAttack
 from freqbias.attacks.driver import Loop as Loop
@@ -20,14 +19,27 @@ from freqbias.attacks.driver import query as query
 from freqbias.attacks.evaluate import Evaluation as Evaluation
 from freqbias.attacks.evaluate import evaluate as evaluate
 from freqbias.attacks.evaluate import summarize as summarize
+from freqbias.attacks.fourier_norms import FourierL1 as FourierL1
+from freqbias.attacks.fourier_norms import FourierLinf as FourierLinf
+from freqbias.attacks.fourier_norms import WeightedFourierL2 as WeightedFourierL2
+from freqbias.attacks.fourier_norms import weighted_fourier_l2 as weighted_fourier_l2
 from freqbias.attacks.gradient import GradientAttack as GradientAttack
 from freqbias.attacks.gradient import GradientState as GradientState
+from freqbias.attacks.gradient import OptimizerAttack as OptimizerAttack
+from freqbias.attacks.gradient import bim as bim
 from freqbias.attacks.gradient import fgsm as fgsm
+from freqbias.attacks.gradient import mi_fgsm as mi_fgsm
+from freqbias.attacks.gradient import momentum as momentum
+from freqbias.attacks.gradient import optimizer_pgd as optimizer_pgd
 from freqbias.attacks.gradient import pgd as pgd
 from freqbias.attacks.losses import cross_entropy as cross_entropy
+from freqbias.attacks.losses import dlr as dlr
 from freqbias.attacks.losses import log_odds as log_odds
 from freqbias.attacks.losses import margin as margin
+from freqbias.attacks.losses import named_loss as named_loss
+from freqbias.attacks.losses import targeted_dlr as targeted_dlr
 from freqbias.attacks.losses import targeted_fn as targeted_fn
+from freqbias.attacks.norms import L0 as L0
 from freqbias.attacks.norms import L1 as L1
 from freqbias.attacks.norms import L2 as L2
 from freqbias.attacks.norms import Bounds as Bounds
@@ -37,25 +49,30 @@ from freqbias.attacks.protocol import Attack as Attack
 from freqbias.attacks.protocol import Perturbation as Perturbation
 
 __all__ = [
+    "L0",
     "L1",
     "L2",
     "AffineAttack",
-    "AffineMap",
     "Answer",
     "Attack",
     "Bounds",
     "Evaluation",
+    "FourierL1",
+    "FourierLinf",
     "GradientAttack",
     "GradientState",
     "IterativeAttack",
     "Linf",
     "Loop",
     "Norm",
+    "OptimizerAttack",
     "Perturbation",
     "Phase",
+    "WeightedFourierL2",
     "affine_attack",
-    "affine_map",
+    "bim",
     "cross_entropy",
+    "dlr",
     "evaluate",
     "fgsm",
     "forward",
@@ -63,8 +80,14 @@ __all__ = [
     "jacobian",
     "log_odds",
     "margin",
+    "mi_fgsm",
+    "momentum",
+    "named_loss",
+    "optimizer_pgd",
     "pgd",
     "query",
     "summarize",
+    "targeted_dlr",
     "targeted_fn",
+    "weighted_fourier_l2",
 ]

@@ -1,17 +1,23 @@
-"""Projected gradient attacks of a fixed budget: FGSM, FGM, BIM and PGD in any `Norm`.
+"""Projected gradient attacks of a fixed budget: FGSM, FGM, BIM, MI-FGSM and PGD in any `Norm`.
 
 From a start delta_0 in the ball, with the box B = {delta: image + delta within bounds},
 
-    delta_{k+1} = P_{ball, B}(delta_k + step_size * schedule(k) * steepest(grad loss(delta_k))).
+    delta_{k+1} = P_{ball, B}(delta_k + step_size * schedule(k) * direction_k),
+
+where direction_k is steepest(T(grad loss(delta_k))) for a transformation T of the gradient, by
+default none, or the update of an optax optimiser. Only perturbations are added to perturbations:
+no step depends on where the image is, but through the network and the box.
 """
 
 import dataclasses
-from functools import partial
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Self
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import optax
 
 from freqbias import _checks
 from freqbias.attacks import losses, record
@@ -28,9 +34,6 @@ from freqbias.attacks.norms import Bounds, Norm, Scalar
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key, LossFn, Schedule
 
-# The cross-entropy is ascended through its log odds: the same steps, without underflow.
-_LOSSES: dict[str, LossFn] = {"cross_entropy": losses.log_odds, "margin": losses.margin}
-
 
 class GradientState(NamedTuple):
     """State of a gradient attack between two steps."""
@@ -40,8 +43,9 @@ class GradientState(NamedTuple):
     restart: Array  # int32 [], starts drawn
     step: Array  # int32 [], steps taken since the last start
     delta: Array  # [N, H, W, C], the iterate, not yet scored
+    inner: Any  # of the gradient transformation, leaves [N, ...]
     best: record.Record
-    goal: tuple[Array, ...]  # (labels,) or (targets,)
+    goal: tuple[Array, ...]  # (labels,) or (labels, targets)
 
 
 @flax.struct.dataclass
@@ -59,9 +63,10 @@ class GradientAttack(IterativeAttack):
       num_restarts: starts per image.
       random_start: start uniformly in the ball (then projected onto the box), or at zero.
       targeted: descend towards ``targets`` instead of away from ``labels``.
-      loss: "cross_entropy", "margin" or a `LossFn`, ascended (targeted: descended).
+      loss: "cross_entropy", "margin", "dlr" or a `LossFn`, ascended (targeted: descended).
       bounds: (low, high) of a pixel, or None for no box.
       schedule: factor of the step size at step 0, 1, ..., num_steps - 1; None is constant.
+      transform: of each image's gradient [H, W, C], before ``steepest``; None is none.
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
     """
 
@@ -75,6 +80,9 @@ class GradientAttack(IterativeAttack):
     loss: str | LossFn = flax.struct.field(pytree_node=False, default="cross_entropy")
     bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
     schedule: Schedule | None = flax.struct.field(pytree_node=False, default=None)
+    transform: optax.GradientTransformation | None = flax.struct.field(
+        pytree_node=False, default=None
+    )
     driver: Driver = flax.struct.field(pytree_node=False, default="auto")
 
     def check(self) -> None:
@@ -85,8 +93,7 @@ class GradientAttack(IterativeAttack):
             _checks.positive(name, getattr(self, name))
         _checks.positive_int("num_steps", self.num_steps)
         _checks.positive_int("num_restarts", self.num_restarts)
-        if not callable(self.loss):
-            _checks.one_of("loss", self.loss, _LOSSES)
+        losses.check_loss(self.loss)
 
     def shared(self) -> Self:
         """No step knows how many there are: a new number compiles nothing."""
@@ -95,18 +102,18 @@ class GradientAttack(IterativeAttack):
     def program(self, num_classes: int) -> tuple[Loop, ...]:
         """``num_steps`` gradients and a last score, for each restart."""
         del num_classes
-        ascent = Phase(gradient_of(self._loss_fn), GradientAttack.ascend, self.num_steps)  # type: ignore[arg-type]
-        return (Loop((ascent, Phase(forward, GradientAttack.restart)), self.num_restarts),)
+        ascent = Phase(gradient_of(self._loss_fn), type(self).ascend, self.num_steps)
+        return (Loop((ascent, Phase(forward, type(self).restart)), self.num_restarts),)
 
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
     ) -> GradientState:
         """Scores the clean images and draws the first start."""
-        goal = (labels if targets is None else targets,)
+        goal = (labels,) if targets is None else (labels, targets)
         loss = self._loss_fn(logits, *goal)
         best = record.start(images, labels, targets, logits, loss)
         zero = jnp.zeros((), jnp.int32)
-        state = GradientState(keys, targets, zero, zero, jnp.zeros_like(images), best, goal)
+        state = GradientState(keys, targets, zero, zero, jnp.zeros_like(images), (), best, goal)
         return self._draw(images, state)
 
     def ascend(
@@ -116,10 +123,17 @@ class GradientAttack(IterativeAttack):
         state = self._keep(labels, state, answer)
         best, gradients = record.take_gradients(state.best, answer.gradients)
         factor = 1 if self.schedule is None else self.schedule(state.step)
-        direction = jax.vmap(self.norm.steepest)(gradients)
+        direction, inner = self.direction(state, gradients)
         moved = state.delta + self.step_size * factor * direction
         delta = project(self.norm, self.epsilon, images, moved, bounds=self.bounds)
-        return state._replace(step=state.step + 1, delta=delta, best=best)
+        return state._replace(step=state.step + 1, delta=delta, inner=inner, best=best)
+
+    def direction(self, state: GradientState, gradients: Array) -> tuple[Array, Any]:
+        """Where to step, [N, H, W, C], and the transformation's next state."""
+        inner = state.inner
+        if self.transform is not None:
+            gradients, inner = jax.vmap(self.transform.update)(gradients, inner, state.delta)
+        return jax.vmap(self.norm.steepest)(gradients), inner
 
     def restart(
         self, images: Array, labels: Array, state: GradientState, answer: Answer
@@ -132,9 +146,8 @@ class GradientAttack(IterativeAttack):
         return record.result(state.best, self.norm)
 
     @property
-    def _loss_fn(self) -> LossFn:
-        loss_fn = self.loss if callable(self.loss) else _LOSSES[self.loss]
-        return losses.targeted_fn(loss_fn) if self.targeted else loss_fn  # type: ignore[arg-type]
+    def _loss_fn(self) -> Callable[..., Array]:
+        return losses.named_loss(self.loss, targeted=self.targeted)  # type: ignore[arg-type]
 
     def _keep(self, labels: Array, state: GradientState, answer: Answer) -> GradientState:
         loss = self._loss_fn(answer.logits, *state.goal)
@@ -149,9 +162,24 @@ class GradientAttack(IterativeAttack):
             sample = partial(self.norm.sample, shape=images.shape[1:], dtype=images.dtype)
             drawn = self.epsilon * jax.vmap(sample)(keys)
             delta = project(self.norm, self.epsilon, images, drawn, bounds=self.bounds)
+        inner = () if self.transform is None else jax.vmap(self.transform.init)(delta)
         return state._replace(
-            restart=state.restart + 1, step=jnp.zeros_like(state.step), delta=delta
+            restart=state.restart + 1, step=jnp.zeros_like(state.step), delta=delta, inner=inner
         )
+
+
+@flax.struct.dataclass
+class OptimizerAttack(GradientAttack):
+    """Ascent of a loss by an optax optimiser, projected onto ball and box; made by `optimizer_pgd`.
+
+    ``transform`` is the optimiser: step_size * schedule(k) times its update is added to delta.
+    """
+
+    name: str = flax.struct.field(pytree_node=False, default="optimizer")
+
+    def direction(self, state: GradientState, gradients: Array) -> tuple[Array, Any]:
+        """The optimiser's update of delta; it descends, so it sees the gradient's negative."""
+        return jax.vmap(self.transform.update)(-gradients, state.inner, state.delta)  # type: ignore[union-attr]
 
 
 def pgd(
@@ -166,9 +194,10 @@ def pgd(
     targeted: bool = False,
     bounds: Bounds | None = (0.0, 1.0),
     schedule: Schedule | None = None,
+    transform: optax.GradientTransformation | None = None,
     driver: Driver = "auto",
 ) -> GradientAttack:
-    """Projected gradient descent (BIM with ``random_start=False``).
+    """Projected gradient descent.
 
     Args:
       norm: the geometry, e.g. ``L2()``.
@@ -178,11 +207,12 @@ def pgd(
         point of the ball can be reached from any start.
       num_restarts: starts per image, one after the other, so that memory does not grow.
       random_start: start uniformly in the ball, or at zero.
-      loss: "cross_entropy", "margin" or a `LossFn`.
+      loss: "cross_entropy", "margin", "dlr" or a `LossFn`.
       targeted: ascend towards ``targets``, given at the call.
       bounds: (low, high) of a pixel, or None for no box.
       schedule: factor of the step size at each step of a restart; a fixed function, since a new one
         compiles anew.
+      transform: of each image's gradient before the steepest step, e.g. `momentum`; a fixed object.
       driver: "auto", "scan" or "host".
 
     Returns:
@@ -196,7 +226,7 @@ def pgd(
       >>> found = attack(apply_fn, params, images, labels, jax.random.key(0))
 
     Reference:
-      Madry et al., 1706.06083; Kurakin et al., 1607.02533.
+      Madry et al., 1706.06083.
     """
     _checks.positive_int("num_steps", num_steps)
     attack = GradientAttack(
@@ -210,13 +240,14 @@ def pgd(
         loss=loss,
         bounds=as_bounds(bounds),
         schedule=schedule,
+        transform=transform,
         driver=driver,
     )
     attack.check()
     return attack
 
 
-def fgsm(norm: Norm, *, epsilon: Scalar, **options) -> GradientAttack:
+def fgsm(norm: Norm, *, epsilon: Scalar, **options: Any) -> GradientAttack:
     """One steepest step of length epsilon: FGSM for L-inf, FGM for L2.
 
     Args:
@@ -231,6 +262,121 @@ def fgsm(norm: Norm, *, epsilon: Scalar, **options) -> GradientAttack:
       Goodfellow et al., 1412.6572.
     """
     return pgd(norm, epsilon=epsilon, num_steps=1, step_size=epsilon, random_start=False, **options)
+
+
+def bim(norm: Norm, *, epsilon: Scalar, num_steps: int = 10, **options: Any) -> GradientAttack:
+    """Basic iterative method: `pgd` from zero instead of from a random start.
+
+    Args:
+      norm: the geometry.
+      epsilon: radius of the ball, in pixel units.
+      num_steps: gradient steps.
+      **options: ``step_size``, ``loss``, ``targeted``, ``bounds``, ``schedule``, ``transform`` and
+        ``driver`` of `pgd`.
+
+    Returns:
+      The attack.
+
+    Reference:
+      Kurakin et al., 1607.02533, section 2.2.
+    """
+    return pgd(norm, epsilon=epsilon, num_steps=num_steps, random_start=False, **options)
+
+
+def mi_fgsm(
+    norm: Norm, *, epsilon: Scalar, num_steps: int = 10, decay: float = 1.0, **options: Any
+) -> GradientAttack:
+    """Momentum iterative FGSM: `bim` along the accumulated gradient, see `momentum`.
+
+    Args:
+      norm: the geometry.
+      epsilon: radius of the ball, in pixel units.
+      num_steps: gradient steps.
+      decay: mu of `momentum`; static.
+      **options: of `bim`; by default ``step_size`` = epsilon / num_steps.
+
+    Returns:
+      The attack.
+
+    Reference:
+      Dong et al., 1710.06081, algorithm 1; for other norms than L-inf, section 3.3.
+    """
+    _checks.positive_int("num_steps", num_steps)
+    options = {"step_size": epsilon / num_steps, "transform": momentum(decay)} | options
+    return bim(norm, epsilon=epsilon, num_steps=num_steps, **options)
+
+
+@lru_cache
+def momentum(decay: float = 1.0) -> optax.GradientTransformation:
+    """Accumulates gradients of L1 norm one: m_{k+1} = decay * m_k + g_k / ||g_k||_1, m_0 = 0.
+
+    Of one image, so that neither the scale of a gradient nor another image matters. m lives in the
+    space of gradients: no image and no perturbation enters it.
+
+    Args:
+      decay: >= 0.
+
+    Returns:
+      The transformation, always the same object for one ``decay``.
+
+    Raises:
+      ValueError: ``decay`` is negative or not finite.
+    """
+    if not 0 <= decay < float("inf"):
+        raise ValueError(f"decay must be finite and >= 0; got {decay}.")
+
+    def normalize(gradient: Array, delta: Array | None) -> Array:
+        del delta
+        scale = jnp.max(jnp.abs(gradient))
+        gradient = gradient / jnp.where(scale == 0, 1, scale)
+        return gradient / jnp.maximum(jnp.sum(jnp.abs(gradient)), 1)
+
+    return optax.chain(optax.stateless(normalize), optax.trace(decay))
+
+
+def optimizer_pgd(
+    norm: Norm,
+    optimizer: optax.GradientTransformation,
+    *,
+    epsilon: Scalar,
+    num_steps: int = 40,
+    step_size: Scalar = 1.0,
+    **options: Any,
+) -> OptimizerAttack:
+    """PGD whose steps are those of an optax optimiser, each projected onto ball and box.
+
+    Args:
+      norm: the geometry of the ball; the steps are the optimiser's own.
+      optimizer: e.g. ``optax.adam(0.01)``; static, a fixed object, since a new one compiles anew.
+        It runs on each image alone; its state starts afresh with every restart.
+      epsilon: radius of the ball, in pixel units.
+      num_steps: gradient steps from each start.
+      step_size: factor of the optimiser's update; traced.
+      **options: ``num_restarts``, ``random_start``, ``loss``, ``targeted``, ``bounds``,
+        ``schedule`` and ``driver`` of `pgd`.
+
+    Returns:
+      The attack.
+
+    Raises:
+      TypeError: ``optimizer`` is no gradient transformation.
+      ValueError: a number or an option is out of range.
+
+    Example:
+      >>> attack = optimizer_pgd(L2(), optax.adam(0.01), epsilon=0.5)
+    """
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise TypeError(f"optimizer must be an optax.GradientTransformation; got {optimizer!r}.")
+    attack = pgd(
+        norm,
+        epsilon=epsilon,
+        num_steps=num_steps,
+        step_size=step_size,
+        transform=optimizer,
+        **options,
+    )
+    fields = {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)}
+    return OptimizerAttack(**fields)
 
 
 def project(

@@ -1,7 +1,7 @@
 """Losses an attack ascends, per example: ``loss_fn(logits [N, K], labels [N]) -> losses [N]``.
 
-All are differences of logits, so that they neither under- nor overflow at logits of 1e4, and their
-gradient does not vanish where the softmax saturates.
+`named_loss` has them by name. All are differences of logits, so that they neither under- nor
+overflow at logits of 1e4, and their gradient does not vanish where the softmax saturates.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 
+from freqbias import _checks
 from freqbias.typing import Array, LossFn
 
 
@@ -68,6 +69,64 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     return jax.nn.softplus(log_odds(logits, labels))
 
 
+def dlr(logits: Array, labels: Array) -> Array:
+    """Difference of logits ratio: (max_{j != y} z_j - z_y) / (z_(1) - z_(3)), z_(i) in descent.
+
+    The margin in units of the spread of the three largest logits: it does not change when the
+    logits are scaled or shifted.
+
+    Args:
+      logits: [N, K], K >= 3.
+      labels: int32 [N].
+
+    Returns:
+      Losses [N], negative while correct. The denominator is at least one rounding error of the
+      logits' range, and 1 where all logits are equal.
+
+    Raises:
+      ValueError: fewer than three classes.
+
+    Reference:
+      Croce and Hein, 2003.01690, section 4.1, eq. 6.
+    """
+    if logits.shape[-1] < 3:
+        raise ValueError(f"loss 'dlr' needs at least 3 classes; got {logits.shape[-1]}.")
+    top, _ = jax.lax.top_k(logits, 3)
+    return margin(logits, labels) / _spread(logits, top[:, 0] - top[:, 2])
+
+
+def targeted_dlr(logits: Array, labels: Array, targets: Array) -> Array:
+    """Targeted `dlr`: (z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2), ascended towards the target t.
+
+    Args:
+      logits: [N, K], K >= 4.
+      labels: int32 [N].
+      targets: int32 [N].
+
+    Returns:
+      Losses [N], positive only where not y is predicted; denominators as in `dlr`.
+
+    Raises:
+      ValueError: fewer than four classes.
+
+    Reference:
+      Croce and Hein, 2003.01690, section 4.2, eq. 7.
+    """
+    if logits.shape[-1] < 4:
+        raise ValueError(f"targeted loss 'dlr' needs at least 4 classes; got {logits.shape[-1]}.")
+    top, _ = jax.lax.top_k(logits, 4)
+    true, _ = _split(logits, labels)
+    target, _ = _split(logits, targets)
+    return (target - true) / _spread(logits, top[:, 0] - (top[:, 2] + top[:, 3]) / 2)
+
+
+def _spread(logits: Array, spread: Array) -> Array:
+    """A spread of logits [N] as a denominator: never zero, and never so small as to overflow."""
+    span = jnp.max(logits, axis=-1) - jnp.min(logits, axis=-1)
+    least = jnp.where(span > 0, jnp.finfo(logits.dtype).eps * span, 1)
+    return jnp.maximum(spread, jax.lax.stop_gradient(least))
+
+
 @lru_cache
 def targeted_fn(loss_fn: Callable[[Array, Array], Array]) -> LossFn:
     """The loss whose ascent leads to a target: (logits, targets) -> -loss_fn(logits, targets).
@@ -79,3 +138,38 @@ def targeted_fn(loss_fn: Callable[[Array, Array], Array]) -> LossFn:
         return -loss_fn(logits, labels)
 
     return loss
+
+
+# The cross-entropy is ascended through its log odds: the same steps, without underflow.
+_LOSSES: dict[str, LossFn] = {"cross_entropy": log_odds, "margin": margin, "dlr": dlr}
+
+
+def check_loss(loss: str | LossFn) -> None:
+    """Raises ValueError unless ``loss`` is a function or the name of one."""
+    if not callable(loss):
+        _checks.one_of("loss", loss, _LOSSES)
+
+
+@lru_cache
+def named_loss(loss: str | LossFn, *, targeted: bool = False) -> Callable[..., Array]:
+    """The function an attack ascends; the same object for the same arguments.
+
+    Args:
+      loss: "cross_entropy", "margin", "dlr" or a `LossFn`.
+      targeted: towards a class instead of away from the label.
+
+    Returns:
+      (logits [N, K], labels [N]) -> losses [N]; if targeted,
+      (logits [N, K], labels [N], targets [N]) -> losses [N].
+    """
+    if loss == "dlr" and targeted:
+        return targeted_dlr
+    loss_fn = loss if callable(loss) else _LOSSES[loss]
+    if not targeted:
+        return loss_fn
+
+    def towards(logits: Array, labels: Array, targets: Array) -> Array:
+        del labels
+        return -loss_fn(logits, targets)
+
+    return towards

@@ -6,10 +6,20 @@ import numpy as np
 import optax
 import pytest
 
-from freqbias.attacks import cross_entropy, log_odds, margin, targeted_fn
+from freqbias.attacks import (
+    L2,
+    cross_entropy,
+    dlr,
+    log_odds,
+    margin,
+    named_loss,
+    pgd,
+    targeted_dlr,
+    targeted_fn,
+)
 
 LABELS = jnp.array([0, 2, 1, 2, 0])
-losses = pytest.mark.parametrize("loss_fn", [cross_entropy, log_odds, margin])
+losses = pytest.mark.parametrize("loss_fn", [cross_entropy, log_odds, margin, dlr])
 
 
 def _logits(scale=1.0):
@@ -78,3 +88,56 @@ def test_losses_are_per_example(loss_fn):
     for index in range(5):
         one = loss_fn(_logits()[index][None], LABELS[index][None])
         np.testing.assert_allclose(one[0], whole[index], rtol=1e-6)
+
+
+def test_dlr_by_hand():
+    """The margin over the first minus the third largest logit; a quotient, so free of scale."""
+    logits = jnp.array([[4.0, 1.0, 3.0, 0.0], [4.0, 1.0, 3.0, 0.0]])
+    labels = jnp.array([0, 1])
+    np.testing.assert_allclose(dlr(logits, labels), [-1 / 3, 3 / 3])
+    np.testing.assert_allclose(
+        targeted_dlr(logits, labels, jnp.array([2, 3])), [-1 / 3.5, -1 / 3.5]
+    )
+    for change in (lambda z: 1e4 * z, lambda z: 1e-4 * z, lambda z: z - 8):
+        np.testing.assert_allclose(dlr(change(logits), labels), dlr(logits, labels), rtol=1e-4)
+
+
+def test_dlr_is_finite_where_its_denominator_is_zero():
+    """A tie of three (or four), in one logit row a tie of all, and logits that nearly tie."""
+    logits = jnp.array([[2.0, 2.0, 2.0, 2.0, 1.0], [0.0] * 5, [-9e4, 1.0, 1.0, 1.0, 1.0]])
+    labels, targets = jnp.zeros(3, int), jnp.ones(3, int)
+    value, gradient = jax.value_and_grad(lambda z: dlr(z, labels).sum())(logits)
+    aimed, aimed_gradient = jax.value_and_grad(lambda z: targeted_dlr(z, labels, targets).sum())(
+        logits
+    )
+    assert jnp.isfinite(jnp.array([value, aimed])).all()
+    assert jnp.isfinite(gradient).all() and jnp.isfinite(aimed_gradient).all()
+    np.testing.assert_array_equal(dlr(logits[1:2], labels[:1]), 0)
+
+
+@pytest.mark.parametrize("num_classes, targeted, least", [(2, False, 3), (3, True, 4)])
+def test_dlr_of_too_few_classes_raises(num_classes, targeted, least, key):
+    """From the call of an attack as well, and the classes are counted in the message."""
+    loss_fn = named_loss("dlr", targeted=targeted)
+    labels = jnp.zeros(5, int)
+    more = (labels + 1,) if targeted else ()
+    with pytest.raises(ValueError, match=f"at least {least} classes; got {num_classes}"):
+        loss_fn(_logits()[:, :num_classes], labels, *more)
+
+    def mean_logits(params, images):
+        return images.mean((1, 2))[:, :1] * jnp.arange(num_classes)[None, :]
+
+    attack = pgd(L2(), epsilon=0.1, loss="dlr", targeted=targeted)
+    targets = {"targets": more[0]} if targeted else {}
+    with pytest.raises(ValueError, match=f"at least {least} classes"):
+        attack(mean_logits, jnp.zeros(()), jnp.zeros((5, 2, 2, 1)), labels, key, **targets)
+
+
+def test_a_name_is_always_the_same_function():
+    """So that it compiles once; towards a target it is the negative, and ignores the label."""
+    for loss in ("cross_entropy", "margin", "dlr", margin):
+        for targeted in (False, True):
+            first = named_loss(loss, targeted=targeted)
+            assert first is named_loss(loss, targeted=targeted)
+    towards = named_loss("margin", targeted=True)
+    np.testing.assert_array_equal(towards(_logits(), None, LABELS), -margin(_logits(), LABELS))

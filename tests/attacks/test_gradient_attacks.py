@@ -4,10 +4,22 @@ import attack_table
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from attack_table import NUM_CLASSES, SHAPE, affine
 
-from freqbias.attacks import L2, Linf, affine_attack, cross_entropy, fgsm, pgd
+from freqbias.attacks import (
+    L2,
+    Linf,
+    affine_attack,
+    bim,
+    cross_entropy,
+    fgsm,
+    mi_fgsm,
+    momentum,
+    optimizer_pgd,
+    pgd,
+)
 from freqbias.typing import Status
 
 twins = pytest.mark.parametrize("norm", [L2(), pytest.param(Linf(), marks=pytest.mark.slow)])
@@ -316,3 +328,90 @@ def test_bad_keys_raise(bad, error):
         pgd(L2(), epsilon=0.1)(*attack_table.make_model("mlp"), bad)
     with pytest.raises(ValueError, match="one per image"):
         pgd(L2(), epsilon=0.1)(*attack_table.make_model("mlp"), jax.random.split(jax.random.key(0)))
+
+
+def test_momentum_accumulates_gradients_of_norm_one(key):
+    """m_k = decay m_{k-1} + g_k / |g_k|_1 by hand, with a step along m_k.
+
+    On a quadratic bowl the gradient turns, so that the momentum matters.
+    """
+    decay, epsilon, num_steps = 0.7, 0.3, 6
+    images = np.full((1, 2, 1, 1), 0.5, np.float32)
+    attack = mi_fgsm(
+        L2(), epsilon=epsilon, num_steps=num_steps, decay=decay, loss=_first, bounds=None
+    )
+    state = attack.init(_ring, CURVATURE, images, np.zeros(1, int), jax.random.split(key, 1))
+    (loop,) = attack.program(2)
+    delta, memory = np.zeros(2), np.zeros(2)
+    for _ in range(num_steps):
+        state = attack.step(_ring, CURVATURE, images, np.zeros(1, int), state, loop.phases[0])
+        gradient = np.array([1.0, -3.0]) - 2 * CURVATURE * delta
+        memory = decay * memory + gradient / np.abs(gradient).sum()
+        delta = delta + epsilon / num_steps * memory / np.linalg.norm(memory)
+        np.testing.assert_allclose(state.delta.ravel(), delta, rtol=1e-5, atol=1e-6)
+
+
+CURVATURE = np.array([30.0, 2.0], np.float32)
+
+
+def _ring(params, images):
+    """Logit 0 is a paraboloid of (pixel - 0.5) that rises to one side, logit 1 is zero."""
+    x = images[:, :, 0, 0] - 0.5
+    rise = x @ jnp.array([1.0, -3.0]) - (x**2) @ params
+    return jnp.stack([rise, jnp.zeros_like(rise)], axis=-1)
+
+
+def _first(logits, labels):
+    """A loss: logit 0, whatever the label."""
+    return logits[:, 0]
+
+
+def test_an_optimiser_takes_its_own_steps_on_delta(key):
+    """Adam by optax's own loop on one image; and alone as in a batch: no state is shared."""
+    images = np.full((3, 2, 1, 1), 0.5, np.float32)
+    images[1:] += np.random.default_rng(0).uniform(-0.2, 0.2, (2, 2, 1, 1)).astype(np.float32)
+    adam, labels = optax.adam(0.02), np.zeros(3, int)
+    attack = optimizer_pgd(
+        Linf(), adam, epsilon=0.05, num_steps=8, loss=_first, random_start=False, num_restarts=2
+    )
+    keys = jax.random.split(key, 3)
+    state = attack.init(_ring, CURVATURE, images, labels, keys)
+    (loop,) = attack.program(2)
+    deltas, inner = np.zeros_like(images), [adam.init(image) for image in images]
+    for _ in range(8):
+        state = attack.step(_ring, CURVATURE, images, labels, state, loop.phases[0])
+        for index, image in enumerate(images):
+            gradient = jax.grad(lambda x: _ring(CURVATURE, x[None])[0, 0])(image + deltas[index])
+            update, inner[index] = adam.update(-gradient, inner[index])
+            deltas[index] = np.clip(deltas[index] + update, -0.05, 0.05)
+        np.testing.assert_allclose(state.delta, deltas, rtol=1e-4, atol=1e-6)
+    state = attack.step(_ring, CURVATURE, images, labels, state, loop.phases[1])
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.inner))  # a restart is afresh
+
+
+@pytest.mark.parametrize("norm", [Linf(), pytest.param(L2(), marks=pytest.mark.slow)])
+def test_momentum_of_shifted_data_is_the_same(norm, key):
+    """The trap of mixing the image into the momentum of the perturbation."""
+    model = attack_table.make_model("mlp")
+    (weight, bias), last = model.params
+    shifted = (weight, bias - 0.25 * weight.sum(0)), last
+    attack = mi_fgsm(norm, epsilon=0.2, num_steps=5, bounds=None)
+    expected = attack(*model, key)
+    moved = model._replace(params=shifted, images=model.images + 0.25)
+    np.testing.assert_allclose(attack(*moved, key).delta, expected.delta, atol=1e-5)
+
+
+def test_bim_is_pgd_from_zero(key):
+    model = attack_table.make_model("mlp")
+    expected = pgd(Linf(), epsilon=0.03, num_steps=10, random_start=False)(*model, key)
+    np.testing.assert_array_equal(bim(Linf(), epsilon=0.03)(*model, key).delta, expected.delta)
+
+
+def test_bad_transformations_raise():
+    with pytest.raises(ValueError, match="decay"):
+        mi_fgsm(L2(), epsilon=0.1, decay=-1.0)
+    with pytest.raises(ValueError, match="num_steps"):
+        mi_fgsm(L2(), epsilon=0.1, num_steps=0)
+    with pytest.raises(TypeError, match="optimizer"):
+        optimizer_pgd(L2(), "adam", epsilon=0.1)
+    assert momentum(0.5) is momentum(0.5)
