@@ -1,8 +1,8 @@
 """Adversarial attacks: frozen pytrees called as ``attack(apply_fn, params, images, labels, key)``.
 
-A `Norm` (`L1`, `L2`, `Linf`; of the spectrum `FourierL1`, `FourierLinf`, `WeightedFourierL2`) is the
-geometry; `pgd` and `fgsm` are gradient attacks of a fixed budget in any norm; `affine_attack` is
-the closed form for affine models, the yardstick of all others;
+A `Norm` (`L1`, `L2`, `Linf`; of the spectrum `FourierL1`, `FourierLinf`, `WeightedFourierL2`) is
+the geometry; `pgd` and `fgsm` are gradient attacks of a fixed budget in any norm; `affine_attack`
+is the closed form for affine models, the yardstick of all others;
 `evaluate` runs an attack over a data set and an ensemble. Every attack returns a `Perturbation`.
 """
 

@@ -1,29 +1,39 @@
-"""Closed forms: the exact adversarial perturbation of an affine model, with and without the box.
+"""Closed forms: the exact adversarial perturbation of an affine model.
 
 For logits z_k = <beta_k, x> + b_k and label y, class j is reached by shrinking the margin
-m_j = z_y - z_j along w_j = beta_y - beta_j. Pixel i moves against w_i by at most the room c_i to
-the bound on that side (infinite without bounds). In both norms the optimum is
+m_j = z_y - z_j along w_j = beta_y - beta_j. The nearest boundary is that of the smallest distance.
 
-    delta_i = -sign(w_i) min(s u_i, c_i),   u = |w| for L2, u = 1 (where w_i != 0) for L-inf,
+**Without the box** the distance to class j is m_j / ||w_j||_dual, and the perturbation points
+against ``steepest(w_j)``, in every norm. The minimal attack has that length, a budget length
+epsilon.
 
-and only the level s differs: the minimal attack solves sum_i |w_i| min(s u_i, c_i) = m, a budget
-solves ||min(s u, c)|| = epsilon. Without the box these are m w / ||w||_2^2 and m sign(w) / ||w||_1.
+**With the box** pixel i moves against w_i by at most its room c_i to the bound on that side.
+
+* L2 and L-inf: delta_i = -sign(w_i) min(s u_i, c_i), u = |w| for L2 and 1 (where w_i != 0) for
+  L-inf. The level s solves sum_i |w_i| min(s u_i, c_i) = m for the minimal attack and
+  ||min(s u, c)|| = epsilon for a budget.
+* L1: a knapsack. Pixels are filled up in the order of |w_i|, the last one in part.
+* L0: pixels in the order of |w_i| c_i, as few as reach the margin.
+* Fourier norms: no closed form; they raise.
 
 Reference:
-  Moosavi-Dezfooli et al., 1511.04599, sections 2 and 3 (no box); with the box, the KKT conditions.
+  Moosavi-Dezfooli et al., 1511.04599, sections 2 and 3 (no box); Faghri et al., 2102.08868,
+  section 4 (Fourier); with the box, the KKT conditions.
 """
 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
-from freqbias.attacks.norms import L2, Bounds, Linf, Scalar, water_level
+from freqbias.attacks.fourier_norms import FourierL1, FourierLinf, WeightedFourierL2
+from freqbias.attacks.levels import Scalar, water_level
+from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf
 from freqbias.attacks.protocol import (
     Perturbation,
     as_bounds,
@@ -31,41 +41,14 @@ from freqbias.attacks.protocol import (
     check_bounds,
     predict,
 )
+from freqbias.ops import AffinePredictor, affine_predictor
 from freqbias.typing import ApplyFn, Array, Key, Params, Status
+
+ClosedFormNorm: TypeAlias = L0 | L1 | L2 | Linf | FourierL1 | FourierLinf | WeightedFourierL2
 
 # Slack beyond the boundary, in units of the rounding error of a margin: the first that flips the
 # prediction is used.
 _SLACK_LADDER = (2.0, 8.0, 32.0, 128.0, 512.0, 2048.0)
-
-
-class AffineMap(NamedTuple):
-    """Logits as an affine map of one image: <beta_k, image> + bias_k."""
-
-    beta: Array  # [K, H, W, C]
-    bias: Array  # [K]
-
-    def __call__(self, images: Array) -> Array:
-        """Logits [N, K] of images [N, H, W, C]."""
-        scores = jnp.einsum("nhwc,khwc->nk", images, self.beta, precision="highest")
-        return scores + self.bias[None, :]
-
-
-def affine_map(apply_fn: ApplyFn, params: Params, images: Array) -> AffineMap:
-    """Value and Jacobian of a network at the zero image: the network itself, where it is affine.
-
-    Args:
-      apply_fn: (params, images) -> logits [N, K].
-      params: parameters of one network.
-      images: [N, H, W, C], of which only shape and dtype are used.
-
-    Returns:
-      The affine map; its ``beta`` [K, H, W, C] comes from one backward pass over K zero images.
-    """
-    num_classes = jax.eval_shape(apply_fn, params, images).shape[-1]
-    zeros = jnp.zeros((num_classes, *images.shape[1:]), images.dtype)
-    logits, pullback = jax.vjp(partial(apply_fn, params), zeros)
-    (beta,) = pullback(jnp.eye(num_classes, dtype=logits.dtype))
-    return AffineMap(beta, logits[0])
 
 
 @flax.struct.dataclass
@@ -73,12 +56,12 @@ class AffineAttack:
     """The closed form as an attack, called like any other; made by `affine_attack`.
 
     Attributes:
-      norm: `L2` or `Linf`.
+      norm: any norm of this package; Fourier norms only without the box.
       epsilon: radius of the ball, traced, or None for the minimal perturbation.
       bounds: (low, high) of a pixel, or None for no box.
     """
 
-    norm: L2 | Linf
+    norm: ClosedFormNorm
     epsilon: Scalar | None = None
     bounds: Bounds | None = flax.struct.field(pytree_node=False, default=None)
 
@@ -106,7 +89,8 @@ class AffineAttack:
           A `Perturbation`. Minimal: delta is 0 where the image is misclassified already; otherwise
           it passes the boundary by a few rounding errors of the margin, so that the prediction
           flips; where the box holds no adversarial image, delta is 0 and distance infinity. Budget:
-          delta of the full budget (or all the room there is) towards the nearest class.
+          delta of the full budget (or all the room there is) towards the nearest class; where the
+          box holds no adversarial image, towards the class that all the room brings nearest.
           ``status`` is DEAD where every w_j is zero. Under a transformation, where nothing can be
           raised, it is NOT_CONVERGED for images at which the network is not affine.
 
@@ -131,22 +115,30 @@ class AffineAttack:
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
-        if not isinstance(self.norm, L2 | Linf):
-            raise TypeError(f"norm must be L2 or Linf for a closed form; got {self.norm!r}.")
+        if not isinstance(self.norm, ClosedFormNorm):
+            raise TypeError(f"norm must be one with a closed form; got {self.norm!r}.")
         if self.epsilon is not None:
             _checks.rank("epsilon", self.epsilon, 0)
             _checks.positive("epsilon", self.epsilon)
         check_bounds(self.bounds)
+        fourier = isinstance(self.norm, FourierL1 | FourierLinf | WeightedFourierL2)
+        if fourier and self.bounds is not None:
+            raise ValueError(
+                f"bounds must be None for {self.norm.name}: a Fourier norm has no closed form with "
+                f"the box; got {self.bounds}."
+            )
+        if isinstance(self.norm, L0) and self.epsilon is not None and self.bounds is None:
+            raise ValueError("bounds must be given for a budget in l0, whose ball has no end.")
 
 
 def affine_attack(
-    norm: L2 | Linf, *, epsilon: Scalar | None = None, bounds: Bounds | None = None
+    norm: ClosedFormNorm, *, epsilon: Scalar | None = None, bounds: Bounds | None = None
 ) -> AffineAttack:
     """The exact attack on an affine model.
 
     Args:
-      norm: `L2` or `Linf`.
-      epsilon: radius of the ball, in pixel units, or None for the minimal perturbation.
+      norm: any norm of this package; Fourier norms only without bounds.
+      epsilon: radius of the ball, in the norm, or None for the minimal perturbation.
       bounds: (low, high) of a pixel, or None for no box.
 
     Returns:
@@ -154,7 +146,8 @@ def affine_attack(
 
     Raises:
       TypeError: another norm.
-      ValueError: epsilon or bounds are out of range.
+      ValueError: epsilon or bounds are out of range; bounds with a Fourier norm; a budget in `L0`
+        without bounds.
 
     Example:
       >>> found = affine_attack(L2())(apply_fn, params, images, labels)
@@ -165,98 +158,150 @@ def affine_attack(
     return attack
 
 
-class _Direction(NamedTuple):
-    """One image against one class: how to shrink the margin between them."""
-
-    normal: Array  # w [H, W, C], gradient of the margin
-    room: Array  # c [H, W, C], how far each pixel may move against w; may be infinite
-    shape: Array  # u [H, W, C], how fast each pixel moves
-
-
-def _direction(norm: L2 | Linf, normal: Array, image: Array, bounds: Bounds | None) -> _Direction:
-    room = jnp.full_like(image, jnp.inf)
-    if bounds is not None:
-        room = jnp.where(normal > 0, image - bounds[0], bounds[1] - image)
-    size = jnp.abs(normal)
-    return _Direction(normal, room, size if isinstance(norm, L2) else jnp.sign(size))
+def _room(normal: Array, image: Array, bounds: Bounds | None) -> Array:
+    """How far each pixel may move against the normal."""
+    if bounds is None:
+        return jnp.full_like(image, jnp.inf)
+    return jnp.where(normal > 0, image - bounds[0], bounds[1] - image)
 
 
-def _move(direction: _Direction, level: Array) -> Array:
-    """The perturbation [H, W, C] of a level."""
-    step = jnp.where(direction.shape > 0, level * direction.shape, 0)  # level may be infinite
-    return -jnp.sign(direction.normal) * jnp.minimum(step, direction.room)
+def _shape(norm: L2 | Linf, normal: Array) -> Array:
+    """How fast each pixel moves."""
+    return jnp.abs(normal) if isinstance(norm, L2) else jnp.abs(jnp.sign(normal))
 
 
-def _minimal_level(direction: _Direction, margin: Array) -> Array:
-    """Level at which the margin is zero; infinity if the room does not suffice."""
-    size = jnp.abs(direction.normal)
-    room = jnp.where(size > 0, size * direction.room, 0)
-    return water_level(size * direction.shape, room, margin)
+def _move(shape: Array, room: Array, level: Array) -> Array:
+    """How far each pixel moves at a level, which may be infinite."""
+    return jnp.minimum(jnp.where(shape > 0, level * shape, 0), room)
 
 
-def _budget_level(norm: L2 | Linf, direction: _Direction, epsilon: Scalar) -> Array:
+def _priority(norm: L0 | L1, size: Array, gain: Array) -> Array:
+    """In which order pixels are filled: by what a unit, or the whole pixel, takes off a margin."""
+    if isinstance(norm, L1):
+        return size
+    gain = jnp.where(jnp.isfinite(gain), gain, size)  # without bounds any pixel suffices
+    if norm.per_pixel:
+        gain = jnp.broadcast_to(jnp.sum(gain, axis=-1, keepdims=True), gain.shape)
+    return gain
+
+
+def _fill(priority: Array, caps: Array, target: Scalar) -> Array:
+    """Amounts with sum target (or all caps), in order of priority, of equals the first first."""
+    order = jnp.argsort(-priority.ravel(), stable=True)
+    sorted_caps = caps.ravel()[order]
+    before = jnp.concatenate([jnp.zeros(1, caps.dtype), jnp.cumsum(sorted_caps)[:-1]])
+    amounts = jnp.clip(target - before, 0, sorted_caps)
+    return jnp.zeros_like(amounts).at[order].set(amounts).reshape(caps.shape)
+
+
+def _minimal(
+    norm: ClosedFormNorm, bounds: Bounds | None, normal: Array, image: Array, margin: Array
+) -> tuple[Array, Array]:
+    """The smallest perturbation [H, W, C] that takes a margin away, and its norm.
+
+    Infinite norm if the room does not suffice, or the normal is zero.
+    """
+    if bounds is None and not isinstance(norm, L0 | L1):
+        dual = norm.dual(normal)
+        distance = jnp.where(dual > 0, margin / jnp.where(dual > 0, dual, 1), jnp.inf)
+        return -jnp.where(dual > 0, distance, 0) * norm.steepest(normal), distance
+    size, room = jnp.abs(normal), _room(normal, image, bounds)
+    gain = jnp.where(size > 0, size * room, 0)
+    if isinstance(norm, L0 | L1):
+        steps = _fill(_priority(norm, size, gain), gain, margin) / jnp.where(size > 0, size, 1)
+        reached = jnp.sum(gain) >= margin
+    else:
+        shape = _shape(norm, normal)  # type: ignore[arg-type]
+        level = water_level(size * shape, gain, margin)
+        steps = _move(shape, room, level)
+        reached = jnp.isfinite(level)
+    delta = -jnp.sign(normal) * steps
+    return delta, jnp.where(reached, norm.value(delta), jnp.inf)
+
+
+def _budget(
+    norm: ClosedFormNorm, bounds: Bounds | None, normal: Array, image: Array, epsilon: Scalar
+) -> Array:
+    """The perturbation [H, W, C] of norm epsilon, or all the room, that takes most off a margin."""
+    size, room = jnp.abs(normal), _room(normal, image, bounds)
+    if isinstance(norm, L0):
+        gain = size * room
+        channels = normal.shape[-1] if norm.per_pixel else 1
+        chosen = _fill(
+            _priority(norm, size, gain), jnp.ones_like(size), jnp.floor(epsilon) * channels
+        )
+        return -jnp.sign(normal) * chosen * room
+    if isinstance(norm, L1):
+        caps = jnp.where(size > 0, room, 0)
+        delta = -jnp.sign(normal) * _fill(size, caps, epsilon)
+    elif bounds is None:
+        delta = -epsilon * norm.steepest(normal)
+    else:
+        shape = _shape(norm, normal)  # type: ignore[arg-type]
+        level = _budget_level(norm, shape, room, epsilon)  # type: ignore[arg-type]
+        delta = -jnp.sign(normal) * _move(shape, room, level)
+    return delta * (epsilon / jnp.maximum(norm.value(delta), epsilon))  # removes rounding
+
+
+def _budget_level(norm: L2 | Linf, shape: Array, room: Array, epsilon: Scalar) -> Array:
     """Level at which the norm is epsilon; infinity if the room is less."""
     if isinstance(norm, Linf):
         return jnp.asarray(epsilon)
-    scale = norm.value(direction.shape) / epsilon  # of order 1 for the squares
+    scale = norm.value(shape) / epsilon  # of order 1 for the squares
     scale = jnp.where(scale > 0, scale, 1)
-    shape, room = direction.shape / (scale * epsilon), direction.room / epsilon
-    return jnp.sqrt(water_level(shape**2, room**2, 1.0)) / scale
+    level = water_level((shape / (scale * epsilon)) ** 2, (room / epsilon) ** 2, 1.0)
+    return jnp.sqrt(level) / scale
 
 
 class _Nearest(NamedTuple):
     """One image against the class whose boundary is nearest."""
 
-    direction: _Direction
+    normal: Array  # w [H, W, C], gradient of the margin
     margin: Array  # []
     error: Array  # [], rounding error of the margin
 
 
 def _nearest(
-    attack: AffineAttack, model: AffineMap, image: Array, label: Array, logits: Array
+    attack: AffineAttack, model: AffinePredictor, image: Array, label: Array, logits: Array
 ) -> _Nearest:
-    """The class of smallest minimal distance; if the box lets none be reached, without the box."""
-    norm = attack.norm
-    normals = model.beta[label][None] - model.beta
-    margins = logits[label] - logits
-    directions = jax.vmap(partial(_direction, norm, image=image, bounds=attack.bounds))(normals)
-    levels = jax.vmap(_minimal_level)(directions, jnp.maximum(margins, 0))
-    distances = jax.vmap(norm.value)(jax.vmap(_move)(directions, levels))
+    """The class of smallest minimal distance; if none is in reach, of the least margin left."""
+    rows = jnp.moveaxis(model.weights, -1, 0)
+    normals, margins = rows[label][None] - rows, logits[label] - logits
+    minimal = partial(_minimal, attack.norm, attack.bounds)
+    _, distances = jax.vmap(minimal, (0, None, 0))(normals, image, jnp.maximum(margins, 0))
     is_label = jnp.arange(logits.size) == label
-    distances = jnp.where(jnp.isfinite(levels) & ~is_label, distances, jnp.inf)
-    duals = jax.vmap(norm.dual)(normals)
-    unboxed = jnp.where(duals > 0, margins / jnp.where(duals > 0, duals, 1), jnp.inf)
-    distances = jnp.where(jnp.any(jnp.isfinite(distances)), distances, unboxed)
+    distances = jnp.where(is_label, jnp.inf, distances)
+    if attack.bounds is not None:
+        room = jax.vmap(_room, (0, None, None))(normals, image, attack.bounds)
+        left = margins - jnp.sum(jnp.abs(normals) * room, axis=(1, 2, 3))
+        distances = jnp.where(jnp.any(jnp.isfinite(distances)), distances, left)
     index = jnp.argmin(jnp.where(is_label, jnp.inf, distances))
-    direction = jax.tree.map(lambda leaf: leaf[index], directions)
-    size = jnp.sum(jnp.abs(direction.normal * image))
+    size = jnp.sum(jnp.abs(normals[index] * image))
     size = size + jnp.abs(model.bias[label]) + jnp.abs(model.bias[index])
-    return _Nearest(direction, margins[index], jnp.finfo(image.dtype).eps * size)
+    return _Nearest(normals[index], margins[index], jnp.finfo(image.dtype).eps * size)
 
 
-def _budget_delta(norm: L2 | Linf, epsilon: Scalar, nearest: _Nearest) -> Array:
-    """The perturbation [H, W, C] of norm epsilon, or all the room there is."""
-    level = _budget_level(norm, nearest.direction, epsilon)
-    return norm.project(_move(nearest.direction, level), epsilon)
-
-
-def _minimal_delta(
-    predict_fn: Callable[[Array], Array], labels: Array, nearest: _Nearest, found: Array
+def _climb(
+    attack: AffineAttack,
+    predict_fn: Callable[[Array], Array],
+    images: Array,
+    labels: Array,
+    nearest: _Nearest,
 ) -> Array:
-    """Zero where ``found``, else the smallest rung of the ladder that flips the prediction."""
-    delta = jnp.zeros_like(nearest.direction.normal)
+    """The minimal delta [N, H, W, C] of the first slack that flips the prediction, else zero."""
+    minimal = partial(_minimal, attack.norm, attack.bounds)
 
     def rung(carry: tuple[Array, Array], slack: Array) -> tuple[tuple[Array, Array], None]:
         delta, found = carry
         margins = jnp.maximum(nearest.margin, 0) + slack * nearest.error
-        levels = jax.vmap(_minimal_level)(nearest.direction, margins)
-        moves = jax.vmap(_move)(nearest.direction, levels)
-        flips = jnp.isfinite(levels) & _is_adversarial(predict_fn(moves), labels)
+        moves, distances = jax.vmap(minimal)(nearest.normal, images, margins)
+        flips = jnp.isfinite(distances) & _is_adversarial(predict_fn(moves), labels)
         delta = jnp.where((flips & ~found)[:, None, None, None], moves, delta)
         return (delta, found | flips), None
 
-    ladder = jnp.asarray(_SLACK_LADDER, delta.dtype)
-    return jax.lax.scan(rung, (delta, found), ladder)[0][0]
+    ladder = jnp.asarray(_SLACK_LADDER, images.dtype)
+    start = jnp.zeros_like(images), jnp.zeros(labels.shape, bool)
+    return jax.lax.scan(rung, start, ladder)[0][0]
 
 
 def _is_adversarial(predictions: Array, labels: Array) -> Array:
@@ -270,22 +315,24 @@ def _attack(
     def predict_fn(delta: Array) -> Array:
         return predict(apply_fn(params, images + delta))
 
-    model = affine_map(apply_fn, params, images)
+    model = affine_predictor(apply_fn, params, images.shape[1:], images.dtype)
     logits = apply_fn(params, images)
     clean_correct = predict(logits) == labels
-    finite = (predict(logits) >= 0) & jnp.all(jnp.isfinite(model.beta))
+    finite = (predict(logits) >= 0) & jnp.all(jnp.isfinite(model.weights))
     nearest = jax.vmap(partial(_nearest, attack, model))(images, labels, logits)
     if attack.epsilon is None:
-        delta = _minimal_delta(predict_fn, labels, nearest, finite & ~clean_correct)
+        delta = _climb(attack, predict_fn, images, labels, nearest)
+        delta = jnp.where(clean_correct[:, None, None, None], delta, 0)
     else:
-        delta = jax.vmap(partial(_budget_delta, attack.norm, attack.epsilon))(nearest)
+        budget = partial(_budget, attack.norm, attack.bounds, epsilon=attack.epsilon)
+        delta = jax.vmap(budget)(nearest.normal, images)
     delta = jnp.where(finite[:, None, None, None], delta, 0)
 
     is_adversarial = _is_adversarial(predict_fn(delta), labels)
     distance = jax.vmap(attack.norm.value)(delta)
     if attack.epsilon is None:
         distance = jnp.where(is_adversarial, distance, jnp.inf)
-    alive = jnp.any(nearest.direction.normal != 0, axis=(1, 2, 3))
+    alive = jnp.any(nearest.normal != 0, axis=(1, 2, 3))
     status = jnp.where(alive, Status.OK, Status.DEAD)
     status = jnp.where(_is_affine(model, images, logits), status, Status.NOT_CONVERGED)
     return Perturbation(
@@ -299,8 +346,8 @@ def _attack(
     )
 
 
-def _is_affine(model: AffineMap, images: Array, logits: Array) -> Array:
+def _is_affine(model: AffinePredictor, images: Array, logits: Array) -> Array:
     """Whether the affine map gives each image's logits, to half the digits of <|beta|, x>."""
     residual = jnp.max(jnp.abs(model(images) - logits), axis=-1)
-    size = jnp.sum(AffineMap(jnp.abs(model.beta), jnp.abs(model.bias))(jnp.abs(images)), axis=-1)
-    return residual <= jnp.sqrt(jnp.finfo(images.dtype).eps) * size
+    sizes = AffinePredictor(jnp.abs(model.weights), jnp.abs(model.bias))(jnp.abs(images))
+    return residual <= jnp.sqrt(jnp.finfo(images.dtype).eps) * jnp.sum(sizes, axis=-1)

@@ -20,11 +20,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from freqbias.attacks.levels import Scalar, threshold_level, water_level
 from freqbias.typing import Array, Key
 
 Bounds: TypeAlias = tuple[float, float]
 """Lowest and highest pixel value."""
-Scalar: TypeAlias = float | Array
 
 
 class Norm(Protocol):
@@ -58,6 +58,63 @@ class Norm(Protocol):
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """A random point, uniform in the unit ball."""
         ...
+
+
+@flax.struct.dataclass
+class L0:
+    """Number of changed entries, #{i: delta_i != 0}: no norm, but a distance for minimal attacks.
+
+    Every channel of a colour pixel counts (as in foolbox), or, with ``per_pixel``, a pixel counts
+    once however many of its channels change. The ball of radius epsilon holds points of any size
+    with at most floor(epsilon) changes. It is a cone without a steepest direction, a dual or a
+    uniform law; these raise.
+
+    Attributes:
+      per_pixel: count pixels [H, W] instead of entries [H, W, C].
+    """
+
+    per_pixel: bool = flax.struct.field(pytree_node=False, default=False)
+    name: str = flax.struct.field(pytree_node=False, default="l0")
+
+    def value(self, delta: Array) -> Array:
+        """Number of changed entries (or pixels), in the dtype of delta."""
+        changed = delta != 0
+        if self.per_pixel:
+            changed = jnp.any(changed, axis=-1)
+        return jnp.sum(changed).astype(delta.dtype)
+
+    def dual(self, gradient: Array) -> Array:
+        """Raises ValueError: infinite for every gradient but zero."""
+        raise ValueError("norm l0 has no dual: its ball is unbounded. Use L0 in minimal attacks.")
+
+    def steepest(self, gradient: Array) -> Array:
+        """Raises ValueError: <gradient, v> has no maximum over the ball."""
+        raise ValueError("norm l0 has no steepest direction. Use L0 in minimal attacks.")
+
+    def project(self, delta: Array, epsilon: Scalar) -> Array:
+        """Keeps the floor(epsilon) largest entries, of equals the first."""
+        return self._keep(delta, jnp.abs(delta), epsilon)
+
+    def project_box(self, delta: Array, image: Array, epsilon: Scalar, bounds: Bounds) -> Array:
+        """Exact: clips, and keeps the entries whose loss would move the point farthest away.
+
+        Entry i at its clipped value z_i rather than at 0 shortens the squared distance to delta by
+        delta_i^2 - (delta_i - z_i)^2.
+        """
+        clipped = jnp.clip(delta, bounds[0] - image, bounds[1] - image)
+        return self._keep(clipped, jnp.sqrt(clipped * (2 * delta - clipped)), epsilon)
+
+    def _keep(self, delta: Array, weight: Array, epsilon: Scalar) -> Array:
+        """The entries (or pixels) of the largest weight (per pixel: root of summed squares)."""
+        if self.per_pixel:
+            weight = jax.vmap(jax.vmap(L2().value))(weight)[..., None]
+        order = jnp.argsort(-weight.ravel())
+        rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
+        return jnp.where(rank.reshape(weight.shape) < jnp.floor(epsilon), delta, 0)
+
+    def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        """Raises ValueError: the ball is unbounded."""
+        raise ValueError("norm l0 has no uniform law. Use L0 in minimal attacks.")
 
 
 @flax.struct.dataclass
@@ -219,89 +276,3 @@ class Linf:
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Uniform in the cube: every pixel uniform in [-1, 1]."""
         return jax.random.uniform(key, shape, dtype, -1, 1)
-
-
-def water_level(slopes: Array, caps: Array, target: Scalar) -> Array:
-    """Smallest s >= 0 with sum_i min(s slopes_i, caps_i) = target.
-
-    The sum is concave, increasing and piecewise linear in s, so that Newton's method from s = 0
-    climbs to the root from the left, past at least one breakpoint a step, and ends exactly on it.
-    This one root solves the projection onto L2 ball and box, and the closed forms of
-    `freqbias.attacks.affine`.
-
-    Args:
-      slopes: non-negative, any shape.
-      caps: non-negative, infinity for no cap, the shape of ``slopes``.
-      target: positive scalar.
-
-    Returns:
-      s, a scalar; infinity where sum_i caps_i < target (over the i with positive slope).
-    """
-    caps = jnp.where(slopes > 0, caps, 0)
-    infinity = jnp.asarray(jnp.inf, slopes.dtype)
-
-    def newton(level: Array) -> Array:
-        free = level * slopes < caps
-        rest = target - jnp.sum(jnp.where(free, 0, caps))
-        slope = jnp.sum(jnp.where(free, slopes, 0))
-        capped = jnp.where(rest > 0, infinity, level)
-        return jnp.where(slope > 0, rest / jnp.where(slope > 0, slope, 1), capped)
-
-    def climbs(levels: tuple[Array, Array]) -> Array:
-        return (levels[1] > levels[0]) & jnp.isfinite(levels[1])
-
-    def climb(levels: tuple[Array, Array]) -> tuple[Array, Array]:
-        return levels[1], newton(levels[1])
-
-    zero = jnp.zeros_like(infinity)
-    return jnp.maximum(*jax.lax.while_loop(climbs, climb, (zero - 1, zero)))
-
-
-def threshold_level(gaps: Array, caps: Array, target: Scalar) -> Array:
-    """The s >= 0 with sum_i clip(s - gaps_i, 0, caps_i) = target.
-
-    The sum is increasing and piecewise linear in s, neither convex nor concave: Newton's method,
-    kept within a shrinking bracket by bisection, ends exactly on the root after a few steps.
-    Without caps this is the threshold of the projection onto the L1 ball.
-
-    Args:
-      gaps: non-negative, any shape; the smallest is 0.
-      caps: non-negative, infinity for no cap, the shape of ``gaps``.
-      target: positive scalar, at most sum_i caps_i.
-
-    Returns:
-      s, a scalar. Differentiable.
-
-    Reference:
-      Cominetti, Mascarenhas and Silva, A Newton's method for the continuous quadratic knapsack
-      problem, 2014.
-    """
-
-    problem = gaps, caps, jnp.asarray(target, gaps.dtype)
-    fixed_gaps, fixed_caps, fixed_target = jax.lax.stop_gradient(problem)
-
-    def moves(state: tuple[Array, Array, Array, Array]) -> Array:
-        _, _, previous, level = state
-        return (level < previous) | (level > previous)  # false for NaN
-
-    def move(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        low, high, _, level = state
-        below = jnp.sum(jnp.clip(level - fixed_gaps, 0, fixed_caps)) < fixed_target
-        low, high = jnp.where(below, level, low), jnp.where(below, high, level)
-        new = _root_of_piece(level, fixed_gaps, fixed_caps, fixed_target, flat=-1)
-        trusted = ((low < new) & (new < high)) | (new == level)
-        return low, high, level, jnp.where(trusted, new, (low + high) / 2)
-
-    high = jnp.max(fixed_gaps) + fixed_target
-    low = jnp.zeros_like(high)
-    level = jax.lax.while_loop(moves, move, (low, high, low - 1, high))[3]
-    return _root_of_piece(level, *problem, flat=level)  # carries the derivative
-
-
-def _root_of_piece(level: Array, gaps: Array, caps: Array, target: Array, *, flat: Scalar) -> Array:
-    """The root of the linear piece of `threshold_level` at ``level``; ``flat`` if it is level."""
-    full = level >= gaps + caps
-    free = (level > gaps) & ~full
-    rest = target - jnp.sum(jnp.where(full, caps, 0)) + jnp.sum(jnp.where(free, gaps, 0))
-    count = jnp.sum(free)
-    return jnp.where(count > 0, rest / jnp.maximum(count, 1), flat)

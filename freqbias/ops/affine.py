@@ -23,11 +23,11 @@ class AffinePredictor(NamedTuple):
         """Logits [N, K] of images [N, H, W, C]."""
         pixels = images.reshape(images.shape[0], -1)
         weights = self.weights.reshape(-1, self.weights.shape[-1])
-        return pixels @ weights + self.bias[None]
+        return jnp.matmul(pixels, weights, precision="highest") + self.bias[None]
 
 
 def affine_predictor(
-    apply_fn: ApplyFn, params: Params, image_shape: tuple[int, int, int], dtype=jnp.float32
+    apply_fn: ApplyFn, params: Params, image_shape: tuple[int, ...], dtype=jnp.float32
 ) -> AffinePredictor:
     r"""Effective predictor ``beta = grad_x f(0)``, ``b = f(0)`` of an affine network.
 

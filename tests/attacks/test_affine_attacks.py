@@ -8,7 +8,7 @@ import pytest
 from attack_table import affine
 from scipy import optimize
 
-from freqbias.attacks import L2, Linf, affine_attack, affine_map
+from freqbias.attacks import L2, Linf, affine_attack
 from freqbias.typing import Status
 
 norms = pytest.mark.parametrize("norm", [L2(), Linf()], ids=["l2", "linf"])
@@ -168,25 +168,6 @@ def test_an_image_the_box_protects_has_infinite_distance(norm, x64):
     assert np.isfinite(affine_attack(norm)(affine, params, images, labels).distance).all()
     spent = affine_attack(norm, epsilon=0.1, bounds=(0.0, 1.0))(affine, params, images, labels)
     assert (spent.distance > 0.05).all()  # a budget is spent, though in vain
-
-
-def test_affine_map_is_the_network():
-    """Through a composition of affine layers, whatever the point of evaluation."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    first = jax.random.normal(keys[0], (12, 7))
-    params = first, jax.random.normal(keys[1], (7, 4))
-
-    def deep(params, images):
-        hidden = images.reshape(len(images), -1) @ params[0] - 0.3
-        return hidden @ params[1] + 2.0
-
-    images = attack_table.make_images(keys[2], 5, SHAPE)
-    model = affine_map(deep, params, images)
-    assert model.beta.shape == (4, *SHAPE) and model.bias.shape == (4,)
-    np.testing.assert_allclose(model(images), deep(params, images), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(
-        model.beta.reshape(4, -1), (params[0] @ params[1]).T, rtol=1e-5, atol=1e-5
-    )
 
 
 def test_a_network_that_is_not_affine_is_refused_or_flagged():

@@ -1,5 +1,7 @@
 """Norms: duality, projections, laws."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from freqbias.attacks import L1, L2, Linf
-from freqbias.attacks.norms import threshold_level, water_level
+from freqbias.attacks import L0, L1, L2, FourierL1, FourierLinf, Linf, weighted_fourier_l2
+from freqbias.attacks.levels import secular_level, threshold_level, water_level
+from freqbias.spectral import radius_grid
 
-SHAPE = (3, 4, 2)
+SHAPE = (3, 4, 2)  # one odd and one even axis, two channels
 BOX = (0.0, 1.0)
-NORMS = [L1(), L2(), Linf()]
+WEIGHTS = 0.5 + 4 * radius_grid(SHAPE[:2])
+NORMS = [L1(), L2(), Linf(), FourierL1(), FourierLinf(), weighted_fourier_l2(WEIGHTS)]
 norms = pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.name)
 seeds = given(st.integers(0, 2**31 - 1))
 few = settings(max_examples=20, deadline=None)
@@ -25,6 +29,8 @@ steepest = jax.jit(lambda norm, gradient: norm.steepest(gradient))
 project = jax.jit(lambda norm, delta, epsilon: norm.project(delta, epsilon))
 project_box = jax.jit(lambda norm, delta, image, eps: norm.project_box(delta, image, eps, BOX))
 sample = jax.jit(lambda norm, key, dtype: norm.sample(key, SHAPE, dtype), static_argnames="dtype")
+values = jax.jit(jax.vmap(lambda norm, delta: norm.value(delta), (None, 0)))
+samples = jax.jit(jax.vmap(lambda norm, key: norm.sample(key, SHAPE, jnp.float32), (None, 0)))
 level_of = jax.jit(water_level)
 
 
@@ -38,18 +44,38 @@ def _uniform(seed, shape=SHAPE):
 
 def test_norms_are_told_apart_by_jit():
     """Treedefs of registered dataclasses compare by their static fields only, not by their type."""
-    structures = [jax.tree.structure(norm) for norm in NORMS]
+    structures = [jax.tree.structure(norm) for norm in [*NORMS, L0(), L0(True), L1(0.1)]]
     for index, structure in enumerate(structures):
         assert structure not in structures[:index]
 
 
-def test_values_are_those_of_numpy():
+def _modulus(delta):
+    return np.abs(np.fft.fft2(np.asarray(delta, np.float64), axes=(0, 1), norm="ortho"))
+
+
+def _norm(order):
+    return lambda array: np.linalg.norm(np.ravel(array), order)
+
+
+NUMPY = {  # the norm and its dual
+    "l1": (_norm(1), _norm(np.inf)),
+    "l2": (_norm(2), _norm(2)),
+    "linf": (_norm(np.inf), _norm(1)),
+    "fourier_l1": (lambda d: _norm(1)(_modulus(d)), lambda d: _norm(np.inf)(_modulus(d))),
+    "fourier_linf": (lambda d: _norm(np.inf)(_modulus(d)), lambda d: _norm(1)(_modulus(d))),
+    "weighted_fourier_l2": (
+        lambda d: _norm(2)(WEIGHTS[..., None] * _modulus(d)),
+        lambda d: _norm(2)(_modulus(d) / WEIGHTS[..., None]),
+    ),
+}
+
+
+@norms
+def test_values_are_those_of_numpy(norm):
     delta = _normal(0)
-    flat = np.asarray(delta).ravel()
-    np.testing.assert_allclose(value(L2(), delta), np.linalg.norm(flat), rtol=1e-6)
-    np.testing.assert_allclose(value(Linf(), delta), np.linalg.norm(flat, np.inf), rtol=1e-6)
-    np.testing.assert_allclose(dual(L2(), delta), np.linalg.norm(flat), rtol=1e-6)
-    np.testing.assert_allclose(dual(Linf(), delta), np.linalg.norm(flat, 1), rtol=1e-6)
+    value_of, dual_of = NUMPY[norm.name]
+    np.testing.assert_allclose(value(norm, delta), value_of(delta), rtol=1e-6)
+    np.testing.assert_allclose(dual(norm, delta), dual_of(delta), rtol=1e-6)
 
 
 @norms
@@ -58,7 +84,8 @@ def test_norms_are_homogeneous_at_any_scale(norm, scale):
     """Squares of 1e-30 underflow in float32; a norm of them need not."""
     delta = _normal(1)
     np.testing.assert_allclose(value(norm, scale * delta) / scale, value(norm, delta), rtol=1e-5)
-    np.testing.assert_allclose(steepest(norm, scale * delta), steepest(norm, delta), rtol=1e-5)
+    expected = steepest(norm, delta)
+    np.testing.assert_allclose(steepest(norm, scale * delta), expected, rtol=1e-5, atol=1e-6)
 
 
 @norms
@@ -69,6 +96,8 @@ def test_steepest_attains_the_dual_norm(norm, seed):
     direction = steepest(norm, gradient)
     np.testing.assert_allclose(value(norm, direction), 1, rtol=1e-5)
     np.testing.assert_allclose(np.sum(gradient * direction), dual(norm, gradient), rtol=1e-5)
+    other = _normal(seed + 1)  # Hoelder
+    assert np.sum(gradient * other) <= dual(norm, gradient) * value(norm, other) * (1 + 1e-5)
 
 
 @norms
@@ -109,11 +138,11 @@ def test_projection_is_the_nearest_point_of_the_ball(norm, seed):
         assert np.sum((delta - z) * (v - z)) <= 1e-5
     support = epsilon * dual(norm, delta - z)  # the largest <d - z, v>, attained
     np.testing.assert_allclose(support, np.sum((delta - z) * z), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(project(norm, z, epsilon), z, rtol=1e-6)  # idempotent
+    np.testing.assert_allclose(project(norm, z, epsilon), z, rtol=1e-6, atol=1e-7)  # idempotent
     np.testing.assert_array_equal(project(norm, 0.01 * delta, epsilon), 0.01 * delta)  # inside
 
 
-@norms
+@pytest.mark.parametrize("norm", NORMS[:3], ids=lambda norm: norm.name)
 @seeds
 @few
 def test_projection_onto_ball_and_box_agrees_with_slsqp(norm, seed):
@@ -156,6 +185,23 @@ def _nearest_by_slsqp(norm, d, x, epsilon):
     return solution.x[:size] - solution.x[size:]
 
 
+@norms
+@seeds
+@few
+def test_projection_onto_ball_and_box_is_feasible_and_nearest(norm, seed):
+    """Both constraints hold exactly; no feasible point lies beyond the supporting hyperplane."""
+    image = np.clip(_normal(seed) + 0.5, 0, 1)  # many pixels black or white
+    delta, epsilon = _normal(seed + 1), 0.3 * float(value(norm, _normal(seed + 1)))
+    z = project_box(norm, delta, image, epsilon)
+    assert (image + z).min() >= 0 and (image + z).max() <= 1
+    assert value(norm, z) <= epsilon * (1 + 1e-6)
+    np.testing.assert_allclose(project_box(norm, z, image, epsilon), z, atol=1e-6)
+    for index in range(5):
+        v = _uniform(index) - image  # in the box; scaled, in the ball too
+        v = v * min(1, epsilon / float(value(norm, v)))
+        assert np.sum((delta - z) * (v - z)) <= 1e-5 * (1 + epsilon)
+
+
 @pytest.mark.parametrize("epsilon", [1e-3, 0.3, 2.0, 100.0])
 def test_l2_ball_and_box_hold_at_image_size(epsilon):
     """28 x 28, steps far outside, pixels at the bounds: the result is clip(t delta) for one t."""
@@ -178,27 +224,41 @@ def test_methods_vmap_to_a_loop(norm):
     """A norm over the wrong axis is silent: compare with one image at a time."""
     deltas, images = _normal(5, (4, *SHAPE)), _uniform(6, (4, *SHAPE))
     projected = jax.vmap(project_box, (None, 0, 0, None))(norm, deltas, images, 0.8)
-    values = jax.vmap(value, (None, 0))(norm, deltas)
     for index in range(4):
         one = project_box(norm, deltas[index], images[index], 0.8)
         np.testing.assert_allclose(projected[index], one, atol=1e-6)
-        np.testing.assert_allclose(values[index], value(norm, deltas[index]), rtol=1e-6)
+        np.testing.assert_allclose(
+            values(norm, deltas)[index], value(norm, deltas[index]), rtol=1e-6
+        )
 
 
-def test_sample_is_uniform_in_the_ball():
-    """L2: radius^D is uniform, the direction has no preference. L-inf: each pixel is uniform."""
+@norms
+def test_sample_is_uniform_in_the_ball(norm):
+    """||point||^D is uniform on [0, 1], and the point as likely as its opposite."""
     keys = jax.random.split(jax.random.key(7), 2000)
-    draw = jax.vmap(lambda norm, key: sample(norm, key, jnp.float32), (None, 0))
-    points = np.asarray(draw(L2(), keys)).reshape(2000, -1)
-    radius = np.linalg.norm(points, axis=1)
+    points = np.asarray(samples(norm, keys))
+    radius = np.asarray(values(norm, points), np.float64)
     assert radius.max() <= 1 + 1e-6
-    assert stats.kstest(radius ** points.shape[1], "uniform").pvalue > 1e-3
-    sd = np.sqrt(1 / (points.shape[1] + 2))  # of one coordinate of a uniform point of the ball
-    assert np.abs(points.mean(0)).max() < 5 * sd / np.sqrt(2000)
-    cube = np.asarray(draw(Linf(), keys)).reshape(2000, -1)
-    assert stats.kstest(cube[:, 0], stats.uniform(-1, 2).cdf).pvalue > 1e-3
-    assert stats.kstest(cube[:, -1], stats.uniform(-1, 2).cdf).pvalue > 1e-3
-    assert abs(np.corrcoef(cube[:, 0], cube[:, 1])[0, 1]) < 5 / np.sqrt(2000)
+    assert stats.kstest(radius ** np.prod(SHAPE), "uniform").pvalue > 1e-3
+    points = points.reshape(2000, -1)
+    assert (np.abs(points.mean(0)) < 5 * points.std(0) / np.sqrt(2000)).all()
+    covariance = np.corrcoef(points[:, :2].T)[0, 1]
+    assert norm.name.startswith(("fourier", "weighted")) or abs(covariance) < 5 / np.sqrt(2000)
+
+
+def test_sample_has_the_marginals_of_the_uniform_law():
+    """L1: |x_i| is Beta(1, D); L2: x_i^2 is Beta(1/2, (D + 1)/2); L-inf: x_i is uniform."""
+    keys, size = jax.random.split(jax.random.key(8), 2000), np.prod(SHAPE)
+    laws = {
+        "l1": (np.abs, stats.beta(1, size)),
+        "l2": (np.square, stats.beta(0.5, (size + 1) / 2)),
+        "linf": (np.asarray, stats.uniform(-1, 2)),
+    }
+    for norm in NORMS[:3]:
+        transform, law = laws[norm.name]
+        points = np.asarray(samples(norm, keys)).reshape(2000, -1)
+        for column in (0, -1):
+            assert stats.kstest(transform(points[:, column]), law.cdf).pvalue > 1e-3
 
 
 @norms
@@ -226,3 +286,80 @@ def test_water_level_out_of_reach_is_infinite():
     assert jnp.isinf(level_of(slopes, caps, 2.001))
     np.testing.assert_allclose(level_of(slopes, caps, 2.0), 1.0, rtol=1e-6)  # exactly in reach
     assert jnp.isinf(level_of(np.zeros(3, np.float32), caps, 1.0))
+
+
+@seeds
+@few
+def test_threshold_level_solves_its_equation(seed):
+    """Neither convex nor concave: some entries capped, some untouched, ties, and integers."""
+    generator = np.random.default_rng(seed)
+    gaps, caps = generator.exponential(size=(2, 50)).round(seed % 3)
+    gaps, caps[:5] = gaps - gaps.min(), np.inf if seed % 2 else 0.0
+    target = generator.uniform(0.01, 0.99) * min(caps.sum(), 30.0)
+    with jax.enable_x64(True):
+        level = float(jax.jit(threshold_level)(gaps, caps, target))
+    np.testing.assert_allclose(np.clip(level - gaps, 0, caps).sum(), target, rtol=1e-12)
+
+
+@seeds
+@few
+def test_secular_level_solves_its_equation(seed):
+    generator = np.random.default_rng(seed)
+    sizes, curves = generator.normal(size=50), 10 ** generator.uniform(-4, 4, size=50)
+    sizes /= np.linalg.norm(sizes)
+    scale = 10 ** generator.uniform(0.01, 4)
+    with jax.enable_x64(True):
+        level = float(jax.jit(secular_level)(sizes, curves, scale))
+    assert level > 0
+    np.testing.assert_allclose(scale * np.linalg.norm(sizes / (1 + level * curves)), 1, rtol=1e-12)
+
+
+def test_l1_steepest_is_one_pixel_or_a_sparse_step():
+    gradient = np.float32([[[1.0, -3.0], [2.0, 3.0]]])
+    np.testing.assert_array_equal(steepest(L1(), gradient), [[[0, -1], [0, 0]]])  # the first tie
+    np.testing.assert_array_equal(steepest(L1(0.5), gradient), [[[0, -0.5], [0, 0.5]]])
+    np.testing.assert_array_equal(steepest(L1(1.0), 0 * gradient), 0 * gradient)
+    with pytest.raises(ValueError, match="step_fraction"):
+        L1(0.0).steepest(gradient)
+
+
+def test_clipping_a_projection_onto_the_l1_ball_is_not_the_nearest_point():
+    """What the box cuts off may be spent elsewhere."""
+    delta, image = np.float32([2.0, 1.0]), np.float32([0.5, 0.0])
+    np.testing.assert_allclose(project(L1(), delta, 1.0), [1, 0])
+    np.testing.assert_allclose(project_box(L1(), delta, image, 1.0), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("per_pixel", [False, True])
+def test_l0_projections_are_the_nearest_of_all_supports(per_pixel):
+    """Every support of the allowed size is tried."""
+    norm, epsilon = L0(per_pixel), 2.5  # two changes
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        delta = generator.normal(size=(2, 2, 2)).astype(np.float32)
+        image = np.clip(generator.normal(0.5, 0.5, (2, 2, 2)), 0, 1).astype(np.float32)
+        supports = [
+            np.array(bits) for bits in itertools.product([0, 1], repeat=4 if per_pixel else 8)
+        ]
+        shape = (2, 2, 1) if per_pixel else (2, 2, 2)
+        masks = [bits.reshape(shape) for bits in supports if bits.sum() <= 2]
+        for target, found in (
+            (delta, project(norm, delta, epsilon)),
+            (np.clip(delta, -image, 1 - image), project_box(norm, delta, image, epsilon)),
+        ):
+            best = min(np.sum((delta - mask * target) ** 2) for mask in masks)
+            np.testing.assert_allclose(np.sum((delta - found) ** 2), best, rtol=1e-6)
+            assert value(norm, found) <= 2
+
+
+def test_l0_counts_entries_or_pixels_and_has_no_gradient_geometry():
+    delta = np.zeros((3, 3, 3), np.float32)
+    delta[0, 1], delta[2, 2, 0] = 1e-9, -5
+    assert value(L0(), delta) == 4 and value(L0(per_pixel=True), delta) == 2
+    np.testing.assert_array_equal(jax.grad(L0().value)(delta), 0)
+    with pytest.raises(ValueError, match="l0"):
+        L0().dual(delta)
+    with pytest.raises(ValueError, match="l0"):
+        L0().steepest(delta)
+    with pytest.raises(ValueError, match="l0"):
+        L0().sample(jax.random.key(0), (3,), jnp.float32)

@@ -1,0 +1,137 @@
+"""Roots of piecewise linear sums: the one unknown that a ball leaves in a projection.
+
+The KKT conditions of a projection onto ball and box, and of a linear objective over them, fix every
+pixel but for one multiplier. These are the equations for it.
+"""
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from freqbias.typing import Array
+
+Scalar: TypeAlias = float | Array
+
+
+def water_level(slopes: Array, caps: Array, target: Scalar) -> Array:
+    """Smallest s >= 0 with sum_i min(s slopes_i, caps_i) = target.
+
+    The sum is concave, increasing and piecewise linear in s, so that Newton's method from s = 0
+    climbs to the root from the left, past at least one breakpoint a step, and ends exactly on it.
+    This one root solves the projection onto L2 ball and box, and the closed forms of
+    `freqbias.attacks.affine`.
+
+    Args:
+      slopes: non-negative, any shape.
+      caps: non-negative, infinity for no cap, the shape of ``slopes``.
+      target: positive scalar.
+
+    Returns:
+      s, a scalar; infinity where sum_i caps_i < target (over the i with positive slope).
+    """
+    caps = jnp.where(slopes > 0, caps, 0)
+    infinity = jnp.asarray(jnp.inf, slopes.dtype)
+
+    def newton(level: Array) -> Array:
+        free = level * slopes < caps
+        rest = target - jnp.sum(jnp.where(free, 0, caps))
+        slope = jnp.sum(jnp.where(free, slopes, 0))
+        capped = jnp.where(rest > 0, infinity, level)
+        return jnp.where(slope > 0, rest / jnp.where(slope > 0, slope, 1), capped)
+
+    def climbs(levels: tuple[Array, Array]) -> Array:
+        return (levels[1] > levels[0]) & jnp.isfinite(levels[1])
+
+    def climb(levels: tuple[Array, Array]) -> tuple[Array, Array]:
+        return levels[1], newton(levels[1])
+
+    zero = jnp.zeros_like(infinity)
+    return jnp.maximum(*jax.lax.while_loop(climbs, climb, (zero - 1, zero)))
+
+
+def threshold_level(gaps: Array, caps: Array, target: Scalar) -> Array:
+    """The s >= 0 with sum_i clip(s - gaps_i, 0, caps_i) = target.
+
+    The sum is increasing and piecewise linear in s, neither convex nor concave: Newton's method,
+    kept within a shrinking bracket by bisection, ends exactly on the root after a few steps.
+    Without caps this is the threshold of the projection onto the L1 ball.
+
+    Args:
+      gaps: non-negative, any shape; the smallest is 0.
+      caps: non-negative, infinity for no cap, the shape of ``gaps``.
+      target: positive scalar, at most sum_i caps_i.
+
+    Returns:
+      s, a scalar. Differentiable.
+
+    Reference:
+      Cominetti, Mascarenhas and Silva, A Newton's method for the continuous quadratic knapsack
+      problem, 2014.
+    """
+    problem = gaps, caps, jnp.asarray(target, gaps.dtype)
+    fixed_gaps, fixed_caps, fixed_target = jax.lax.stop_gradient(problem)
+
+    def moves(state: tuple[Array, Array, Array, Array]) -> Array:
+        _, _, previous, level = state
+        return (level < previous) | (level > previous)  # false for NaN
+
+    def move(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        low, high, _, level = state
+        below = jnp.sum(jnp.clip(level - fixed_gaps, 0, fixed_caps)) < fixed_target
+        low, high = jnp.where(below, level, low), jnp.where(below, high, level)
+        new = _root_of_piece(level, fixed_gaps, fixed_caps, fixed_target, flat=-1)
+        trusted = ((low < new) & (new < high)) | (new == level)
+        return low, high, level, jnp.where(trusted, new, (low + high) / 2)
+
+    high = jnp.max(fixed_gaps) + fixed_target
+    low = jnp.zeros_like(high)
+    level = jax.lax.while_loop(moves, move, (low, high, low - 1, high))[3]
+    return _root_of_piece(level, *problem, flat=level)  # carries the derivative
+
+
+def _root_of_piece(level: Array, gaps: Array, caps: Array, target: Array, *, flat: Scalar) -> Array:
+    """The root of the linear piece of `threshold_level` at ``level``; ``flat`` if it is level."""
+    full = level >= gaps + caps
+    free = (level > gaps) & ~full
+    rest = target - jnp.sum(jnp.where(full, caps, 0)) + jnp.sum(jnp.where(free, gaps, 0))
+    count = jnp.sum(free)
+    return jnp.where(count > 0, rest / jnp.maximum(count, 1), flat)
+
+
+def secular_level(sizes: Array, curves: Array, scale: Scalar) -> Array:
+    """The s >= 0 with scale^2 sum_i sizes_i^2 / (1 + s curves_i)^2 = 1; zero where there is none.
+
+    The reciprocal root of the sum is concave and increasing in s (by the Cauchy-Schwarz
+    inequality), so that Newton's method on it climbs from s = 0 to the root from the left.
+
+    Args:
+      sizes: any shape, sum_i sizes_i^2 = 1.
+      curves: positive, the shape of ``sizes``.
+      scale: scalar; there is a root where it is above 1.
+
+    Returns:
+      s, a scalar. Differentiable.
+
+    Reference:
+      More and Sorensen, Computing a trust region step, 1983, section 3.
+    """
+
+    def newton(level: Array, sizes: Array, curves: Array, scale: Scalar) -> Array:
+        shrunk = (sizes / (1 + level * curves)) ** 2
+        second, third = jnp.sum(shrunk), jnp.sum(shrunk * curves / (1 + level * curves))
+        step = (scale * jnp.sqrt(jnp.where(third > 0, second, 1)) - 1) * second
+        return level + step / jnp.where(third > 0, third, 1)
+
+    def climbs(levels: tuple[Array, Array]) -> Array:
+        return levels[1] > levels[0] * (1 + 4 * jnp.finfo(sizes.dtype).eps)
+
+    def climb(levels: tuple[Array, Array]) -> tuple[Array, Array]:
+        return levels[1], newton(levels[1], *fixed)
+
+    problem = sizes, curves, scale
+    fixed = jax.lax.stop_gradient(problem)
+    zero = jnp.zeros((), sizes.dtype)
+    level = jax.lax.while_loop(climbs, climb, (zero - 1, zero))[1]
+    level = newton(jnp.maximum(level, 0), *problem)  # carries the derivative
+    return jnp.maximum(level, 0)
