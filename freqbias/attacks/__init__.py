@@ -8,6 +8,10 @@ is the closed form for affine models, the yardstick of all others;
 
 from freqbias.attacks.affine import AffineAttack as AffineAttack
 from freqbias.attacks.affine import affine_attack as affine_attack
+from freqbias.attacks.apgd import AutoPGD as AutoPGD
+from freqbias.attacks.apgd import AutoState as AutoState
+from freqbias.attacks.apgd import SparseAutoPGD as SparseAutoPGD
+from freqbias.attacks.apgd import apgd as apgd
 from freqbias.attacks.driver import Answer as Answer
 from freqbias.attacks.driver import IterativeAttack as IterativeAttack
 from freqbias.attacks.driver import Loop as Loop
@@ -55,6 +59,8 @@ __all__ = [
     "AffineAttack",
     "Answer",
     "Attack",
+    "AutoPGD",
+    "AutoState",
     "Bounds",
     "Evaluation",
     "FourierL1",
@@ -68,8 +74,10 @@ __all__ = [
     "OptimizerAttack",
     "Perturbation",
     "Phase",
+    "SparseAutoPGD",
     "WeightedFourierL2",
     "affine_attack",
+    "apgd",
     "bim",
     "cross_entropy",
     "dlr",

@@ -158,10 +158,9 @@ class GradientAttack(IterativeAttack):
         """The next start: at zero, or by the norm's ``sample`` at radius epsilon."""
         delta = jnp.zeros_like(images)
         if self.random_start:
-            keys = jax.vmap(jax.random.fold_in, (0, None))(state.keys, state.restart)
-            sample = partial(self.norm.sample, shape=images.shape[1:], dtype=images.dtype)
-            drawn = self.epsilon * jax.vmap(sample)(keys)
-            delta = project(self.norm, self.epsilon, images, drawn, bounds=self.bounds)
+            delta = draw_start(
+                self.norm, self.epsilon, images, state.keys, state.restart, bounds=self.bounds
+            )
         inner = () if self.transform is None else jax.vmap(self.transform.init)(delta)
         return state._replace(
             restart=state.restart + 1, step=jnp.zeros_like(state.step), delta=delta, inner=inner
@@ -386,3 +385,18 @@ def project(
     if bounds is None:
         return jax.vmap(lambda one: norm.project(one, epsilon))(delta)
     return jax.vmap(lambda one, image: norm.project_box(one, image, epsilon, bounds))(delta, images)
+
+
+def draw_start(
+    norm: Norm,
+    epsilon: Scalar,
+    images: Array,
+    keys: Key,
+    restart: Array,
+    *,
+    bounds: Bounds | None,
+) -> Array:
+    """Start number ``restart`` of each image [N, H, W, C]: uniform in the ball, then projected."""
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, restart)
+    sample = partial(norm.sample, shape=images.shape[1:], dtype=images.dtype)
+    return project(norm, epsilon, images, epsilon * jax.vmap(sample)(keys), bounds=bounds)
