@@ -7,11 +7,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from freqbias.attacks import L2, Linf, affine_attack, fgsm, pgd
+from freqbias.attacks import (
+    L0,
+    L1,
+    L2,
+    FourierL1,
+    FourierLinf,
+    Linf,
+    affine_attack,
+    fgsm,
+    pgd,
+    weighted_fourier_l2,
+)
+from freqbias.spectral import radius_grid
 
 SHAPE = (6, 5, 2)  # H, W, C: no two alike
 NUM_IMAGES = 12
 NUM_CLASSES = 4
+SPARSE_L1 = L1(step_fraction=0.1)
+WEIGHTED = weighted_fourier_l2(0.5 + 4 * radius_grid(SHAPE[:2]))
 
 
 TRACES = []  # one entry each time a model below is traced or called
@@ -107,6 +121,8 @@ CASES = [
     _pgd_case("pgd_l2", L2()),
     _pgd_case("pgd_linf_margin", Linf(), loss="margin", schedule=halving),
     _pgd_case("pgd_l2_targeted", L2(), targeted=True),
+    _pgd_case("pgd_l1", SPARSE_L1),
+    _pgd_case("pgd_fourier_linf", FourierLinf()),
     _affine_case("affine_l2_budget", L2()),
     _affine_case("affine_l2", L2(), minimal=True),
     _affine_case("affine_linf", Linf(), minimal=True),
@@ -117,5 +133,37 @@ SLOW_CASES = [  # near relatives of the above
     _pgd_case("pgd_l2_scan", L2(), driver="scan"),
     _pgd_case("bim_linf", Linf(), random_start=False),
     _affine_case("affine_linf_budget", Linf()),
+    _pgd_case("pgd_fourier_l1", FourierL1()),
+    _pgd_case("pgd_weighted_fourier_l2", WEIGHTED),
+    _affine_case("affine_l1", L1(), minimal=True),
+    _affine_case("affine_l1_budget", L1()),
+    _affine_case("affine_l0", L0(), minimal=True),
 ]
-EPSILON = {L2(): 0.25, Linf(): 0.03}  # at which about half of the images fall
+EPSILON = {  # at which about half of the images fall
+    L0(): 1,
+    L1(): 0.5,
+    SPARSE_L1: 0.5,
+    L2(): 0.25,
+    Linf(): 0.03,
+    FourierL1(): 1.0,
+    FourierLinf(): 0.03,
+    WEIGHTED: 0.3,
+}
+
+
+def rounding(norm):
+    """How far the norm of (image + delta) - image may exceed epsilon, in float32.
+
+    Each pixel of it is off by up to 2^-24; the norm of such an error, and 1e-6 of the radius.
+    """
+    pixels, size = np.prod(SHAPE[:2]), np.prod(SHAPE)
+    worst = {
+        "l0": 0,
+        "l1": size,
+        "l2": size**0.5,
+        "linf": 1,
+        "fourier_l1": size,
+        "fourier_linf": pixels**0.5,
+        "weighted_fourier_l2": np.max(WEIGHTED.weights) * size**0.5,
+    }
+    return 2.0**-24 * worst[norm.name] + 1e-6 * EPSILON[norm]

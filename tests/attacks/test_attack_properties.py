@@ -61,8 +61,7 @@ def test_budget_and_box_hold_on_the_returned_image(case, key):
     assert returned.min() >= 0 and returned.max() <= 1
     if not case.minimal:
         seen = jax.vmap(case.norm.value)(returned - model.images)
-        rounding = {"L2": 2e-6, "Linf": 1.2e-7}[type(case.norm).__name__]
-        assert seen.max() <= EPSILON[case.norm] + rounding
+        assert seen.max() <= EPSILON[case.norm] + attack_table.rounding(case.norm)
 
 
 @cases
