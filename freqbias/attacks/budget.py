@@ -1,0 +1,209 @@
+"""The smallest budget: a minimal attack in any `Norm`, by Newton's method on the radius.
+
+Let phi(r) be the highest margin of the wrong class over the ball of radius r (and the box). The
+smallest budget is its root. Steepest ascent finds phi(r) and where it is attained, and there
+
+    phi'(r) = ||grad margin||_dual,
+
+so that Newton's step is r - margin / ||grad margin||_dual, kept within the bracket of radii at
+which an image is known to stand and to fall.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from freqbias import _checks
+from freqbias.attacks import boundary, record
+from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
+from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase
+from freqbias.attacks.gradient import project
+from freqbias.attacks.norms import Bounds, Norm
+from freqbias.attacks.protocol import Perturbation, as_bounds
+from freqbias.typing import Array, Key
+
+_LEAD = 1e-3  # by which Newton's radius is exceeded: of a concave phi it is always a little short
+
+
+class Budget(NamedTuple):
+    """The radius tried and the bracket of the root; each [N]."""
+
+    radius: Array
+    low: Array  # at which no adversarial point was found; 0 at first
+    high: Array  # at which one was; infinity at first
+
+
+@flax.struct.dataclass
+class SmallestBudget(IterativeAttack):
+    """Steepest ascent at a sequence of radii; made by `smallest_budget`.
+
+    Attributes:
+      norm: the geometry.
+      num_steps: gradient steps at each radius.
+      num_radii: radii tried.
+      num_rivals: classes probed at most.
+      targeted: towards ``targets``.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+    """
+
+    norm: Norm
+    num_steps: int = flax.struct.field(pytree_node=False, default=20)
+    num_radii: int = flax.struct.field(pytree_node=False, default=8)
+    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
+    targeted: bool = flax.struct.field(pytree_node=False, default=False)
+    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
+    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
+    name: str = flax.struct.field(pytree_node=False, default="smallest_budget")
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        super().check()
+        for name in ("num_steps", "num_radii", "num_rivals"):
+            _checks.positive_int(name, getattr(self, name))
+
+    def begin(
+        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+    ) -> MinimalState:
+        """Before the probe; ``own`` is the `Budget`."""
+        del keys
+        state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
+        zeros = jnp.zeros(images.shape[0], images.dtype)
+        return state._replace(own=Budget(zeros + 1, zeros, zeros + jnp.inf))
+
+    def program(self, num_classes: int) -> tuple[Loop, ...]:
+        """The probe; steps and a new radius, ``num_radii`` times over; the line search."""
+        oracle = boundary.ascent(targeted=self.targeted)
+        rivals = 1 if self.targeted else boundary.count_rivals(self.num_rivals, num_classes)
+        ascent = Phase(oracle, SmallestBudget.ascend, self.num_steps)
+        return (
+            Loop((Phase(oracle, SmallestBudget.probe, rivals),)),
+            Loop((ascent, Phase(oracle, SmallestBudget.resize)), self.num_radii),
+            Loop(boundary.searching()),
+        )
+
+    def probe(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Measures a rival's linearised distance, without the box, and turns to the next rival."""
+        del images, labels
+        best, gradients = record.take_gradients(state.best, answer.gradients)
+        distance = self._newton(state, answer, gradients)
+        rivals, (owner, asked) = state.rivals, state.goal
+        nearer = distance < rivals.distance
+        rank = rivals.rank + 1
+        rivals = rivals._replace(
+            rank=rank,
+            aim=jnp.where(nearer, asked, rivals.aim),
+            distance=jnp.where(nearer, distance, rivals.distance),
+        )
+        last = rank == rivals.classes.shape[1]
+        following = jnp.take(rivals.classes, rank, axis=1, mode="clip")
+        radius = (1 + _LEAD) * boundary.positive(rivals.distance)
+        return state._replace(
+            best=best,
+            rivals=rivals,
+            own=state.own._replace(radius=radius),
+            goal=(owner, jnp.where(last, rivals.aim, following)),
+        )
+
+    def ascend(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Scores the iterate and moves it up the margin, within its ball."""
+        state = boundary.keep(self.norm, labels, state, answer)
+        best, gradients = record.take_gradients(state.best, answer.gradients)
+        decay = boundary.decay(state.step, self.num_steps, images.dtype, last=0.02)
+        step = column(2 * decay * state.own.radius) * jax.vmap(self.norm.steepest)(gradients)
+        delta = self._project(images, state.delta + step, state.own.radius)
+        state = state._replace(step=state.step + 1, delta=delta, best=best)
+        return state._replace(goal=(state.goal[0], boundary.aims(state)))
+
+    def resize(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Scores the last iterate at this radius, and takes Newton's step to the next."""
+        state = boundary.keep(self.norm, labels, state, answer)
+        best, gradients = record.take_gradients(state.best, answer.gradients)
+        radius, low, high = state.own
+        distance = record.nearest_distance(best)
+        fell = distance <= (1 + 1e-6) * radius
+        low, high = jnp.where(fell, low, radius), jnp.minimum(high, distance)
+        new = (1 + _LEAD) * (
+            jax.vmap(self.norm.value)(state.delta) + self._newton(state, answer, gradients)
+        )
+        halfway = jnp.where(jnp.isinf(high), 2 * radius, (low + high) / 2)
+        new = jnp.where((low < new) & (new < high), new, halfway)
+        new = jnp.where(new > 0, new, radius)  # of an image that is adversarial as it is
+        delta = self._project(images, column(new / radius) * state.delta, new)
+        state = state._replace(step=jnp.zeros_like(state.step), delta=delta, best=best)
+        return state._replace(
+            own=Budget(new, low, high), goal=(state.goal[0], boundary.aims(state))
+        )
+
+    def finalize(self, state: MinimalState) -> Perturbation:
+        """The result: the nearest adversarial point of each image."""
+        return boundary.result(self, state)
+
+    def _newton(self, state: MinimalState, answer: Answer, gradients: Array) -> Array:
+        """By how much the radius must grow [N] until the linearised loss is 0."""
+        loss_fn = boundary.target_loss if self.targeted else boundary.rival_loss
+        slope = jax.vmap(self.norm.dual)(gradients)
+        growth = -loss_fn(answer.logits, *state.goal) / jnp.where(slope > 0, slope, 1)
+        return jnp.where(slope > 0, growth, jnp.inf)
+
+    def _project(self, images: Array, delta: Array, radius: Array) -> Array:
+        project_one = partial(project, self.norm, bounds=self.bounds)
+        return jax.vmap(lambda r, x, d: project_one(r, x[None], d[None])[0])(radius, images, delta)
+
+
+def smallest_budget(
+    norm: Norm,
+    *,
+    num_steps: int = 20,
+    num_radii: int = 8,
+    num_rivals: int = NUM_RIVALS,
+    targeted: bool = False,
+    bounds: Bounds | None = (0.0, 1.0),
+    driver: Driver = "auto",
+) -> SmallestBudget:
+    """The smallest epsilon at which steepest ascent succeeds, and the perturbation, in any norm.
+
+    Slower than attacks made for one norm (`ddn`, `fmn`), but it needs nothing of the norm beyond
+    the `Norm` methods: the attack for a norm `band_limited` to some frequencies.
+
+    Args:
+      norm: the geometry.
+      num_steps: gradient steps at each radius.
+      num_radii: radii tried; each costs ``num_steps`` + 1 gradients.
+      num_rivals: classes whose linearised boundary is measured first, one gradient each; the
+        strongest at the clean image.
+      targeted: towards ``targets``, given at the call.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "auto", "scan" or "host".
+
+    Returns:
+      The attack; its ``distance`` is the smallest budget, infinite where none was found.
+
+    Raises:
+      TypeError: a number is no int.
+      ValueError: a number or an option is out of range.
+
+    Example:
+      >>> attack = smallest_budget(band_limited(L2(), band_mask((28, 28), 1 / 4, 1)), bounds=None)
+      >>> attack(apply_fn, params, images, labels, key).distance  # [N]
+    """
+    attack = SmallestBudget(
+        norm=norm,
+        num_steps=num_steps,
+        num_radii=num_radii,
+        num_rivals=num_rivals,
+        targeted=targeted,
+        bounds=as_bounds(bounds),
+        driver=driver,
+    )
+    attack.check()
+    return attack

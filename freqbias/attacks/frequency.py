@@ -1,0 +1,396 @@
+"""Attacks and robustness by frequency: band-limited perturbations, radii per band, the heat map.
+
+Band-limited attacks search within a set of frequencies; nothing is filtered afterwards. The real
+images whose spectrum vanishes outside a symmetric mask M are a linear subspace V, spanned by the
+cosines and sines of M, and multiplication of the spectrum by M is the orthogonal projection P onto
+it. `band_limited` turns a `Norm` into its restriction to V: every attack then moves in V only.
+
+    attack = pgd(band_limited(L2(), spectral.band_mask((28, 28), 1/8, 1/4)), epsilon=0.5)
+
+For an affine model without box, the smallest L2 perturbation of V is margin / ||P w||_2, with w the
+gradient of the margin.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from freqbias import _checks
+from freqbias.attacks.evaluate import Evaluation, evaluate
+from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
+from freqbias.attacks.protocol import as_bounds, fold_keys, predict
+from freqbias.spectral import filters, fourier
+from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params
+
+_MAX_ITERATIONS = 40
+_MARGIN = 0.02  # of the root mean square of delta: by how much the search undershoots a box
+
+
+@flax.struct.dataclass
+class BandLimited:
+    """A norm on the perturbations of some frequencies only; made by `band_limited`.
+
+    Exact in L2 and in the norms of the spectrum; for another norm, whose ball and V fit less well
+    together, each method says what it gives.
+
+    Attributes:
+      norm: the norm.
+      mask: [H, W] of zeros and ones, fftfreq order, symmetric; traced, so that all bands share one
+        compilation. It holds for every channel.
+    """
+
+    norm: Norm
+    mask: Array
+    name: str = flax.struct.field(pytree_node=False, default="band_limited")
+
+    def value(self, delta: Array) -> Array:
+        """||delta||, the norm's own."""
+        return self.norm.value(delta)
+
+    def dual(self, gradient: Array) -> Array:
+        """Dual norm of P gradient: max of <gradient, v> over the v of V (others: at least that)."""
+        return self.norm.dual(self._gradient(gradient))
+
+    def steepest(self, gradient: Array) -> Array:
+        """Argmax of <gradient, v> over the unit ball within V.
+
+        For another norm P s / ||P s||, with s the steepest direction of P gradient: not the argmax,
+        but always an ascent, since <gradient, P s> = <P gradient, s> is its dual norm.
+        """
+        direction = self.norm.steepest(self._gradient(gradient))
+        if isinstance(self.norm, L2):
+            return direction
+        direction = self._limit(direction)
+        size = self.norm.value(direction)
+        return direction / jnp.where(size == 0, 1, size)
+
+    def project(self, delta: Array, epsilon: Scalar) -> Array:
+        """Nearest point of the ball within V (L-inf: near the nearest; others: a point of it)."""
+        limited = self._limit(delta)
+        if isinstance(self.norm, L2):
+            return self.norm.project(limited, epsilon)
+        if isinstance(self.norm, Linf):
+            side = jnp.full_like(delta, epsilon)
+            return _near(self._limit, delta, -side, side)
+        limited = self._limit(self.norm.project(limited, epsilon))
+        return limited * (epsilon / jnp.maximum(self.norm.value(limited), epsilon))
+
+    def project_box(self, delta: Array, image: Array, epsilon: Scalar, bounds: Bounds) -> Array:
+        """A point of the ball, the box and V, near the nearest.
+
+        No closed form exists; see `_near`. The three sets are kept to rounding, and the box
+        exactly.
+
+        If many pixels are black or white, the three may have little or nothing but 0 in common: a
+        wave of mean zero cannot be positive wherever a background is black. Then ``bounds=None``,
+        or images that leave room, tell more.
+        """
+        lower, upper = bounds[0] - image, bounds[1] - image
+        if isinstance(self.norm, Linf):  # this ball is a box, others go together with V
+            lower, upper = jnp.maximum(lower, -epsilon), jnp.minimum(upper, epsilon)
+            return _near(self._limit, delta, lower, upper)
+        return _near(partial(self.project, epsilon=epsilon), delta, lower, upper)
+
+    def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        """Uniform in the unit ball within V.
+
+        The direction of white noise, at a radius whose power dim V is uniform (for another norm,
+        directions are not quite uniform).
+        """
+        noise_key, radius_key = jax.random.split(key)
+        noise = self._limit(jax.random.normal(noise_key, shape, dtype))
+        dimension = shape[-1] * jnp.sum(self.mask.astype(dtype))
+        radius = jax.random.uniform(radius_key, (), dtype) ** (1 / dimension)
+        return noise * (radius / self.norm.value(noise))
+
+    def _limit(self, delta: Array) -> Array:
+        """P delta, whose spectrum is zero off the mask."""
+        if self.mask.shape != delta.shape[:2]:
+            raise ValueError(
+                f"mask must be [H, W] = {delta.shape[:2]} of the images; got {self.mask.shape}."
+            )
+        return filters.apply_transfer(delta, self.mask)
+
+    def _gradient(self, gradient: Array) -> Array:
+        """P gradient; zero where it is nothing but the rounding of the transform."""
+        limited = self._limit(gradient)
+        noise = 16 * jnp.finfo(gradient.dtype).eps * jnp.max(jnp.abs(gradient))
+        return jnp.where(jnp.max(jnp.abs(limited)) <= noise, 0, limited)
+
+
+def band_limited(norm: Norm, mask: ArrayLike) -> BandLimited:
+    """The norm on perturbations whose spectrum is zero off a mask.
+
+    Args:
+      norm: e.g. ``L2()``.
+      mask: boolean or of zeros and ones, [H, W], fftfreq order, with mask[-k] = mask[k], e.g. of
+        `freqbias.spectral.band_mask`, or any set of waves, each with its mirror image.
+
+    Returns:
+      A norm for any attack.
+
+    Raises:
+      ValueError: mask is not [H, W], not of zeros and ones, not symmetric, or empty.
+
+    Example:
+      >>> high = band_limited(L2(), band_mask((28, 28), 1 / 4, math.inf))
+      >>> found = pgd(high, epsilon=0.5)(apply_fn, params, images, labels, key)
+    """
+    _checks.rank("mask", mask, 2)
+    if _checks.is_concrete(mask):
+        values = np.asarray(mask)
+        if not np.isin(values, (0, 1)).all():
+            raise ValueError("mask must be boolean or of zeros and ones; got other values.")
+        if not values.any():
+            raise ValueError("mask must hold at least one frequency; got none.")
+        if not fourier.is_symmetric_mask(values):
+            raise ValueError("mask must be symmetric, mask[-k] = mask[k] in fftfreq order.")
+    return BandLimited(norm, jnp.asarray(mask, jnp.result_type(float)))
+
+
+def band_masks(shape: Sequence[int], edges: Sequence[float]) -> np.ndarray:
+    """Rings between consecutive radii, disjoint, each without its lower edge.
+
+    Args:
+      shape: (H, W).
+      edges: B + 1 increasing radii, cycles per pixel; from 0 the first band holds the DC.
+
+    Returns:
+      Boolean masks [B, H, W]; with edges from 0 to infinity they cover the plane.
+
+    Raises:
+      ValueError: fewer than two edges, or not 0 <= low < high for two neighbours.
+    """
+    if len(edges) < 2:
+        raise ValueError(f"edges must be at least two radii; got {list(edges)}.")
+    return np.stack([fourier.band_mask(shape, *pair) for pair in itertools.pairwise(edges)])
+
+
+def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
+    attack: Any,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: ArrayLike,
+    labels: ArrayLike,
+    key: Key,
+    *,
+    masks: ArrayLike,
+    targets: ArrayLike | None = None,
+    batch_size: int = 256,
+    ensemble: bool = False,
+) -> Evaluation:
+    """The same attack in each of B bands: robustness resolved by frequency.
+
+    With a minimal attack, ``perturbation.distance`` [B, N] is the smallest epsilon per band and
+    image; with a budget, ``robust_accuracy`` [B] is the accuracy left per band. All bands share one
+    compilation.
+
+    Args:
+      attack: of any `Norm` and with a field ``norm``, e.g. of `smallest_budget` or `pgd`.
+      apply_fn: (params, images) -> logits [N, K].
+      params: of one network; with ``ensemble``, leaves [S, ...].
+      images: [N, H, W, C].
+      labels: int [N].
+      key: as in `evaluate`; every band draws alike.
+      masks: [B, H, W], e.g. of `band_masks`.
+      targets: int [N], for a targeted attack.
+      batch_size: images attacked at once.
+      ensemble: whether params lead with a seed axis.
+
+    Returns:
+      An `Evaluation` of leaves [B, ...] or, with ``ensemble``, [B, S, ...], on the host.
+
+    Raises:
+      TypeError: a dtype is wrong.
+      ValueError: a mask is wrong (see `band_limited`), or as in `evaluate`.
+    """
+    _checks.rank("masks", masks, 3)
+    results = [
+        evaluate(
+            dataclasses.replace(attack, norm=band_limited(attack.norm, mask)),
+            apply_fn,
+            params,
+            images,
+            labels,
+            key,
+            targets=targets,
+            batch_size=batch_size,
+            ensemble=ensemble,
+        )
+        for mask in np.asarray(masks)
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
+
+
+def heat_map(
+    apply_fn: ApplyFn,
+    params: Params,
+    images: ArrayLike,
+    labels: ArrayLike,
+    key: Key | None = None,
+    *,
+    epsilon: float,
+    epsilon_per: Literal["image", "channel"] = "image",
+    bounds: Bounds | None = (0.0, 1.0),
+    batch_size: int = 1024,
+    ensemble: bool = False,
+) -> np.ndarray:
+    """Error rate under a single plane wave, for every frequency.
+
+    Image n is moved by s_c a cos(2 pi (fy y + fx x)) in channel c, with signs s_c = +-1 and one
+    amplitude a, then clipped to the bounds. Of f and -f, which are the same wave, one is computed.
+
+    Args:
+      apply_fn: (params, images in [0, 1]) -> logits [N, K]; any standardisation happens inside.
+      params: of one network; with ``ensemble``, leaves [S, ...].
+      images: [N, H, W, C] within bounds.
+      labels: int [N]; the clean predictions instead, to count flips rather than errors.
+      key: signs are drawn per image, channel and frequency; None: all are +1. The same for every
+        seed.
+      epsilon: L2 norm of the wave, in pixel units: of the whole image, a ||cos||_2 sqrt(C), or of
+        one channel, a ||cos||_2.
+      epsilon_per: "image" or "channel". (Yin et al. state it per channel: sqrt(C) more in all.)
+      bounds: (low, high) of a pixel, or None: not clipped. Clipping adds other frequencies.
+      batch_size: perturbed images at once.
+      ensemble: whether params lead with a seed axis. Seeds are evaluated one after the other.
+
+    Returns:
+      Error rates [H, W], fftfreq order, DC (a constant) at [0, 0]; with ``ensemble`` [S, H, W]. An
+      image with a logit that is not finite counts as an error.
+
+    Raises:
+      TypeError: a dtype is wrong.
+      ValueError: a shape, range or option is wrong.
+
+    Example:
+      >>> errors = heat_map(nets.apply_fn, nets.params, images, labels, epsilon=1.0, ensemble=True)
+
+    Reference:
+      Yin et al., A Fourier perspective on model robustness, 1906.08988, section 3 and figure 3.
+    """
+    _checks.images(images, unit_range=False)
+    _checks.labels(labels, num_examples=len(images))
+    _checks.rank("epsilon", epsilon, 0)
+    _checks.positive("epsilon", epsilon)
+    _checks.one_of("epsilon_per", epsilon_per, ("image", "channel"))
+    _checks.positive_int("batch_size", batch_size)
+    num_images, height, width, channels = np.shape(images)
+    images, labels = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    keys = None if key is None else fold_keys(key, num_images)
+    if epsilon_per == "image":
+        epsilon = epsilon / np.sqrt(channels)
+    flat = np.arange(height * width).reshape(height, width)
+    half = flat[flat <= fourier.negate_frequencies(flat)]
+    pairs = np.arange(half.size * num_images)
+    batch_size = min(batch_size, pairs.size)
+    wrong_fn = partial(_is_wrong, apply_fn, bounds=as_bounds(bounds))
+
+    def error_rates(params: Params) -> np.ndarray:
+        wrong = []
+        for first in range(0, pairs.size, batch_size):
+            rows = np.minimum(pairs[0] + first + np.arange(batch_size), pairs.size - 1)
+            wave, image = np.divmod(rows, num_images)
+            wrong.append(wrong_fn(params, images, labels, keys, half[wave], image, epsilon))
+        errors = np.concatenate(wrong)[: pairs.size].reshape(half.size, num_images).mean(axis=1)
+        plane = np.zeros(height * width)
+        plane[half] = errors
+        plane[fourier.negate_frequencies(flat).ravel()[half]] = errors
+        return plane.reshape(height, width)
+
+    if not ensemble:
+        return error_rates(params)
+    num_seeds = len(jax.tree.leaves(params)[0])
+    return np.stack([
+        error_rates(jax.tree.map(lambda leaf, seed=seed: leaf[seed], params))
+        for seed in range(num_seeds)
+    ])  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="bounds")
+def _is_wrong(  # noqa: PLR0917 (a network, its data, and pairs of wave and image)
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    labels: Array,
+    keys: Key | None,
+    waves: Array,
+    rows: Array,
+    epsilon: Array,
+    *,
+    bounds: Bounds | None,
+) -> Array:
+    """Whether each image [B] under its wave (flat index into the plane) [B] is misclassified."""
+    images = images[rows]
+    shift = epsilon.astype(images.dtype) * _plane_waves(waves, images.shape[1:3], images.dtype)
+    shift = jnp.broadcast_to(shift[..., None], images.shape)
+    if keys is not None:
+        drawn = jax.vmap(jax.random.fold_in)(keys[rows], waves)
+        draw = partial(jax.random.rademacher, shape=images.shape[-1:], dtype=images.dtype)
+        shift = shift * jax.vmap(draw)(drawn)[:, None, None, :]
+    moved = images + shift
+    if bounds is not None:
+        moved = jnp.clip(moved, *bounds)
+    return predict(apply_fn(params, moved)) != labels[rows]
+
+
+def _plane_waves(waves: Array, shape: Sequence[int], dtype: jnp.dtype) -> Array:
+    """Cosines [B, H, W] of L2 norm 1 and phase 0 at pixel (0, 0); waves are flat indices [B]."""
+    height, width = shape
+    ky, kx = jnp.divmod(waves, width)
+    # The turns of whole pixels are reduced to [0, 1) as integers: exact for any size.
+    turn_y = ky[:, None] * jnp.arange(height)[None] % height / height
+    turn_x = kx[:, None] * jnp.arange(width)[None] % width / width
+    turns = turn_y[:, :, None] + turn_x[:, None, :]
+    own_mirror = (2 * ky % height == 0) & (2 * kx % width == 0)
+    mean_square = jnp.where(own_mirror, 1.0, 0.5)[:, None, None]
+    return (jnp.cos(2 * jnp.pi * turns) / jnp.sqrt(height * width * mean_square)).astype(dtype)
+
+
+def _near(project_fn: Callable[[Array], Array], delta: Array, lower: Array, upper: Array) -> Array:
+    """A point of a convex set and a box, both of which hold 0, near the nearest to delta.
+
+    Between the set and a box smaller by a small margin, Dykstra's algorithm with Nesterov's
+    momentum, until the point of the set lies in the box itself. If it does not after the last
+    iteration, it is scaled towards 0 until it does, which keeps it in the set.
+
+    Reference:
+      Boyle and Dykstra, 1986; Beck and Teboulle, 2009.
+    """
+    start = project_fn(delta)
+    margin = _MARGIN * jnp.sqrt(jnp.mean(start**2))
+    middle = (lower + upper) / 2
+    inner_lower = jnp.minimum(lower + margin, middle)
+    inner_upper = jnp.maximum(upper - margin, middle)
+    State = tuple[Array, Array, Array, Array, Array]
+
+    def continues(state: State) -> Array:
+        iteration, point, *_ = state
+        return (iteration < _MAX_ITERATIONS) & jnp.any((point < lower) | (point > upper))
+
+    def iterate(state: State) -> State:
+        iteration, point, dual, ahead, momentum = state
+        new = point + ahead
+        new = new - jnp.clip(new, inner_lower, inner_upper)
+        next_momentum = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = new + (momentum - 1) / next_momentum * (new - dual)
+        return iteration + 1, project_fn(delta - ahead), new, ahead, next_momentum
+
+    one, zeros = jnp.ones((), delta.dtype), jnp.zeros_like(delta)
+    first = jnp.zeros((), jnp.int32), start, zeros, zeros, one
+    return _scale_into_box(jax.lax.while_loop(continues, iterate, first)[1], lower, upper)
+
+
+def _scale_into_box(delta: Array, lower: Array, upper: Array) -> Array:
+    """Scales delta by one factor in [0, 1] into a box that holds 0, rounding included."""
+    room = jnp.where(delta > 0, upper, -lower)
+    size = jnp.abs(delta)
+    factor = jnp.min(jnp.where(size > room, room / jnp.where(size > 0, size, 1), 1))
+    safe = 1 - 4 * jnp.finfo(delta.dtype).eps
+    return delta * jnp.where(factor < 1, factor * safe, 1)
