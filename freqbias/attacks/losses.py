@@ -73,7 +73,7 @@ def dlr(logits: Array, labels: Array) -> Array:
     """Difference of logits ratio: (max_{j != y} z_j - z_y) / (z_(1) - z_(3)), z_(i) in descent.
 
     The margin in units of the spread of the three largest logits: it does not change when the
-    logits are scaled or shifted.
+    logits are scaled or shifted. It is 1, and flat, wherever the label's logit is the third.
 
     Args:
       logits: [N, K], K >= 3.

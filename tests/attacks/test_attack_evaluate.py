@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from attack_table import affine
 
-from freqbias.attacks import L2, Linf, affine_attack, evaluate, pgd
+from freqbias.attacks import (
+    L2,
+    Linf,
+    affine_attack,
+    at_epsilon,
+    evaluate,
+    pgd,
+    robustness_curve,
+    transfer,
+)
 from freqbias.attacks.evaluate import summarize
 
 ATTACK = pgd(L2(), epsilon=0.25, num_steps=3)
@@ -106,3 +115,201 @@ def test_bad_input_raises(key):
         evaluate(ATTACK, *model._replace(labels=model.labels[:5]), key)
     with pytest.raises(ValueError, match="images"):
         evaluate(ATTACK, affine, *model._replace(images=model.images[0])[1:], key)
+
+
+def test_a_curve_of_a_linear_model_is_the_tail_of_its_radii(key):
+    """By the closed form as a budget attack, one radius after the other, and as a minimal one."""
+    model = attack_table.make_model("affine")
+    minimal = affine_attack(L2(), bounds=(0.0, 1.0))
+    radius = np.asarray(minimal(*model).distance)
+    epsilons = np.quantile(radius[radius > 0], [0.1, 0.5, 0.8, 1.0]) * [0.99, 1, 1, 1.01]
+    expected = [(radius > epsilon).mean() for epsilon in epsilons]
+    budget = affine_attack(L2(), epsilon=1.0, bounds=(0.0, 1.0))
+    for attack in (minimal, budget):
+        curve = robustness_curve(attack, *model, key, epsilons=epsilons, batch_size=5)
+        np.testing.assert_allclose(curve.robust_accuracy, expected)
+        np.testing.assert_allclose(curve.clean_accuracy, 10 / 12)
+        np.testing.assert_array_equal(curve.radius[-2:], 0)
+    steps = epsilons[np.searchsorted(epsilons, radius)]
+    np.testing.assert_allclose(curve.radius[:-2], steps[:-2])
+
+
+def test_a_curve_is_one_compilation_and_falls(key):
+    """Every seed its own; each point as good as an attack at that radius alone."""
+    models = [attack_table.make_model("mlp", seed) for seed in range(2)]
+    model = models[0]
+    rest = model.apply_fn, _stack(models), *model[2:], key
+    evaluate(ATTACK, *rest, batch_size=5, ensemble=True)
+    attack_table.TRACES.clear()
+    epsilons = [0.01, 0.1, 0.25, 1.0, 3.0]
+    curve = robustness_curve(ATTACK, *rest, epsilons=epsilons, batch_size=5, ensemble=True)
+    assert not attack_table.TRACES
+    assert curve.robust_accuracy.shape == (2, 5) and curve.radius.shape == (2, 12)
+    assert (np.diff(curve.robust_accuracy, axis=1) <= 0).all()
+    assert (curve.robust_accuracy[:, 0] > curve.robust_accuracy[:, -1]).all()
+    for index, epsilon in enumerate(epsilons):
+        alone = evaluate(at_epsilon(ATTACK, epsilon), *rest, ensemble=True)
+        assert (curve.robust_accuracy[:, index] <= alone.robust_accuracy).all()
+
+
+def test_a_dead_network_has_a_curve_of_zeros(key):
+    model = attack_table.make_model("mlp")
+    params = jax.tree.map(np.zeros_like, model.params)
+    curve = robustness_curve(
+        ATTACK, model.apply_fn, params, model.images, 0 * model.labels, key, epsilons=[0.1, 0.2]
+    )
+    assert curve.clean_accuracy == 1 and not curve.robust_accuracy.any()
+    assert np.isinf(curve.radius).all()
+
+
+def test_the_step_size_follows_the_radius():
+    attack = at_epsilon(pgd(L2(), epsilon=0.5, num_steps=10, step_size=0.1), 2.0)
+    assert attack.epsilon == 2.0
+    np.testing.assert_allclose(attack.step_size, 0.4)
+    with pytest.raises(ValueError, match="epsilon"):
+        at_epsilon(affine_attack(L2()), 1.0)
+
+
+def test_transfer_counts_what_flips_elsewhere(key):
+    """Against counts by hand; a network and its copy; which deltas count can be chosen."""
+    models = [attack_table.make_model("mlp", seed) for seed in (0, 1, 0)]
+    model = models[0]
+    images, labels = model.images, model.labels
+    found = evaluate(
+        pgd(L2(), epsilon=0.5, num_steps=3),
+        model.apply_fn,
+        _stack(models),
+        images,
+        labels,
+        key,
+        ensemble=True,
+    ).perturbation
+    result = transfer(model.apply_fn, _stack(models), images, labels, found.delta, batch_size=5)
+    assert result.accuracy.shape == result.flip_rate.shape == (3, 3)
+    np.testing.assert_array_equal(result.accuracy[:, 0], result.accuracy[:, 2])
+    for source, target in ((0, 1), (1, 0), (0, 0)):
+        params = models[target].params
+        clean = np.argmax(model.apply_fn(params, images), -1) == labels
+        after = np.argmax(model.apply_fn(params, images + found.delta[source]), -1) == labels
+        np.testing.assert_allclose(result.accuracy[source, target], after.mean())
+        np.testing.assert_allclose(result.flip_rate[source, target], 1 - after[clean].mean())
+    own = transfer(
+        model.apply_fn, _stack(models), images, labels, found.delta, counted=found.flipped
+    )
+    np.testing.assert_array_equal(np.diag(own.flip_rate), 1)
+    none = transfer(
+        model.apply_fn, _stack(models), images, labels, found.delta, counted=0 * found.flipped > 0
+    )
+    assert np.isnan(none.flip_rate).all()
+
+
+def test_bad_curves_and_transfers_raise(key):
+    model = attack_table.make_model("mlp")
+    for epsilons in ([], [0.2, 0.1], [0.1, 0.1], [0.0, 0.1], 0.1):
+        with pytest.raises(ValueError, match="epsilons"):
+            robustness_curve(ATTACK, *model, key, epsilons=epsilons)
+    stacked = _stack([model] * 2)
+    with pytest.raises(ValueError, match="delta"):
+        transfer(model.apply_fn, stacked, *model[2:], np.zeros((2, 3, 6, 5, 2), np.float32))
+    zeros = np.zeros((2, *model.images.shape), np.float32)
+    with pytest.raises(ValueError, match="counted"):
+        transfer(model.apply_fn, stacked, *model[2:], zeros, counted=np.ones(12, bool))
+
+
+def test_a_curve_of_a_linear_model_is_the_tail_of_its_radii(key):
+    """By the closed form as a budget attack, one radius after the other, and as a minimal one."""
+    model = attack_table.make_model("affine")
+    minimal = affine_attack(L2(), bounds=(0.0, 1.0))
+    radius = np.asarray(minimal(*model).distance)
+    epsilons = np.quantile(radius[radius > 0], [0.1, 0.5, 0.8, 1.0]) * [0.99, 1, 1, 1.01]
+    expected = [(radius > epsilon).mean() for epsilon in epsilons]
+    budget = affine_attack(L2(), epsilon=1.0, bounds=(0.0, 1.0))
+    for attack in (minimal, budget):
+        curve = robustness_curve(attack, *model, key, epsilons=epsilons, batch_size=5)
+        np.testing.assert_allclose(curve.robust_accuracy, expected)
+        np.testing.assert_allclose(curve.clean_accuracy, 10 / 12)
+        np.testing.assert_array_equal(curve.radius[-2:], 0)
+    steps = epsilons[np.searchsorted(epsilons, radius)]
+    np.testing.assert_allclose(curve.radius[:-2], steps[:-2])
+
+
+def test_a_curve_is_one_compilation_and_falls(key):
+    """Every seed its own; each point as good as an attack at that radius alone."""
+    models = [attack_table.make_model("mlp", seed) for seed in range(2)]
+    model = models[0]
+    rest = model.apply_fn, _stack(models), *model[2:], key
+    evaluate(ATTACK, *rest, batch_size=5, ensemble=True)
+    attack_table.TRACES.clear()
+    epsilons = [0.01, 0.1, 0.25, 1.0, 3.0]
+    curve = robustness_curve(ATTACK, *rest, epsilons=epsilons, batch_size=5, ensemble=True)
+    assert not attack_table.TRACES
+    assert curve.robust_accuracy.shape == (2, 5) and curve.radius.shape == (2, 12)
+    assert (np.diff(curve.robust_accuracy, axis=1) <= 0).all()
+    assert (curve.robust_accuracy[:, 0] > curve.robust_accuracy[:, -1]).all()
+    for index, epsilon in enumerate(epsilons):
+        alone = evaluate(at_epsilon(ATTACK, epsilon), *rest, ensemble=True)
+        assert (curve.robust_accuracy[:, index] <= alone.robust_accuracy).all()
+
+
+def test_a_dead_network_has_a_curve_of_zeros(key):
+    model = attack_table.make_model("mlp")
+    params = jax.tree.map(np.zeros_like, model.params)
+    curve = robustness_curve(
+        ATTACK, model.apply_fn, params, model.images, 0 * model.labels, key, epsilons=[0.1, 0.2]
+    )
+    assert curve.clean_accuracy == 1 and not curve.robust_accuracy.any()
+    assert np.isinf(curve.radius).all()
+
+
+def test_the_step_size_follows_the_radius():
+    attack = at_epsilon(pgd(L2(), epsilon=0.5, num_steps=10, step_size=0.1), 2.0)
+    assert attack.epsilon == 2.0
+    np.testing.assert_allclose(attack.step_size, 0.4)
+    with pytest.raises(ValueError, match="epsilon"):
+        at_epsilon(affine_attack(L2()), 1.0)
+
+
+def test_transfer_counts_what_flips_elsewhere(key):
+    """Against counts by hand; a network and its copy; which deltas count can be chosen."""
+    models = [attack_table.make_model("mlp", seed) for seed in (0, 1, 0)]
+    model = models[0]
+    images, labels = model.images, model.labels
+    found = evaluate(
+        pgd(L2(), epsilon=0.5, num_steps=3),
+        model.apply_fn,
+        _stack(models),
+        images,
+        labels,
+        key,
+        ensemble=True,
+    ).perturbation
+    result = transfer(model.apply_fn, _stack(models), images, labels, found.delta, batch_size=5)
+    assert result.accuracy.shape == result.flip_rate.shape == (3, 3)
+    np.testing.assert_array_equal(result.accuracy[:, 0], result.accuracy[:, 2])
+    for source, target in ((0, 1), (1, 0), (0, 0)):
+        params = models[target].params
+        clean = np.argmax(model.apply_fn(params, images), -1) == labels
+        after = np.argmax(model.apply_fn(params, images + found.delta[source]), -1) == labels
+        np.testing.assert_allclose(result.accuracy[source, target], after.mean())
+        np.testing.assert_allclose(result.flip_rate[source, target], 1 - after[clean].mean())
+    own = transfer(
+        model.apply_fn, _stack(models), images, labels, found.delta, counted=found.flipped
+    )
+    np.testing.assert_array_equal(np.diag(own.flip_rate), 1)
+    none = transfer(
+        model.apply_fn, _stack(models), images, labels, found.delta, counted=0 * found.flipped > 0
+    )
+    assert np.isnan(none.flip_rate).all()
+
+
+def test_bad_curves_and_transfers_raise(key):
+    model = attack_table.make_model("mlp")
+    for epsilons in ([], [0.2, 0.1], [0.1, 0.1], [0.0, 0.1], 0.1):
+        with pytest.raises(ValueError, match="epsilons"):
+            robustness_curve(ATTACK, *model, key, epsilons=epsilons)
+    stacked = _stack([model] * 2)
+    with pytest.raises(ValueError, match="delta"):
+        transfer(model.apply_fn, stacked, *model[2:], np.zeros((2, 3, 6, 5, 2), np.float32))
+    zeros = np.zeros((2, *model.images.shape), np.float32)
+    with pytest.raises(ValueError, match="counted"):
+        transfer(model.apply_fn, stacked, *model[2:], zeros, counted=np.ones(12, bool))

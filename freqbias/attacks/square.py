@@ -1,0 +1,348 @@
+"""Square attack: random search by square changes; it asks for logits and never for a gradient.
+
+A candidate differs from the best so far in one square window (L2: mass moves from one window to
+another), and is kept if the loss rose. The side of the square shrinks as the search goes on:
+`square_sides`. Since no gradient is used, masked gradients do not stop it.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple, Self
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from freqbias import _checks
+from freqbias.attacks import losses, record
+from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
+from freqbias.attacks.gradient import project
+from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
+from freqbias.attacks.protocol import Perturbation, as_bounds
+from freqbias.typing import Array, Key
+
+HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # of the area, in 10,000 steps
+
+
+class SquareState(NamedTuple):
+    """State of a Square attack between two queries."""
+
+    keys: Key  # [N]
+    targets: Array | None  # int32 [N]
+    clean: Array  # [N, K], logits
+    restart: Array  # int32 [], starts drawn
+    step: Array  # int32 [], queries since the last start
+    delta: Array  # [N, H, W, C], the candidate
+    current: Array  # [N, H, W, C], the best since the last start
+    loss: Array  # [N], at it
+    best: record.Record
+    goal: tuple[Array, ...]  # ()
+
+
+@flax.struct.dataclass
+class SquareAttack(IterativeAttack):
+    """Random search in L-inf or L2; made by `square`.
+
+    Its status is DEAD where no query changed the logits at all.
+
+    Attributes:
+      norm: `Linf` or `L2`.
+      epsilon: radius of the ball, in pixel units, scalar > 0; traced.
+      num_steps: queries of each start, the start itself being the first.
+      num_restarts: starts per image.
+      first_share: share of the image's area that the first squares cover; static.
+      targeted: towards ``targets`` instead of away from ``labels``.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+    """
+
+    norm: Norm
+    epsilon: Scalar
+    num_steps: int = flax.struct.field(pytree_node=False, default=5000)
+    num_restarts: int = flax.struct.field(pytree_node=False, default=1)
+    first_share: float = flax.struct.field(pytree_node=False, default=0.8)
+    targeted: bool = flax.struct.field(pytree_node=False, default=False)
+    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
+    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
+    name: str = flax.struct.field(pytree_node=False, default="square")
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        super().check()
+        if not isinstance(self.norm, Linf | L2):
+            raise ValueError(f"norm must be Linf() or L2() for the Square attack; got {self.norm}.")
+        _checks.rank("epsilon", self.epsilon, 0)
+        _checks.positive("epsilon", self.epsilon)
+        _checks.positive_int("num_steps", self.num_steps)
+        _checks.positive_int("num_restarts", self.num_restarts)
+        if not 0 < self.first_share <= 1:
+            raise ValueError(f"first_share must be in (0, 1]; got {self.first_share}.")
+
+    def shared(self) -> Self:
+        """No query knows how many starts there are."""
+        return dataclasses.replace(self, num_restarts=1, driver="host")
+
+    def program(self, num_classes: int) -> tuple[Loop, ...]:
+        """``num_steps`` queries for each start."""
+        del num_classes
+        search = Phase(forward, type(self).search, self.num_steps - 1)
+        return (Loop((search, Phase(forward, type(self).restart)), self.num_restarts),)
+
+    def begin(
+        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+    ) -> SquareState:
+        """Scores the clean images and draws the first start."""
+        loss = self._loss(logits, labels, targets)
+        none = jnp.zeros_like(images)
+        state = SquareState(
+            keys=keys,
+            targets=targets,
+            clean=logits,
+            restart=jnp.zeros((), jnp.int32),
+            step=jnp.zeros((), jnp.int32),
+            delta=none,
+            current=none,
+            loss=loss,
+            best=record.start(images, labels, targets, logits, loss),
+            goal=(),
+        )
+        return self._draw(images, state)
+
+    def search(
+        self, images: Array, labels: Array, state: SquareState, answer: Answer
+    ) -> SquareState:
+        """Keeps the candidate where it is better, and proposes the next."""
+        state = self._keep(labels, state, answer)
+        height, width, _ = images.shape[1:]
+        sides = square_sides(self.num_steps, height, width, first_share=self.first_share)
+        side = jnp.asarray(np.array(sides, np.int32))[state.step + 1]
+        keys = self._keys(state, state.step + 1)
+        propose = _propose_linf if isinstance(self.norm, Linf) else _propose_l2
+        moved = jax.vmap(propose, (0, 0, None, None))(keys, state.current, side, self.epsilon)
+        delta = project(self.norm, self.epsilon, images, moved, bounds=self.bounds)
+        return state._replace(step=state.step + 1, delta=delta)
+
+    def restart(
+        self, images: Array, labels: Array, state: SquareState, answer: Answer
+    ) -> SquareState:
+        """Keeps the last candidate where it is better, and draws the next start."""
+        return self._draw(images, self._keep(labels, state, answer))
+
+    def finalize(self, state: SquareState) -> Perturbation:
+        """The result: the best candidate of each image."""
+        return record.result(state.best, self.norm)
+
+    def _loss(self, logits: Array, labels: Array, targets: Array | None) -> Array:
+        if targets is None:
+            return losses.margin(logits, labels)
+        return -losses.log_odds(logits, targets)
+
+    def _keys(self, state: SquareState, step: Array) -> Key:
+        """A key for each image, start and step."""
+        fold = jax.vmap(jax.random.fold_in, (0, None))
+        return fold(fold(state.keys, state.restart), step)
+
+    def _keep(self, labels: Array, state: SquareState, answer: Answer) -> SquareState:
+        logits = answer.logits
+        loss = self._loss(logits, labels, state.targets)
+        best = record.keep_loss(state.best, state.delta, loss, logits, labels, state.targets)
+        best = best._replace(alive=best.alive | jnp.any(logits != state.clean, axis=-1))
+        better = loss > state.loss
+        return state._replace(
+            current=jnp.where(better[:, None, None, None], state.delta, state.current),
+            loss=jnp.where(better, loss, state.loss),
+            best=best,
+        )
+
+    def _draw(self, images: Array, state: SquareState) -> SquareState:
+        """The next start: vertical stripes in L-inf, tiles in L2."""
+        state = state._replace(restart=state.restart + 1, step=jnp.zeros_like(state.step))
+        shape, dtype = images.shape[1:], images.dtype
+        make = _stripes if isinstance(self.norm, Linf) else _tiles
+        drawn = jax.vmap(lambda key: make(key, shape, dtype))(self._keys(state, state.step))
+        delta = project(self.norm, self.epsilon, images, self.epsilon * drawn, bounds=self.bounds)
+        return state._replace(delta=delta, current=delta, loss=jnp.full_like(state.loss, -jnp.inf))
+
+
+def square(
+    norm: Norm,
+    *,
+    epsilon: Scalar,
+    num_steps: int = 5000,
+    num_restarts: int = 1,
+    first_share: float = 0.8,
+    targeted: bool = False,
+    bounds: Bounds | None = (0.0, 1.0),
+    driver: Driver = "auto",
+) -> SquareAttack:
+    """Square attack, a black box: it ascends the margin by logits alone.
+
+    Args:
+      norm: `Linf` or `L2`.
+      epsilon: radius of the ball, in pixel units.
+      num_steps: queries of each start.
+      num_restarts: starts per image.
+      first_share: share of the image's area that the first squares cover (p of the paper).
+      targeted: ascend towards ``targets``, given at the call (their log odds).
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "auto", "scan" or "host".
+
+    Returns:
+      The attack; its ``gradient_evaluations`` are 0.
+
+    Raises:
+      ValueError: a number or an option is out of range.
+
+    Reference:
+      Andriushchenko et al., 1912.00049, algorithms 1 to 3.
+    """
+    attack = SquareAttack(
+        norm=norm,
+        epsilon=epsilon,
+        num_steps=num_steps,
+        num_restarts=num_restarts,
+        first_share=first_share,
+        targeted=targeted,
+        bounds=as_bounds(bounds),
+        driver=driver,
+    )
+    attack.check()
+    return attack
+
+
+def square_sides(num_steps: int, height: int, width: int, *, first_share: float) -> tuple[int, ...]:
+    """Side of the square at each step, in pixels.
+
+    Its area is ``first_share`` of the image's, halved at 10, 50, 200, 1000, 2000, 4000, 6000 and
+    8000 of 10,000 steps; with ``num_steps`` at the same shares of the search.
+
+    Args:
+      num_steps: of the search.
+      height: H.
+      width: W.
+      first_share: in (0, 1].
+
+    Returns:
+      Sides, ``num_steps`` of them, each from 1 to min(H, W).
+    """
+    sides = []
+    for step in range(num_steps):
+        halvings = sum(10_000 * step > halving * num_steps for halving in HALVINGS)
+        side = round(math.sqrt(first_share * 0.5**halvings * height * width))
+        sides.append(min(max(side, 1), height, width))
+    return tuple(sides)
+
+
+def _stripes(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Vertical stripes of one pixel, +-1, each channel its own."""
+    return jnp.broadcast_to(jax.random.rademacher(key, (1, *shape[1:]), dtype), shape)
+
+
+def _propose_linf(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
+    """Delta with one window at +-epsilon, a sign for each channel."""
+    where_key, sign_key = jax.random.split(key)
+    height, width, channels = delta.shape
+    inside = _window(_corner(where_key, height, width, side), height, width, side)
+    signs = jax.random.rademacher(sign_key, (1, 1, channels), delta.dtype)
+    return jnp.where(inside[..., None], epsilon * signs, delta)
+
+
+def _tiles(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """A grid of about 5 x 5 `_bumps`, of norm one, a sign for each tile and channel."""
+    height, width, channels = shape
+    side = max(min(height, width) // 5, 1)
+    rows, columns = np.arange(height) // side, np.arange(width) // side
+    grid = rows[-1] + 1, columns[-1] + 1
+    sign_key, turn_key = jax.random.split(key)
+    signs = jax.random.rademacher(sign_key, (*grid, channels), dtype)[rows][:, columns]
+    down = np.arange(height)[:, None] % side + np.zeros((1, width), int)
+    right = np.arange(width)[None, :] % side + np.zeros((height, 1), int)
+    turned = jax.random.bernoulli(turn_key, shape=grid)[rows][:, columns]
+    bumps = _bumps(jnp.asarray(down), jnp.asarray(right), side, max(shape), turned, dtype)
+    return L2().steepest(signs * bumps[..., None])
+
+
+def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
+    """Delta with the mass of one window moved to another, and the unused mass added there.
+
+    With delta_1 and delta_2 the windows' contents of a channel, the new content of the first
+    points along bumps +- delta_1 / ||delta_1||, of a length such that the channel gains its share
+    of the mass unused, epsilon^2 - ||delta||^2; the second becomes zero. Then ||delta|| is scaled
+    to epsilon.
+    """
+    first_key, second_key, sign_key, turn_key = jax.random.split(key, 4)
+    height, width, channels = delta.shape
+    corner = _corner(first_key, height, width, side)
+    first = _window(corner, height, width, side)[..., None]
+    second = _window(_corner(second_key, height, width, side), height, width, side)[..., None]
+    signs = jax.random.rademacher(sign_key, (1, 1, channels), delta.dtype)
+    down = jnp.arange(height)[:, None] - corner[0] + jnp.zeros((1, width), int)
+    right = jnp.arange(width)[None, :] - corner[1] + jnp.zeros((height, 1), int)
+    turned = jax.random.bernoulli(turn_key)
+    bumps = _bumps(down, right, side, max(height, width), turned, delta.dtype)
+    bumps = jnp.where(first, bumps[..., None], 0)
+
+    def mass(where: Array) -> Array:
+        return jnp.sum(jnp.where(where, delta, 0) ** 2, axis=(0, 1), keepdims=True)
+
+    unused = jnp.maximum(epsilon**2 - jnp.sum(delta**2), 0) / channels
+    available = jnp.sqrt(mass(first | second) + unused)
+    content = jnp.where(first, delta, 0) / _positive(jnp.sqrt(mass(first)))
+    content = content + signs * bumps / _positive(jnp.sqrt(jnp.sum(bumps**2)))
+    size = jnp.sqrt(jnp.sum(content**2, axis=(0, 1), keepdims=True))
+    moved = jnp.where(first, available * content / _positive(size), jnp.where(second, 0, delta))
+    return moved * (epsilon / _positive(L2().value(moved)))
+
+
+def _positive(size: Array) -> Array:
+    """A denominator: 1 instead of 0."""
+    return jnp.where(size > 0, size, 1)
+
+
+def _corner(key: Key, height: int, width: int, side: Array) -> tuple[Array, Array]:
+    """Upper left corner of a window within the image, uniform."""
+    keys = jax.random.split(key)
+    row = jax.random.randint(keys[0], (), 0, height - side + 1)
+    return row, jax.random.randint(keys[1], (), 0, width - side + 1)
+
+
+def _window(corner: tuple[Array, Array], height: int, width: int, side: Array) -> Array:
+    """Bool [H, W], the square of a given side."""
+    rows, columns = jnp.arange(height) - corner[0], jnp.arange(width) - corner[1]
+    rows, columns = (rows >= 0) & (rows < side), (columns >= 0) & (columns < side)
+    return rows[:, None] & columns[None, :]
+
+
+def _bumps(  # noqa: PLR0917 (a square and a place in it)
+    down: Array, right: Array, side: Array | int, most: int, turned: Array, dtype: jnp.dtype
+) -> Array:
+    """Two bumps of opposite sign side by side in a square (``turned``: one above the other).
+
+    A bump of h x w pixels, n = floor(h / 2), at Chebyshev distance d from its centre:
+    sum_{m = d + 1}^{n + 1} 1 / m^2.
+
+    Args:
+      down: int [H, W], row of each pixel in its square.
+      right: int [H, W], column.
+      side: of the square.
+      most: the largest side there may be.
+      turned: bool, [] or [H, W].
+      dtype: of the result.
+
+    Returns:
+      [H, W]; only pixels of a square mean something.
+
+    Reference:
+      1912.00049, section 4.3, eq. 2.
+    """
+    along, across = jnp.where(turned, right, down), jnp.where(turned, down, right)
+    half, middle = side // 2, side // 2
+    leads = across < half
+    wide = jnp.where(leads, half, side - half)
+    offset = across - jnp.where(leads, 0, half) - wide // 2
+    distance = jnp.maximum(jnp.abs(along - middle), jnp.abs(offset))
+    partial_sums = np.concatenate([[0], np.cumsum(1 / np.arange(1, most + 3) ** 2.0)])
+    sums = jnp.asarray(partial_sums, dtype)
+    height = sums[middle + 1] - sums[jnp.clip(distance, 0, most + 1)]
+    return jnp.where(leads, 1, -1) * jnp.maximum(height, 0)

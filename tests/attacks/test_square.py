@@ -1,0 +1,163 @@
+"""The Square attack: its schedule, its moves, its greed, and what it sees that gradients do not."""
+
+from functools import partial
+
+import attack_table
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from attack_table import SHAPE, affine
+
+from freqbias.attacks import L1, L2, Linf, affine_attack, margin, pgd, square
+from freqbias.attacks.square import _bumps, _propose_l2, _propose_linf, square_sides
+from freqbias.typing import Status
+
+
+def test_the_square_shrinks_at_the_steps_of_the_paper():
+    sides = np.array(square_sides(10_000, 100, 100, first_share=0.8))
+    assert sides[0] == sides[10] == round(100 * np.sqrt(0.8))
+    changes = np.flatnonzero(np.diff(sides)) + 1
+    np.testing.assert_array_equal(changes, [11, 51, 201, 1001, 2001, 4001, 6001, 8001])
+    np.testing.assert_allclose(sides[8001], 100 * np.sqrt(0.8 / 2**8), atol=0.5)
+    short = square_sides(100, 28, 28, first_share=0.8)  # the same shares of a shorter search
+    assert short[:4] == (25, 13, 13, 9) and len(short) == 100
+    assert set(square_sides(50, 1, 7, first_share=1.0)) == {1}
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 6])
+def test_bumps_are_sums_of_inverse_squares(side):
+    """The double sum of the paper, entry by entry."""
+
+    def bump(height, width):
+        n = height // 2
+        out = np.zeros((height, width))
+        for r in range(1, height + 1):
+            for s in range(1, width + 1):
+                last = n - max(abs(r - height // 2 - 1), abs(s - width // 2 - 1))
+                out[r - 1, s - 1] = sum(1 / (n + 1 - k) ** 2 for k in range(last + 1))
+        return out
+
+    half = side // 2
+    expected = np.concatenate([bump(side, half), -bump(side, side - half)], axis=1)
+    rows, columns = jnp.indices((side, side))
+    found = [_bumps(rows, columns, side, side, jnp.array(t), jnp.float32) for t in (False, True)]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(found[1], expected.T, rtol=1e-5)
+
+
+def test_a_move_in_linf_repaints_one_window(key):
+    """At +-epsilon, a sign for each channel, everything else as it was."""
+    delta = 0.1 * jax.random.uniform(key, SHAPE, minval=-1)
+    keys = jax.random.split(key, 200)
+    moved = np.asarray(jax.vmap(lambda k: _propose_linf(k, delta, jnp.int32(3), 0.1))(keys))
+    changed = (moved != np.asarray(delta)).any(-1)
+    rows, columns = changed.any(2), changed.any(1)
+    assert (rows.sum(1) == 3).all() and (columns.sum(1) == 3).all()
+    np.testing.assert_allclose(np.abs(moved[changed]), 0.1)
+    corners = {(r.argmax(), c.argmax()) for r, c in zip(rows, columns, strict=True)}
+    assert len(corners) == 4 * 3  # every place in 6 x 5 is drawn
+    signs = np.sign([m[c][0] for m, c in zip(moved, changed, strict=True)])
+    assert len(np.unique(signs, axis=0)) == 4
+
+
+def test_a_move_in_l2_spends_the_whole_budget_and_moves_mass(key):
+    """From zero as well; what lies outside both windows only changes in scale."""
+    delta = jax.random.normal(key, SHAPE)
+    delta = 0.3 * delta / jnp.linalg.norm(delta)
+    for start in (delta, jnp.zeros(SHAPE)):
+        for side in (1, 3, 5):
+            propose = partial(_propose_l2, delta=start, side=jnp.int32(side), epsilon=0.5)
+            moved = np.asarray(jax.vmap(propose)(jax.random.split(key, 20)))
+            np.testing.assert_allclose(np.linalg.norm(moved.reshape(20, -1), axis=1), 0.5, 1e-5)
+    assert np.isfinite(moved).all()
+    side = 2
+    moved = np.asarray(_propose_l2(key, delta, jnp.int32(side), 0.5))
+    ratio = moved / np.asarray(delta)
+    kept = np.isclose(ratio, np.median(ratio), rtol=1e-4)
+    assert kept.all(-1).sum() >= 30 - 2 * side**2
+    assert (moved == 0).all(-1).sum() in range(1, side**2 + 1)
+
+
+@pytest.mark.parametrize("norm", [Linf(), L2()])
+def test_it_climbs_and_returns_the_best(norm, key):
+    """The loss since a start never falls, and a candidate is kept exactly if it is better."""
+    model = attack_table.make_model("mlp")
+    attack = square(norm, epsilon=0.4, num_steps=60, num_restarts=2)
+    keys = jax.random.split(key, len(model.labels))
+    (loop,) = attack.program(4)
+
+    @jax.jit
+    def search(params, images, labels):
+        rows = model.apply_fn, params, images, labels
+
+        def step(state, _):
+            asked = margin(model.apply_fn(params, images + state.delta), labels)
+            state = attack.step(*rows, state, loop.phases[0])
+            return state, (asked, state.loss)
+
+        state = attack.init(*rows, keys)
+        first = margin(model.apply_fn(params, images), labels)
+        return first, jax.lax.scan(step, state, length=59)
+
+    first, (state, (asked, kept)) = search(*model[1:])
+    np.testing.assert_array_equal(kept, np.maximum.accumulate(np.asarray(asked)))
+    np.testing.assert_array_equal(state.best.score, np.maximum(np.max(asked, axis=0), first))
+    assert (kept[-1] > first).all()
+    found = attack(*model, key)
+    assert (found.is_adversarial[:-2] <= (found.distance > 0)[:-2]).all()
+    np.testing.assert_array_equal(found.gradient_evaluations, 0)
+
+
+@pytest.mark.parametrize("norm, slack", [(Linf(), 1.5), (L2(), 2.0)])
+def test_on_a_linear_model_it_comes_near_the_exact_radius(norm, slack, key):
+    """And never below it. One channel: in L-inf every pixel may take its own sign."""
+    generator = np.random.default_rng(0)
+    beta = generator.normal(size=(2, 6, 6, 1)).astype(np.float32)
+    images = generator.uniform(0.4, 0.6, (8, 6, 6, 1)).astype(np.float32)
+    bias = -np.einsum("nhwc,khwc->nk", images, beta).mean(0)
+    labels = np.argmax(affine((beta, bias), images), -1)
+    radius = affine_attack(norm)(affine, (beta, bias), images, labels).distance
+
+    @jax.jit
+    def successes(epsilons):
+        def one(epsilon, image, label, key):
+            attack = square(norm, epsilon=epsilon, num_steps=800, bounds=None)
+            return attack(affine, (beta, bias), image[None], label[None], key).is_adversarial[0]
+
+        keys = jax.random.split(key, len(labels))
+        return jax.vmap(one)(epsilons, jnp.asarray(images), jnp.asarray(labels), keys)
+
+    assert successes(slack * radius).all()
+    assert not successes(0.9999 * radius).any()
+
+
+def _staircase(params, images):
+    """Affine in the pixels rounded to hundredths: no gradient anywhere."""
+    return affine(params, jnp.round(100 * images) / 100)
+
+
+def test_masked_gradients_do_not_stop_it(key):
+    """PGD sees nothing and says so (DEAD); Square finds the adversarial images."""
+    model = attack_table.make_model("affine")._replace(apply_fn=_staircase)
+    labels = jnp.argmax(_staircase(model.params, model.images), -1)
+    model = model._replace(labels=labels)
+    blind = pgd(Linf(), epsilon=0.2, num_steps=3, random_start=False)(*model, key)
+    assert (blind.status == Status.DEAD).all() and not blind.is_adversarial.any()
+    found = square(Linf(), epsilon=0.2, num_steps=100)(*model, key)
+    assert (found.status == Status.OK).all() and found.is_adversarial.all()
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(norm=L1()), "norm"),
+        (dict(first_share=0.0), "first_share"),
+        (dict(first_share=1.1), "first_share"),
+        (dict(num_steps=0), "num_steps"),
+    ],
+)
+def test_bad_options_raise_where_the_attack_is_made(options, words):
+    options = {"norm": Linf(), "epsilon": 0.1} | options
+    with pytest.raises(ValueError, match=words):
+        square(**options)
