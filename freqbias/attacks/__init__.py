@@ -12,6 +12,15 @@ from freqbias.attacks.apgd import AutoPGD as AutoPGD
 from freqbias.attacks.apgd import AutoState as AutoState
 from freqbias.attacks.apgd import SparseAutoPGD as SparseAutoPGD
 from freqbias.attacks.apgd import apgd as apgd
+from freqbias.attacks.auto import AutoAttack as AutoAttack
+from freqbias.attacks.auto import auto_attack as auto_attack
+from freqbias.attacks.auto import worst_case as worst_case
+from freqbias.attacks.bisection import Bisection as Bisection
+from freqbias.attacks.bisection import bisect as bisect
+from freqbias.attacks.budget import SmallestBudget as SmallestBudget
+from freqbias.attacks.budget import smallest_budget as smallest_budget
+from freqbias.attacks.diagnose import Diagnosis as Diagnosis
+from freqbias.attacks.diagnose import diagnose as diagnose
 from freqbias.attacks.driver import Answer as Answer
 from freqbias.attacks.driver import IterativeAttack as IterativeAttack
 from freqbias.attacks.driver import Loop as Loop
@@ -21,12 +30,22 @@ from freqbias.attacks.driver import gradient_of as gradient_of
 from freqbias.attacks.driver import jacobian as jacobian
 from freqbias.attacks.driver import query as query
 from freqbias.attacks.evaluate import Evaluation as Evaluation
+from freqbias.attacks.evaluate import RobustnessCurve as RobustnessCurve
+from freqbias.attacks.evaluate import Transfer as Transfer
+from freqbias.attacks.evaluate import at_epsilon as at_epsilon
 from freqbias.attacks.evaluate import evaluate as evaluate
+from freqbias.attacks.evaluate import robustness_curve as robustness_curve
 from freqbias.attacks.evaluate import summarize as summarize
+from freqbias.attacks.evaluate import transfer as transfer
 from freqbias.attacks.fourier_norms import FourierL1 as FourierL1
 from freqbias.attacks.fourier_norms import FourierLinf as FourierLinf
 from freqbias.attacks.fourier_norms import WeightedFourierL2 as WeightedFourierL2
 from freqbias.attacks.fourier_norms import weighted_fourier_l2 as weighted_fourier_l2
+from freqbias.attacks.frequency import BandLimited as BandLimited
+from freqbias.attacks.frequency import band_limited as band_limited
+from freqbias.attacks.frequency import band_masks as band_masks
+from freqbias.attacks.frequency import evaluate_bands as evaluate_bands
+from freqbias.attacks.frequency import heat_map as heat_map
 from freqbias.attacks.gradient import GradientAttack as GradientAttack
 from freqbias.attacks.gradient import GradientState as GradientState
 from freqbias.attacks.gradient import OptimizerAttack as OptimizerAttack
@@ -51,6 +70,9 @@ from freqbias.attacks.norms import Linf as Linf
 from freqbias.attacks.norms import Norm as Norm
 from freqbias.attacks.protocol import Attack as Attack
 from freqbias.attacks.protocol import Perturbation as Perturbation
+from freqbias.attacks.square import SquareAttack as SquareAttack
+from freqbias.attacks.square import SquareState as SquareState
+from freqbias.attacks.square import square as square
 
 __all__ = [
     "L0",
@@ -59,9 +81,13 @@ __all__ = [
     "AffineAttack",
     "Answer",
     "Attack",
+    "AutoAttack",
     "AutoPGD",
     "AutoState",
+    "BandLimited",
+    "Bisection",
     "Bounds",
+    "Diagnosis",
     "Evaluation",
     "FourierL1",
     "FourierLinf",
@@ -74,17 +100,30 @@ __all__ = [
     "OptimizerAttack",
     "Perturbation",
     "Phase",
+    "RobustnessCurve",
+    "SmallestBudget",
     "SparseAutoPGD",
+    "SquareAttack",
+    "SquareState",
+    "Transfer",
     "WeightedFourierL2",
     "affine_attack",
     "apgd",
+    "at_epsilon",
+    "auto_attack",
+    "band_limited",
+    "band_masks",
     "bim",
+    "bisect",
     "cross_entropy",
+    "diagnose",
     "dlr",
     "evaluate",
+    "evaluate_bands",
     "fgsm",
     "forward",
     "gradient_of",
+    "heat_map",
     "jacobian",
     "log_odds",
     "margin",
@@ -94,8 +133,13 @@ __all__ = [
     "optimizer_pgd",
     "pgd",
     "query",
+    "robustness_curve",
+    "smallest_budget",
+    "square",
     "summarize",
     "targeted_dlr",
     "targeted_fn",
+    "transfer",
     "weighted_fourier_l2",
+    "worst_case",
 ]

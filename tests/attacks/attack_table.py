@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from freqbias.attacks import (
     L0,
@@ -15,17 +16,24 @@ from freqbias.attacks import (
     FourierLinf,
     Linf,
     affine_attack,
+    apgd,
+    band_limited,
     fgsm,
+    mi_fgsm,
+    optimizer_pgd,
     pgd,
+    smallest_budget,
+    square,
     weighted_fourier_l2,
 )
-from freqbias.spectral import radius_grid
+from freqbias.spectral import band_mask, radius_grid
 
 SHAPE = (6, 5, 2)  # H, W, C: no two alike
 NUM_IMAGES = 12
 NUM_CLASSES = 4
 SPARSE_L1 = L1(step_fraction=0.1)
 WEIGHTED = weighted_fourier_l2(0.5 + 4 * radius_grid(SHAPE[:2]))
+LOW_BAND = band_mask(SHAPE[:2], 0, 0.3)
 
 
 TRACES = []  # one entry each time a model below is traced or called
@@ -92,6 +100,7 @@ class Case(NamedTuple):
     random: bool = False
     targeted: bool = False
     restarts: Callable | None = None  # (epsilon, num_restarts) -> attack
+    gradients: int = 6  # of each restart; 0 for a black box
 
 
 def _pgd_case(name, norm, **options):
@@ -102,6 +111,57 @@ def _pgd_case(name, norm, **options):
     targeted = options.get("targeted", False)
     restarts = make if random else None
     return Case(name, make, norm, "mlp", random=random, targeted=targeted, restarts=restarts)
+
+
+def _auto_case(name, norm, **options):
+    def make(epsilon, num_restarts=1):
+        return apgd(norm, epsilon=epsilon, num_steps=6, num_restarts=num_restarts, **options)
+
+    aims = options.get("num_targets", 1)
+    targeted = options.get("targeted", False)
+    restarts = None if norm == Linf() else make  # there all starts end in the same corner
+    return Case(
+        name,
+        make,
+        norm,
+        "mlp",
+        random=True,
+        targeted=targeted,
+        restarts=restarts,
+        gradients=6 * aims,
+    )
+
+
+def _square_case(name, norm):
+    def make(epsilon, num_restarts=1):
+        return square(norm, epsilon=epsilon, num_steps=25, num_restarts=num_restarts)
+
+    return Case(name, make, norm, "mlp", random=True, restarts=make, gradients=0)
+
+
+def _band_case(name, norm):
+    case = _pgd_case(name, band_limited(norm, LOW_BAND), loss="margin")
+    return case._replace(norm=norm)  # which has the same values
+
+
+def _radius_case(name, norm):
+    return Case(name, lambda _: smallest_budget(norm, num_steps=10), norm, "mlp", minimal=True)
+
+
+def _momentum_case(name, norm):
+    return Case(name, lambda epsilon: mi_fgsm(norm, epsilon=epsilon, num_steps=6), norm, "mlp")
+
+
+def _optimizer_case(name, norm):
+    def make(epsilon, num_restarts=1):
+        return optimizer_pgd(
+            norm, ADAM, epsilon=epsilon, num_steps=6, step_size=0.02, num_restarts=num_restarts
+        )
+
+    return Case(name, make, norm, "mlp", random=True, restarts=make)
+
+
+ADAM = optax.adam(1.0)
 
 
 def halving(step):
@@ -123,6 +183,11 @@ CASES = [
     _pgd_case("pgd_l2_targeted", L2(), targeted=True),
     _pgd_case("pgd_l1", SPARSE_L1),
     _pgd_case("pgd_fourier_linf", FourierLinf()),
+    _momentum_case("mi_fgsm_linf", Linf()),
+    _auto_case("apgd_linf", Linf()),
+    _auto_case("apgd_l2_dlr_aimed", L2(), loss="dlr", num_targets=2),
+    _square_case("square_linf", Linf()),
+    _band_case("pgd_l2_band", L2()),
     _affine_case("affine_l2_budget", L2()),
     _affine_case("affine_l2", L2(), minimal=True),
     _affine_case("affine_linf", Linf(), minimal=True),
@@ -132,6 +197,14 @@ SLOW_CASES = [  # near relatives of the above
     _pgd_case("pgd_linf", Linf()),
     _pgd_case("pgd_l2_scan", L2(), driver="scan"),
     _pgd_case("bim_linf", Linf(), random_start=False),
+    _momentum_case("mi_fgsm_l2", L2()),
+    _optimizer_case("adam_l2", L2()),
+    _auto_case("apgd_l2_dlr", L2(), loss="dlr"),
+    _auto_case("apgd_linf_targeted", Linf(), targeted=True),
+    _auto_case("apgd_l1", L1()),
+    _square_case("square_l2", L2()),
+    _band_case("pgd_linf_band", Linf()),
+    _radius_case("smallest_budget_l2", L2()),
     _affine_case("affine_linf_budget", Linf()),
     _pgd_case("pgd_fourier_l1", FourierL1()),
     _pgd_case("pgd_weighted_fourier_l2", WEIGHTED),

@@ -80,7 +80,8 @@ def test_flags_agree_with_prediction_on_the_returned_image(case, key):
     assert not found.clean_correct[-2:].any()  # the table's mislabelled images
     np.testing.assert_allclose(found.distance, jax.vmap(case.norm.value)(found.delta), rtol=1e-6)
     assert (found.status == Status.OK).all()
-    assert found.gradient_evaluations.dtype == jnp.int32 and (found.gradient_evaluations > 0).all()
+    assert found.gradient_evaluations.dtype == jnp.int32
+    assert ((found.gradient_evaluations > 0) == (case.gradients > 0)).all()
 
 
 @cases
@@ -159,7 +160,9 @@ def test_more_restarts_never_hurt_any_image(case, key):
     for num_restarts in (1, 2, 4):
         attack = case.restarts(EPSILON[case.norm], num_restarts)
         found[num_restarts] = attack(*model, key, targets=targets)
-        np.testing.assert_array_equal(found[num_restarts].gradient_evaluations, 6 * num_restarts)
+        np.testing.assert_array_equal(
+            found[num_restarts].gradient_evaluations, case.gradients * num_restarts
+        )
     assert (found[1].is_adversarial <= found[2].is_adversarial).all()
     assert (found[2].is_adversarial <= found[4].is_adversarial).all()
     assert jnp.any(found[1].delta != found[4].delta)

@@ -1,0 +1,283 @@
+"""Several attacks on the same images, and the worst of them for each: `auto_attack`."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from freqbias import _checks
+from freqbias.attacks import record
+from freqbias.attacks.apgd import AutoPGD, apgd
+from freqbias.attacks.driver import forward, query
+from freqbias.attacks.evaluate import in_batches
+from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
+from freqbias.attacks.protocol import (
+    Attack,
+    Perturbation,
+    as_bounds,
+    check_arguments,
+    check_bounds,
+    fold_keys,
+)
+from freqbias.attacks.square import square
+from freqbias.typing import ApplyFn, Array, Key, Params, Status
+
+_ROUNDING = 1e-6  # relative, by which a projected point may exceed its ball
+
+
+def worst_case(perturbations: Sequence[Perturbation]) -> Perturbation:
+    """Image by image the worst of several results on the same images.
+
+    An adversarial perturbation is worse than none; of several, the nearest; of equals, the first.
+
+    Args:
+      perturbations: leaves [N, ...] or [S, N, ...], at least one.
+
+    Returns:
+      A `Perturbation` of the same shape. Gradient evaluations add up. The status is OK only where
+      all are: an attack that saw no gradient, or a NaN, leaves its doubt.
+
+    Raises:
+      ValueError: there are none, or they are not of the same shape.
+    """
+    shapes = {found.delta.shape for found in perturbations}
+    if len(shapes) != 1:
+        raise ValueError(f"perturbations must be at least one, of one shape; got {shapes}.")
+    worst = perturbations[0]
+    for new in perturbations[1:]:
+        nearer = ~worst.is_adversarial | (new.distance < worst.distance)
+        worst = _take(worst, new, new.is_adversarial & nearer)
+    return worst
+
+
+@flax.struct.dataclass
+class AutoAttack:
+    """Attacks one after the other, each on the images that still stand; made by `auto_attack`.
+
+    Images that are misclassified when clean are not attacked. Standing images are packed into
+    batches of ``batch_size``, the last one padded, so that each attack compiles for one shape.
+    Within jit or vmap nothing can be packed: every attack then sees all images, to the same result.
+
+    Attributes:
+      norm: in which the result's ``distance`` is measured.
+      epsilon: radius of the ball, in pixel units, scalar > 0; traced. What a minimal attack finds
+        beyond it does not count.
+      attacks: in their order; untargeted.
+      batch_size: images attacked at once.
+      bounds: (low, high) of a pixel, or None for no box.
+    """
+
+    norm: Norm
+    epsilon: Scalar
+    attacks: tuple[Attack, ...]
+    batch_size: int = flax.struct.field(pytree_node=False, default=64)
+    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
+    name: str = flax.struct.field(pytree_node=False, default="auto_attack")
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        _checks.rank("epsilon", self.epsilon, 0)
+        _checks.positive("epsilon", self.epsilon)
+        _checks.positive_int("batch_size", self.batch_size)
+        check_bounds(self.bounds)
+        if not self.attacks:
+            raise ValueError("attacks must not be empty.")
+        for attack in self.attacks:
+            if getattr(attack, "targeted", False):
+                raise ValueError(f"attacks must be untargeted; got {attack}.")
+
+    def __call__(
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        key: Key,
+        *,
+        targets: Array | None = None,
+    ) -> Perturbation:
+        """Attacks one network on a batch of images.
+
+        Args:
+          apply_fn: (params, images) -> logits [N, K]; static.
+          params: parameters of one network.
+          images: [N, H, W, C] within bounds.
+          labels: int [N].
+          key: one key, folded with each image's index, or one key per image [N].
+          targets: None.
+
+        Returns:
+          A `Perturbation`; where no attack succeeded, delta is the first one's.
+
+        Raises:
+          TypeError: a dtype is wrong.
+          ValueError: a shape, range or option is wrong.
+        """
+        self.check()
+        images, labels, _ = check_arguments(
+            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=False
+        )
+        keys = fold_keys(key, images.shape[0])
+        logits = query.eval_shape(forward, apply_fn, params, images, images, ()).logits
+        attacks = [_defined(attack, logits.shape[-1]) for attack in self.attacks]
+        concrete = all(
+            map(_checks.is_concrete, jax.tree.leaves((self, params, images, labels, keys)))
+        )
+        run = self._packed if concrete else self._all
+        found = run(partial(clean, self.norm), apply_fn, params, images, labels, keys, None)
+        for index, attack in enumerate(attacks):
+            standing = found.clean_correct & ~found.is_adversarial
+            own_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
+            new = run(attack, apply_fn, params, images, labels, own_keys, standing)
+            new = new._replace(
+                status=jnp.where(standing, new.status, Status.OK),
+                gradient_evaluations=jnp.where(standing, new.gradient_evaluations, 0),
+            )
+            within = new.distance <= self.epsilon * (1 + _ROUNDING)
+            found = _take(found, new, standing & within & (new.is_adversarial | (index == 0)))
+        return found
+
+    @staticmethod
+    def _all(attack, apply_fn, params, images, labels, keys, standing) -> Perturbation:  # type: ignore[no-untyped-def]  # noqa: PLR0917
+        """The attack on all images."""
+        del standing
+        return attack(apply_fn, params, images, labels, keys)
+
+    def _packed(self, attack, apply_fn, params, images, labels, keys, standing) -> Perturbation:  # type: ignore[no-untyped-def]  # noqa: PLR0917
+        """The attack on the standing images only; what it says of others is that they stand."""
+        num_images = images.shape[0]
+        rows = np.arange(num_images) if standing is None else np.flatnonzero(standing)
+        blank = _blank(images)
+        if not rows.size:
+            return blank
+        found = in_batches(
+            partial(attack, apply_fn, params),
+            np.asarray(images)[rows],
+            np.asarray(labels)[rows],
+            None,
+            keys=keys[rows],
+            batch_size=min(self.batch_size, num_images),
+        )
+        return jax.tree.map(lambda all_rows, some: all_rows.at[rows].set(some), blank, found)
+
+
+def auto_attack(
+    norm: Norm,
+    *,
+    epsilon: Scalar,
+    version: Literal["standard", "plus"] = "standard",
+    attacks: Sequence[Attack] | None = None,
+    batch_size: int = 64,
+    bounds: Bounds | None = (0.0, 1.0),
+) -> AutoAttack:
+    """An ensemble of attacks without parameters to tune; the worst case of each image.
+
+    "standard": APGD-CE (100 steps), APGD-T on DLR (the 9 likeliest other classes, 100 steps each)
+    and Square (5000 queries). "plus": 5 restarts each of APGD-CE and APGD-DLR, then Square and
+    APGD-T. Square is left out where it is not defined: in other norms than L-inf and L2. Where DLR
+    is not (2 classes; 3 classes for APGD-T), APGD ascends the margin instead.
+
+    Args:
+      norm: the geometry.
+      epsilon: radius of the ball, in pixel units.
+      version: "standard" or "plus".
+      attacks: other attacks instead, in this order; minimal ones too.
+      batch_size: images attacked at once.
+      bounds: (low, high) of a pixel, or None for no box.
+
+    Returns:
+      The attack; untargeted.
+
+    Raises:
+      ValueError: a number or an option is out of range.
+
+    Example:
+      >>> attack = auto_attack(Linf(), epsilon=8 / 255)
+      >>> evaluate(attack, apply_fn, params, images, labels, key).robust_accuracy
+
+    Reference:
+      Croce and Hein, 2003.01690, section 6; in L1, 2103.01208, section 5.
+    """
+    _checks.one_of("version", version, ("standard", "plus"))
+    if attacks is None:
+        ball: dict[str, Any] = {"epsilon": epsilon, "bounds": bounds}
+        aimed = apgd(norm, loss="dlr", num_targets=9, **ball)
+        boxes = [square(norm, **ball)] if isinstance(norm, Linf | L2) else []
+        if version == "standard":
+            attacks = [apgd(norm, **ball), aimed, *boxes]
+        else:
+            losses = ("cross_entropy", "dlr")
+            plain = [apgd(norm, loss=loss, num_restarts=5, **ball) for loss in losses]
+            attacks = [*plain, *boxes, aimed]
+    attack = AutoAttack(
+        norm=norm,
+        epsilon=epsilon,
+        attacks=tuple(attacks),
+        batch_size=batch_size,
+        bounds=as_bounds(bounds),
+    )
+    attack.check()
+    return attack
+
+
+def _defined(attack: Attack, num_classes: int) -> Attack:
+    """The attack, or with the margin instead of a DLR that needs more classes."""
+    if isinstance(attack, AutoPGD) and attack.loss == "dlr":
+        least = 3 if attack.num_targets is None else 4
+        if num_classes < least:
+            return attack.replace(loss="margin")  # type: ignore[attr-defined]
+    return attack
+
+
+@partial(jax.jit, static_argnames="apply_fn")
+def clean(  # noqa: PLR0917 (the arguments of a call)
+    norm: Norm,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    labels: Array,
+    keys: Key,
+    *,
+    targets: Array | None = None,
+) -> Perturbation:
+    """The attack that does nothing; its status is never DEAD."""
+    del keys
+    best = record.start(images, labels, targets, apply_fn(params, images))
+    return record.result(best._replace(alive=jnp.ones_like(best.alive)), norm)
+
+
+def _blank(images: Array) -> Perturbation:
+    """Images of which nothing is known but that they stand."""
+    no = jnp.zeros(images.shape[0], bool)
+    zero = jnp.zeros(images.shape[0], jnp.int32)
+    return Perturbation(
+        delta=jnp.zeros_like(images),
+        clean_correct=no,
+        is_adversarial=no,
+        flipped=no,
+        distance=jnp.zeros(images.shape[0], images.dtype),
+        gradient_evaluations=zero,
+        status=zero,
+    )
+
+
+def _take(found: Perturbation, new: Perturbation, where: Array) -> Perturbation:
+    """The perturbations of ``new`` at some images; evaluations and doubts of both at all."""
+    axes = tuple(range(where.ndim, found.delta.ndim))
+    is_adversarial = jnp.where(where, new.is_adversarial, found.is_adversarial)
+    dead = (found.status == Status.DEAD) | (new.status == Status.DEAD)
+    diverged = (found.status == Status.DIVERGED) | (new.status == Status.DIVERGED)
+    status = jnp.where(dead, Status.DEAD, jnp.maximum(found.status, new.status))
+    return Perturbation(
+        delta=jnp.where(jnp.expand_dims(where, axes), new.delta, found.delta),
+        clean_correct=found.clean_correct,
+        is_adversarial=is_adversarial,
+        flipped=found.clean_correct & is_adversarial,
+        distance=jnp.where(where, new.distance, found.distance),
+        gradient_evaluations=found.gradient_evaluations + new.gradient_evaluations,
+        status=jnp.where(diverged, Status.DIVERGED, status).astype(jnp.int32),
+    )

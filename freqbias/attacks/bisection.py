@@ -1,0 +1,146 @@
+"""The smallest radius at which an attack of a fixed budget succeeds: `bisect`."""
+
+from functools import partial
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from freqbias import _checks
+from freqbias.attacks import auto
+from freqbias.attacks.evaluate import at_epsilon
+from freqbias.attacks.norms import Norm
+from freqbias.attacks.protocol import Attack, Perturbation, check_arguments, fold_keys
+from freqbias.typing import ApplyFn, Array, Key, Params
+
+
+@flax.struct.dataclass
+class Bisection:
+    """A budget attack as a minimal one: bisection over epsilon, for each image; made by `bisect`.
+
+    The attack runs at its own epsilon, then halves the bracket [low, high] of each image
+    ``num_bisections`` times. ``high`` is the distance found at a success, ``low`` the radius of a
+    failure. Images are attacked one by one under vmap, since each has its own epsilon.
+
+    Attributes:
+      attack: of a fixed budget, its epsilon the largest radius to look at; step sizes follow the
+        radius.
+      num_bisections: after the first trial.
+    """
+
+    attack: Attack
+    num_bisections: int = flax.struct.field(pytree_node=False, default=10)
+    name: str = flax.struct.field(pytree_node=False, default="bisection")
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        _checks.positive_int("num_bisections", self.num_bisections)
+        at_epsilon(self.attack, 1.0)
+        if not hasattr(self.attack, "norm"):
+            raise ValueError(f"attack must have a norm; got {self.attack}.")
+
+    def __call__(
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        key: Key,
+        *,
+        targets: Array | None = None,
+    ) -> Perturbation:
+        """Attacks one network on a batch of images.
+
+        Args:
+          apply_fn: (params, images) -> logits [N, K]; static.
+          params: parameters of one network.
+          images: [N, H, W, C] within bounds.
+          labels: int [N].
+          key: one key, folded with each image's index, or one key per image [N].
+          targets: int [N], for a targeted attack.
+
+        Returns:
+          A `Perturbation`: the nearest found; distance infinity where none was, and 0 where the
+          clean image is adversarial.
+
+        Raises:
+          TypeError: a dtype is wrong.
+          ValueError: a shape, range or option is wrong.
+        """
+        self.check()
+        images, labels, targets = check_arguments(
+            apply_fn,
+            params,
+            images,
+            labels,
+            targets,
+            bounds=getattr(self.attack, "bounds", None),
+            targeted=getattr(self.attack, "targeted", False),
+        )
+        keys = fold_keys(key, images.shape[0])
+        attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
+        return _bisect(attack, apply_fn, params, images, labels, keys, targets)
+
+
+def bisect(attack: Attack, *, num_bisections: int = 10) -> Bisection:
+    """Turns an attack of a fixed budget into a minimal one, by bisection over epsilon per image.
+
+    Args:
+      attack: e.g. of `pgd` or `apgd`; its epsilon is the largest radius to look at.
+      num_bisections: each costs one run of the attack, and halves the bracket.
+
+    Returns:
+      The attack. On a network whose images fall at every radius beyond some, what it finds exceeds
+      the smallest at which ``attack`` succeeds by at most epsilon / 2^num_bisections.
+
+    Raises:
+      ValueError: the attack has no epsilon or no norm, or ``num_bisections`` < 1.
+
+    Example:
+      >>> attack = bisect(pgd(L2(), epsilon=4.0, num_steps=20))
+      >>> distance = attack(apply_fn, params, images, labels, key).distance
+    """
+    minimal = Bisection(attack, num_bisections)
+    minimal.check()
+    return minimal
+
+
+@partial(jax.jit, static_argnums=1)
+def _bisect(  # noqa: PLR0917 (the arguments of a call)
+    minimal: Bisection,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    labels: Array,
+    keys: Key,
+    targets: Array | None,
+) -> Perturbation:
+    norm: Norm = minimal.attack.norm  # type: ignore[attr-defined]
+
+    def attack_one(
+        epsilon: Array, image: Array, label: Array, key: Key, target: Array | None
+    ) -> Perturbation:
+        attack = at_epsilon(minimal.attack, epsilon)
+        target = None if target is None else target[None]
+        found = attack(apply_fn, params, image[None], label[None], key[None], targets=target)
+        return jax.tree.map(lambda leaf: leaf[0], found)
+
+    def attack_all(epsilons: Array) -> Perturbation:
+        return jax.vmap(attack_one)(epsilons, images, labels, keys, targets)
+
+    def halve(state: tuple[Array, Array, Perturbation], _: None) -> tuple[Any, None]:
+        low, high, best = state
+        radius = (low + high) / 2
+        found = attack_all(jnp.where(radius > 0, radius, largest))  # 0 if clean was enough
+        low = jnp.where(found.is_adversarial, low, radius)
+        high = jnp.where(found.is_adversarial, jnp.minimum(found.distance, high), high)
+        return (low, high, auto.worst_case([best, found])), None
+
+    largest = jnp.full(images.shape[0], minimal.attack.epsilon, images.dtype)  # type: ignore[attr-defined]
+    clean = auto.clean(norm, apply_fn, params, images, labels, keys, targets=targets)
+    best = auto.worst_case([clean, attack_all(largest)])
+    high = jnp.where(best.is_adversarial, best.distance, largest)
+    start = (jnp.zeros_like(high), high, best)
+    (_, _, best), _ = jax.lax.scan(halve, start, length=minimal.num_bisections)
+    return best._replace(distance=jnp.where(best.is_adversarial, best.distance, jnp.inf))

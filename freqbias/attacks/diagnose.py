@@ -1,0 +1,130 @@
+"""Signs that an attack failed, so that its robust accuracy means nothing: `diagnose`.
+
+A network may stand because it is robust, or because the attack saw no way: vanished or masked
+gradients, steps that do not climb. The second leaves traces.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from freqbias.attacks.evaluate import at_epsilon, evaluate, logits_in_batches
+from freqbias.attacks.gradient import fgsm
+from freqbias.attacks.losses import margin
+from freqbias.attacks.norms import L2, Linf
+from freqbias.attacks.protocol import Attack
+from freqbias.attacks.square import square
+from freqbias.typing import ApplyFn, ArrayLike, Key, Params, Status
+
+_SMALL = 0.01  # of epsilon: a step so short that the loss is about linear in it
+
+
+class Diagnosis(NamedTuple):
+    """Flags of failed attacks, bool [N], False where the clean image is misclassified.
+
+    Attributes:
+      correct: bool [N], predicted correctly when clean.
+      no_gradient: every gradient the attack saw was exactly zero (status DEAD).
+      not_finite: a logit or gradient was not finite (status DIVERGED).
+      no_progress: the attack ended with a margin no better for it than that of the clean image.
+      no_ascent: a step of epsilon / 100 along the margin's gradient does not raise the margin.
+      black_box_wins: the black box made adversarial what the attack did not.
+      stands_unbounded: the attack did not succeed with the whole box as its ball.
+    """
+
+    correct: np.ndarray
+    no_gradient: np.ndarray
+    not_finite: np.ndarray
+    no_progress: np.ndarray
+    no_ascent: np.ndarray
+    black_box_wins: np.ndarray
+    stands_unbounded: np.ndarray
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of each flag, the share of the images that are correct when clean."""
+        count = max(int(self.correct.sum()), 1)
+        return {name: float(getattr(self, name).sum()) / count for name in self._fields[1:]}
+
+    def failed(self, tolerance: float = 0.01) -> tuple[str, ...]:
+        """Flags raised for more than a share ``tolerance`` of the images; () is a clean bill."""
+        return tuple(name for name, share in self.shares.items() if share > tolerance)
+
+
+def diagnose(  # noqa: PLR0917 (an attack and its arguments)
+    attack: Attack,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: ArrayLike,
+    labels: ArrayLike,
+    key: Key,
+    *,
+    black_box: Attack | None = None,
+    batch_size: int = 256,
+) -> Diagnosis:
+    """Looks for signs that an attack failed on a network.
+
+    Costs two runs of the attack, one of the black box and one gradient. The margin is checked
+    whatever loss the attack ascends.
+
+    Args:
+      attack: of a fixed budget, untargeted, with ``norm``, ``epsilon`` and ``bounds``.
+      apply_fn: (params, images) -> logits [N, K].
+      params: of one network.
+      images: [N, H, W, C] within bounds.
+      labels: int [N].
+      key: one key.
+      black_box: an attack without gradients; by default `square` of 500 queries in L-inf and L2,
+        and none in other norms.
+      batch_size: images attacked at once.
+
+    Returns:
+      A `Diagnosis`.
+
+    Raises:
+      ValueError: the attack is targeted, has no epsilon or no bounds; or as in `evaluate`.
+
+    Example:
+      >>> diagnosis = diagnose(pgd(Linf(), epsilon=0.03), apply_fn, params, images, labels, key)
+      >>> diagnosis.failed()
+      ()
+
+    Reference:
+      Croce and Hein, 2003.01690, section 3; Pintor et al., 2106.09947, section 3.
+    """
+    bounds = getattr(attack, "bounds", None)
+    if getattr(attack, "targeted", False) or bounds is None:
+        raise ValueError(f"attack must be untargeted and have bounds; got {attack}.")
+    at_epsilon(attack, 1.0)  # raises where there is none
+    norm, epsilon = attack.norm, attack.epsilon  # type: ignore[attr-defined]
+
+    def run(attack: Attack) -> Any:
+        found = evaluate(attack, apply_fn, params, images, labels, key, batch_size=batch_size)
+        return found.perturbation
+
+    def margins(images: ArrayLike) -> np.ndarray:
+        size = min(batch_size, len(images))
+        logits = logits_in_batches(apply_fn, params, images, batch_size=size)
+        return np.asarray(margin(logits, jnp.asarray(labels)))
+
+    found = run(attack)
+    correct = found.clean_correct
+    stands = correct & ~found.is_adversarial
+    progress = margins(np.asarray(images) + found.delta) > margins(images)
+    short = run(fgsm(norm, epsilon=_SMALL * epsilon, loss="margin", bounds=bounds))
+    if black_box is None and isinstance(norm, Linf | L2):
+        black_box = square(norm, epsilon=epsilon, num_steps=500, bounds=bounds)
+    nothing = np.zeros_like(correct)
+    wins = nothing if black_box is None else stands & run(black_box).is_adversarial
+    box = jnp.full(np.shape(images)[1:], bounds[1] - bounds[0], jnp.result_type(images))
+    unbounded = run(at_epsilon(attack, norm.value(box)))
+    return Diagnosis(
+        correct=correct,
+        no_gradient=correct & (found.status == Status.DEAD),
+        not_finite=correct & (found.status == Status.DIVERGED),
+        no_progress=stands & ~progress,
+        no_ascent=correct & (short.distance == 0),
+        black_box_wins=wins,
+        stands_unbounded=correct & ~unbounded.is_adversarial,
+    )

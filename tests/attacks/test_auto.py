@@ -1,0 +1,208 @@
+"""Several attacks, the worst of them for each image, and only on the images that still stand."""
+
+import attack_table
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from attack_table import SHAPE, TRACES, affine
+
+from freqbias.attacks import (
+    L1,
+    L2,
+    Linf,
+    Perturbation,
+    affine_attack,
+    apgd,
+    auto_attack,
+    evaluate,
+    mi_fgsm,
+    pgd,
+    square,
+    worst_case,
+)
+from freqbias.typing import Status
+
+EPSILON = 0.03
+MEMBERS = (
+    mi_fgsm(Linf(), epsilon=EPSILON / 2, num_steps=2),  # weak, so that something stands
+    square(Linf(), epsilon=EPSILON, num_steps=10),
+    pgd(Linf(), epsilon=EPSILON, num_steps=4),
+)
+ATTACK = auto_attack(Linf(), epsilon=EPSILON, attacks=MEMBERS, batch_size=5)
+
+
+def _perturbation(adversarial, distance, status=0, evaluations=1, correct=True):
+    adversarial, distance = np.array(adversarial), np.array(distance, np.float32)
+    count = len(adversarial)
+    return Perturbation(
+        delta=np.broadcast_to(distance[:, None, None, None], (count, 1, 1, 1)),
+        clean_correct=np.full(count, correct),
+        is_adversarial=adversarial,
+        flipped=adversarial & correct,
+        distance=distance,
+        gradient_evaluations=np.full(count, evaluations),
+        status=np.broadcast_to(status, count),
+    )
+
+
+def test_worst_case_by_hand():
+    """Adversarial before not, then the nearest, then the first; doubts of any attack remain."""
+    found = worst_case(
+        [
+            _perturbation([0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.5] , [0, 0, 0, 2, 0]),
+            _perturbation([0, 1, 0, 1, 1], [0.6, 0.7, 0.1, 0.2, 0.9], [0, 2, 0, 1, 0], 10),
+        ]
+    )  # fmt: skip
+    np.testing.assert_array_equal(found.is_adversarial, [0, 1, 1, 1, 1])
+    np.testing.assert_allclose(found.distance, [0.1, 0.7, 0.3, 0.2, 0.5])
+    np.testing.assert_allclose(found.delta.ravel(), found.distance)
+    np.testing.assert_array_equal(found.gradient_evaluations, 11)
+    np.testing.assert_array_equal(found.status, [0, 2, 0, 1, 0])
+    with pytest.raises(ValueError, match="at least one"):
+        worst_case([])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return attack_table.make_model("mlp")
+
+
+def _members(model, key):
+    """What each member finds alone, on all images, with the keys it has in the composition."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(model.labels.size))
+    own = [jax.vmap(jax.random.fold_in, (0, None))(keys, index) for index in range(3)]
+    return [member(*model, own_keys) for member, own_keys in zip(MEMBERS, own, strict=True)]
+
+
+def test_each_image_falls_to_the_first_attack_that_fells_it(model, key):
+    """And to none before; no attack is spent on what has fallen, or is misclassified anyway."""
+    found, alone = ATTACK(*model, key), _members(model, key)
+    wins = np.stack([one.is_adversarial for one in alone])[:, :-2]
+    first = np.where(wins.any(0), wins.argmax(0), 3)
+    assert len(np.unique(first)) >= 3  # each outcome but perhaps one is there
+    for index in range(len(first)):
+        source = alone[first[index] % 3]
+        np.testing.assert_allclose(found.delta[index], source.delta[index], atol=1e-6)
+        spent = sum(int(one.gradient_evaluations[index]) for one in alone[: first[index] + 1])
+        assert found.gradient_evaluations[index] == spent
+    np.testing.assert_array_equal(found.is_adversarial[:-2], wins.any(0))
+    np.testing.assert_array_equal(found.gradient_evaluations[-2:], 0)
+    np.testing.assert_array_equal(found.delta[-2:], 0)
+    prediction = jnp.argmax(model.apply_fn(model.params, model.images + found.delta), -1)
+    np.testing.assert_array_equal(found.is_adversarial, prediction != model.labels)
+    assert (found.status == Status.OK).all()
+
+
+def test_within_jit_it_is_the_same_attack(model, key):
+    """Nothing can be packed there, so every attack sees every image; the result is the same."""
+    found = ATTACK(*model, key)
+    traced = jax.jit(lambda params, images, key: ATTACK(
+        model.apply_fn, params, images, model.labels, key
+    ))(model.params, model.images, key)  # fmt: skip
+    np.testing.assert_allclose(traced.delta, found.delta, atol=1e-5)
+    for name in ("is_adversarial", "flipped", "gradient_evaluations", "status"):
+        np.testing.assert_array_equal(getattr(traced, name), getattr(found, name))
+
+
+def test_another_number_of_standing_images_compiles_nothing(model, key):
+    """Standing images are padded to one batch size; in batches of `evaluate` as well."""
+    whole = evaluate(ATTACK, *model, key)
+    other = attack_table.make_model("mlp", seed=7)
+    TRACES.clear()
+    evaluate(ATTACK, *other, key)
+    for wrong in (6, 11):
+        labels = np.array(other.labels)
+        labels[:wrong] = (labels[:wrong] + 1) % 4
+        ATTACK(*other._replace(labels=labels), key)
+    assert not TRACES
+    alone = evaluate(ATTACK, *model, key, batch_size=7)
+    np.testing.assert_allclose(alone.perturbation.delta, whole.perturbation.delta, atol=1e-5)
+    assert alone.robust_accuracy == whole.robust_accuracy
+
+
+@pytest.mark.parametrize("standing", [0, 1])
+def test_none_or_one_image_stands(standing, model, key):
+    """Nothing to attack is no error, and one image is one batch."""
+    labels = np.array(jnp.argmax(model.apply_fn(model.params, model.images), -1))
+    labels[standing:] = (labels[standing:] + 1) % 4
+    found = ATTACK(*model._replace(labels=labels), key)
+    assert found.is_adversarial[standing:].all() and not found.flipped[standing:].any()
+    np.testing.assert_array_equal(found.gradient_evaluations > 0, np.arange(12) < standing)
+
+
+def test_what_a_minimal_attack_finds_beyond_epsilon_does_not_count(key):
+    model = attack_table.make_model("affine")
+    exact = affine_attack(L2(), bounds=(0.0, 1.0))
+    radius = exact(*model).distance
+    epsilon = float(np.median(radius[:-2]))
+    found = auto_attack(L2(), epsilon=epsilon, attacks=[exact])(*model, key)
+    np.testing.assert_array_equal(found.flipped, (radius <= epsilon) & (radius > 0))
+    assert (found.distance <= epsilon * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_few_classes_take_the_margin_for_dlr(num_classes, key):
+    generator = np.random.default_rng(0)
+    beta = generator.normal(size=(num_classes, *SHAPE)).astype(np.float32) / 4
+    images = generator.uniform(0.4, 0.6, (6, *SHAPE)).astype(np.float32)
+    bias = -np.einsum("nhwc,khwc->nk", images, beta).mean(0)
+    labels = np.argmax(affine((beta, bias), images), -1)
+    aimed = apgd(L2(), epsilon=3.0, num_steps=2, loss="dlr", num_targets=9)
+    found = auto_attack(L2(), epsilon=3.0, attacks=[aimed])(
+        affine, (beta, bias), images, labels, key
+    )
+    assert found.flipped.all()
+    np.testing.assert_array_equal(found.gradient_evaluations, 2 * (num_classes - 1))
+
+
+def test_dead_and_broken_networks_are_never_robust(model, key):
+    """One attack that saw no gradient is enough to doubt the image; a NaN too."""
+    labels = jnp.zeros_like(model.labels)
+    for factor, status in ((0, Status.DEAD), (jnp.nan, Status.DIVERGED)):
+        params = jax.tree.map(lambda leaf, factor=factor: factor * leaf, model.params)
+        result = evaluate(ATTACK, model.apply_fn, params, model.images, labels, key)
+        np.testing.assert_array_equal(result.perturbation.status, status)
+        assert result.robust_accuracy == 0 and result.num_flipped == 0
+
+
+def test_the_versions_are_those_of_the_paper():
+    def describe(attack):
+        fields = ("name", "loss", "num_targets", "num_restarts", "num_steps")
+        return [tuple(getattr(member, f, None) for f in fields) for member in attack.attacks]
+
+    ce, dlr = ("apgd", "cross_entropy", None), ("apgd", "dlr", None)
+    aimed, box = ("apgd", "dlr", 9, 1, 100), ("square", None, None, 1, 5000)
+    standard = describe(auto_attack(Linf(), epsilon=0.1))
+    assert [one for one in standard if one[0] != "fab"] == [(*ce, 1, 100), aimed, box]
+    plus = describe(auto_attack(Linf(), epsilon=0.1, version="plus"))
+    expected = [(*ce, 5, 100), (*dlr, 5, 100), box, aimed]
+    assert [one for one in plus if one[0] != "fab"] == expected
+    sparse = describe(auto_attack(L1(), epsilon=1.0))
+    assert [one[0] for one in sparse if one[0] != "fab"] == ["apgd_l1", "apgd_l1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm, epsilon", [(Linf(), 0.03), (L2(), 0.25), (L1(), 1.0)])
+def test_the_standard_attack_is_at_least_as_strong_as_pgd(norm, epsilon, model, key):
+    found = auto_attack(norm, epsilon=epsilon)(*model, key)
+    rival = pgd(norm, epsilon=epsilon, num_steps=40, num_restarts=3)(*model, key)
+    assert (found.is_adversarial >= rival.is_adversarial).all()
+    assert (found.status == Status.OK).all()
+
+
+def test_bad_input_raises(model, key):
+    with pytest.raises(ValueError, match="version"):
+        auto_attack(Linf(), epsilon=0.1, version="rand")
+    with pytest.raises(ValueError, match="attacks must not be empty"):
+        auto_attack(Linf(), epsilon=0.1, attacks=[])
+    with pytest.raises(ValueError, match="untargeted"):
+        auto_attack(Linf(), epsilon=0.1, attacks=[pgd(L2(), epsilon=0.1, targeted=True)])
+    with pytest.raises(ValueError, match="epsilon"):
+        auto_attack(Linf(), epsilon=-0.1, attacks=MEMBERS)
+    with pytest.raises(ValueError, match="batch_size"):
+        auto_attack(Linf(), epsilon=0.1, attacks=MEMBERS, batch_size=0)
+    with pytest.raises(ValueError, match="targets"):
+        ATTACK(*model, key, targets=(model.labels + 1) % 4)
+    with pytest.raises(ValueError, match="images"):
+        ATTACK(*model._replace(images=model.images + 1), key)

@@ -1,0 +1,80 @@
+"""Signs of failed attacks, each on a network made to show it."""
+
+import attack_table
+import jax
+import jax.numpy as jnp
+import pytest
+from attack_table import affine, mlp
+
+from freqbias.attacks import L2, Linf, diagnose, pgd, square
+
+ATTACK = pgd(Linf(), epsilon=0.03, num_steps=8, loss="margin")
+BLACK_BOX = square(Linf(), epsilon=0.03, num_steps=30)
+
+
+def _diagnose(apply_fn, params, attack=ATTACK, **options):
+    model = attack_table.make_model("affine" if apply_fn is not mlp else "mlp")
+    labels = jnp.argmax(apply_fn(params, model.images), -1)
+    labels = labels.at[-1].add(1) % 4  # one image is misclassified
+    options = {"black_box": BLACK_BOX} | options
+    key = jax.random.key(0)
+    return diagnose(attack, apply_fn, params, model.images, labels, key, **options)
+
+
+def _params(name):
+    return attack_table.make_model(name).params
+
+
+def test_a_sound_attack_on_a_smooth_network_gets_a_clean_bill():
+    found = _diagnose(mlp, _params("mlp"), batch_size=5)
+    assert found.failed() == ()
+    assert found.correct.sum() == 11 and not found.correct[-1]
+    assert set(found.shares) == set(found._fields[1:])
+
+
+def test_no_gradient_is_never_called_robust():
+    """An untrained head: zero logits whatever the image."""
+    found = _diagnose(mlp, jax.tree.map(jnp.zeros_like, _params("mlp")))
+    expected = ("no_gradient", "no_progress", "no_ascent", "stands_unbounded")
+    assert found.failed() == expected and found.shares["no_gradient"] == 1
+
+
+def _staircase(params, images):
+    """Affine in the pixels rounded to hundredths: masked gradients."""
+    return affine(params, jnp.round(100 * images) / 100)
+
+
+def _mirrored(params, images):
+    """The right logits with a gradient of the wrong sign."""
+    logits = affine(params, images)
+    return 2 * jax.lax.stop_gradient(logits) - logits
+
+
+def test_masked_gradients_lose_against_a_black_box():
+    """PGD without a random start, which alone might be lucky."""
+    attack = pgd(Linf(), epsilon=0.2, num_steps=3, random_start=False)
+    wide = square(Linf(), epsilon=0.2, num_steps=100)
+    found = _diagnose(_staircase, _params("affine"), attack, black_box=wide)
+    assert found.shares["no_gradient"] == found.shares["black_box_wins"] == 1
+    assert {"no_ascent", "no_progress", "stands_unbounded"} <= set(found.failed())
+
+
+def test_a_misleading_gradient_does_not_climb():
+    """Not zero, so that only its effect gives it away."""
+    attack = pgd(L2(), epsilon=0.1, num_steps=3, random_start=False)
+    found = _diagnose(_mirrored, _params("affine"), attack, black_box=attack)
+    assert {"no_ascent", "no_progress", "stands_unbounded"} <= set(found.failed())
+    assert found.shares["no_gradient"] == 0 and found.shares["black_box_wins"] == 0
+
+
+def test_broken_networks_count_as_misclassified():
+    params = jax.tree.map(lambda leaf: jnp.nan * leaf, _params("mlp"))
+    found = _diagnose(mlp, params)
+    assert not found.correct.any() and found.failed() == ()
+
+
+def test_bad_attacks_raise():
+    with pytest.raises(ValueError, match="untargeted"):
+        _diagnose(mlp, _params("mlp"), pgd(L2(), epsilon=0.1, targeted=True))
+    with pytest.raises(ValueError, match="bounds"):
+        _diagnose(mlp, _params("mlp"), pgd(L2(), epsilon=0.1, bounds=None))
