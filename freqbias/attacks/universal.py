@@ -1,0 +1,327 @@
+"""Universal perturbations: one delta for all images of a data set.
+
+Stochastic projected steepest ascent of the mean clamped loss, over batches of the data,
+
+    delta <- P_ball(delta + step_size * steepest(grad mean_n min(loss(x_n + delta, y_n), clamp))),
+
+where the network sees x_n + delta clipped to the bounds. The clamp keeps images that are fooled
+already from outweighing those that are not.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from freqbias import _checks
+from freqbias.attacks import losses
+from freqbias.attacks.driver import Driver, _choose_driver
+from freqbias.attacks.norms import Bounds, Norm, Scalar
+from freqbias.attacks.protocol import as_bounds, check_arguments, check_bounds, fold_keys, predict
+from freqbias.typing import ApplyFn, Array, Key, LossFn, Params, Status
+
+
+class UniversalPerturbation(NamedTuple):
+    """Result of a universal attack; over an ensemble every leaf leads with [S].
+
+    Attributes:
+      delta: [H, W, C], of all epochs the one that fools most; zero if none fools any image.
+      fooling_rate: [], share of the images whose prediction it changes (Moosavi-Dezfooli et al.).
+      history: [num_epochs], the fooling rate after each epoch.
+      status: int32 [], a `freqbias.typing.Status`: DIVERGED if a gradient, or a logit on a clean
+        image, was not finite, DEAD if every gradient was exactly zero, else OK.
+    """
+
+    delta: Array
+    fooling_rate: Array
+    history: Array
+    status: Array
+
+
+class _State(NamedTuple):
+    delta: Array  # [H, W, C], the iterate
+    best: Array  # [H, W, C]
+    fooling_rate: Array  # [], of the best
+    finite: Array  # bool [], all gradients so far
+    alive: Array  # bool [], some gradient was not exactly zero
+
+
+class _Data(NamedTuple):
+    images: Array  # [N, H, W, C]
+    labels: Array  # int32 [N]
+    clean: Array  # int32 [N], predictions on the clean images
+
+
+class _Batches(NamedTuple):
+    rows: Array  # int32 [B, batch_size], or of one batch [batch_size]
+    weights: Array  # 1, or 0 for a row that only fills the last batch
+
+
+@flax.struct.dataclass
+class UniversalAttack:
+    """One perturbation for all images; made by `universal`.
+
+    Attributes:
+      norm: the geometry.
+      epsilon: radius of the ball, in pixel units, scalar > 0; traced.
+      step_size: length of a step in the norm, scalar > 0; traced.
+      clamp: loss above which an image no longer counts; traced.
+      num_epochs: passes over the data.
+      batch_size: images at once.
+      loss: "cross_entropy", "margin", "dlr" or a `LossFn`, ascended.
+      bounds: (low, high) of a pixel, to which the network's input is clipped, or None.
+      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+    """
+
+    norm: Norm
+    epsilon: Scalar
+    step_size: Scalar
+    clamp: Scalar = 9.0
+    num_epochs: int = flax.struct.field(pytree_node=False, default=10)
+    batch_size: int = flax.struct.field(pytree_node=False, default=128)
+    loss: str | LossFn = flax.struct.field(pytree_node=False, default="cross_entropy")
+    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
+    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
+    name: str = flax.struct.field(pytree_node=False, default="universal")
+
+    def __call__(
+        self, apply_fn: ApplyFn, params: Params, images: Array, labels: Array, key: Key
+    ) -> UniversalPerturbation:
+        """Looks for the perturbation of one network.
+
+        Args:
+          apply_fn: (params, images) -> logits [N, K]; static.
+          params: parameters of one network; ``jax.vmap`` over them for many.
+          images: [N, H, W, C] within bounds.
+          labels: int [N]; the clean predictions instead, to attack those.
+          key: of the order of the images.
+
+        Returns:
+          A `UniversalPerturbation`.
+
+        Raises:
+          TypeError: a dtype is wrong.
+          ValueError: a shape, range or option is wrong.
+        """
+        self.check()
+        images, labels, _ = check_arguments(
+            apply_fn, params, images, labels, None, bounds=self.bounds, targeted=False
+        )
+        _checks.rank("key", key, 0)
+        fold_keys(key, 1)  # checks its type
+        driver = _choose_driver(self.driver, (self, params, images, labels, key))
+        attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
+        run = _scan if driver == "scan" else partial(_run, driver="host")
+        return run(attack, apply_fn, params, images, labels, key)
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        for name in ("epsilon", "step_size"):
+            _checks.rank(name, getattr(self, name), 0)
+            _checks.positive(name, getattr(self, name))
+        _checks.rank("clamp", self.clamp, 0)
+        for name in ("num_epochs", "batch_size"):
+            _checks.positive_int(name, getattr(self, name))
+        _checks.one_of("driver", self.driver, ("auto", "scan", "host"))
+        losses.check_loss(self.loss)
+        check_bounds(self.bounds)
+
+    def apply(self, images: Array, delta: Array) -> Array:
+        """The perturbed images [N, H, W, C], clipped to the bounds."""
+        moved = images + delta[None]
+        return moved if self.bounds is None else jnp.clip(moved, *self.bounds)
+
+
+def universal(
+    norm: Norm,
+    *,
+    epsilon: Scalar,
+    step_size: Scalar | None = None,
+    clamp: Scalar = 9.0,
+    num_epochs: int = 10,
+    batch_size: int = 128,
+    loss: str | LossFn = "cross_entropy",
+    bounds: Bounds | None = (0.0, 1.0),
+    driver: Driver = "auto",
+) -> UniversalAttack:
+    """A universal perturbation, by stochastic projected steepest ascent.
+
+    Args:
+      norm: the geometry of delta.
+      epsilon: radius of the ball, in pixel units.
+      step_size: length of a step in the norm; by default epsilon / 5.
+      clamp: loss above which an image no longer counts.
+      num_epochs: passes over the data; each also costs one pass of predictions.
+      batch_size: images at once.
+      loss: "cross_entropy", "margin", "dlr" or a `LossFn`. (The cross-entropy is ascended, and
+        clamped, through its log odds.)
+      bounds: (low, high) of a pixel, to which the network's input is clipped, or None.
+      driver: "auto", "scan" or "host".
+
+    Returns:
+      The attack; call it, or pass it to ``Ensemble.attack`` for one perturbation per seed.
+
+    Raises:
+      TypeError: a number is no int.
+      ValueError: a number or an option is out of range.
+
+    Example:
+      >>> found = nets.attack(universal(L2(), epsilon=2.0), images, labels, key=key)
+      >>> found.delta, found.fooling_rate  # [S, H, W, C], [S]
+
+    Reference:
+      Moosavi-Dezfooli et al., 1610.08401 (the problem); Shafahi et al., 1811.11304, section 4 (this
+      algorithm).
+    """
+    attack = UniversalAttack(
+        norm=norm,
+        epsilon=epsilon,
+        step_size=epsilon / 5 if step_size is None else step_size,
+        clamp=clamp,
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        loss=loss,
+        bounds=as_bounds(bounds),
+        driver=driver,
+    )
+    attack.check()
+    return attack
+
+
+def _run(  # noqa: PLR0917 (the arguments of a call)
+    attack: UniversalAttack,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    labels: Array,
+    key: Key,
+    *,
+    driver: Driver,
+) -> UniversalPerturbation:
+    num_images = labels.size
+    in_order = _batches(jnp.arange(num_images), attack.batch_size)
+    each = partial(_each, driver)
+    unknown = _Data(images, labels, jnp.full_like(labels, -1))
+    clean = each(_note, (attack, apply_fn, params, unknown), unknown.clean, in_order)
+    arguments = attack, apply_fn, params, unknown._replace(clean=clean)
+
+    def epoch(state: _State, key: Key) -> tuple[_State, Array]:
+        order = jax.random.permutation(key, num_images)
+        state = each(_ascend, arguments, state, _batches(order, attack.batch_size))
+        count = jnp.zeros((), images.dtype)
+        fooled = each(_count, (*arguments, state.delta), count, in_order) / num_images
+        better = fooled > state.fooling_rate
+        return state._replace(
+            best=jnp.where(better, state.delta, state.best),
+            fooling_rate=jnp.where(better, fooled, state.fooling_rate),
+        ), fooled
+
+    zeros, yes = jnp.zeros(images.shape[1:], images.dtype), jnp.all(clean >= 0)
+    state = _State(zeros, zeros, jnp.zeros((), images.dtype), yes, ~(yes | True))
+    keys = jax.random.split(key, attack.num_epochs)
+    if driver == "scan":
+        state, history = jax.lax.scan(epoch, state, keys)
+    else:
+        rates = []
+        for index in range(attack.num_epochs):
+            state, rate = epoch(state, keys[index])
+            rates.append(rate)
+        history = jnp.stack(rates)
+    status = jnp.where(state.alive, Status.OK, Status.DEAD)
+    status = jnp.where(state.finite, status, Status.DIVERGED).astype(jnp.int32)
+    return UniversalPerturbation(state.best, state.fooling_rate, history, status)
+
+
+@partial(jax.jit, static_argnums=1)
+def _scan(*arguments: Any) -> UniversalPerturbation:
+    return _run(*arguments, driver="scan")
+
+
+def _each(
+    driver: Driver,
+    step: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    carry: Any,
+    batches: _Batches,
+) -> Any:
+    """Carries ``step(*arguments, carry, batch)`` through all batches."""
+    if driver == "scan":
+        return jax.lax.scan(
+            lambda carry, batch: (step(*arguments, carry, batch), None), carry, batches
+        )[0]
+    for index in range(len(batches.rows)):
+        batch = jax.tree.map(lambda leaf, index=index: leaf[index], batches)
+        carry = _compiled(step)(*arguments, carry, batch)
+    return carry
+
+
+@lru_cache
+def _compiled(step: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(step, static_argnums=1)  # apply_fn
+
+
+def _batches(order: Array, batch_size: int) -> _Batches:
+    """Rows in ``order``; the last batch is filled with rows of weight 0."""
+    size = min(batch_size, order.size)
+    missing = -order.size % size
+    rows = jnp.concatenate([order, order[:missing]])
+    weights = jnp.arange(rows.size) < order.size
+    return _Batches(rows.reshape(-1, size), weights.reshape(-1, size))
+
+
+def _note(  # noqa: PLR0917 (the arguments of a step)
+    attack: UniversalAttack,
+    apply_fn: ApplyFn,
+    params: Params,
+    data: _Data,
+    clean: Array,
+    batch: _Batches,
+) -> Array:
+    """Predictions on the clean images, those of the batch filled in."""
+    del attack
+    return clean.at[batch.rows].set(predict(apply_fn(params, data.images[batch.rows])))
+
+
+def _ascend(  # noqa: PLR0917 (the arguments of a step)
+    attack: UniversalAttack,
+    apply_fn: ApplyFn,
+    params: Params,
+    data: _Data,
+    state: _State,
+    batch: _Batches,
+) -> _State:
+    """One projected step up the mean clamped loss of a batch."""
+    loss_fn = losses.named_loss(attack.loss, targeted=False)  # type: ignore[arg-type]
+    images, labels = data.images[batch.rows], data.labels[batch.rows]
+
+    def total_loss(delta: Array) -> Array:
+        each = loss_fn(apply_fn(params, attack.apply(images, delta)), labels)
+        return jnp.sum(jnp.where(batch.weights, jnp.minimum(each, attack.clamp), 0))
+
+    gradient = jax.grad(total_loss)(state.delta)
+    finite = jnp.all(jnp.isfinite(gradient))
+    gradient = jnp.where(finite, gradient, 0)
+    moved = state.delta + attack.step_size * attack.norm.steepest(gradient)
+    return state._replace(
+        delta=attack.norm.project(moved, attack.epsilon),
+        finite=state.finite & finite,
+        alive=state.alive | jnp.any(gradient != 0),
+    )
+
+
+def _count(  # noqa: PLR0917 (the arguments of a step)
+    attack: UniversalAttack,
+    apply_fn: ApplyFn,
+    params: Params,
+    data: _Data,
+    delta: Array,
+    count: Array,
+    batch: _Batches,
+) -> Array:
+    """Adds the images of a batch whose prediction delta changes."""
+    predicted = predict(apply_fn(params, attack.apply(data.images[batch.rows], delta)))
+    changed = batch.weights & (predicted >= 0) & (predicted != data.clean[batch.rows])
+    return count + jnp.sum(changed)
