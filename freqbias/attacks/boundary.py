@@ -1,0 +1,277 @@
+"""What the minimal attacks share: the class to aim at, the linearised boundary, a last line search.
+
+A minimal attack looks for the nearest image of another class (targeted: of the target's). It
+
+1. probes: asks the clean image for the gradient towards each of its strongest rival classes, and
+   aims at the one whose linearised boundary is nearest in the norm and the box,
+2. moves, its own way, and records the nearest adversarial point it meets,
+3. searches the path from that point to the clean image for the boundary, by bisection.
+
+The path of 3 is {project(delta, r): 0 <= r <= ||delta||}, the projections onto shrinking balls: for
+L2 the straight segment, for L-inf a falling clip, for L1 a rising soft threshold, for L0 fewer and
+fewer entries. All its points lie in the box, since each entry only shrinks.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from freqbias.attacks import losses, record
+from freqbias.attacks.affine import _minimal
+from freqbias.attacks.driver import Answer, IterativeAttack, Oracle, Phase, forward, gradient_of
+from freqbias.attacks.norms import L2, Bounds, Norm
+from freqbias.attacks.protocol import Perturbation
+from freqbias.typing import Array
+
+NUM_RIVALS = 9
+"""Default number of classes probed: all others of ten."""
+_NUM_BISECTIONS = 16  # about what float32 resolves of a distance
+CONFIDENCE = 1e-4
+"""Share of the clean margin kept beyond the boundary, so that no rounding undoes the result."""
+
+
+class Rivals(NamedTuple):
+    """What probing the clean images found."""
+
+    classes: Array  # int32 [N, R], strongest first
+    rank: Array  # int32 [], of the class asked for next
+    aim: Array  # int32 [N], the class whose linearised boundary is nearest
+    distance: Array  # [N], its distance; infinity while no gradient but zero was seen
+    length: Array  # [N], the same in L2, whatever the norm of the attack
+
+
+class Search(NamedTuple):
+    """The last line search; shares are of the norm of ``found``."""
+
+    found: Array  # [N, H, W, C], the nearest adversarial point when the search began
+    low: Array  # [N], a share that is not adversarial
+    high: Array  # [N], a share that is
+    confidence: Array  # [N], least gain of a point that counts as adversarial
+
+
+class MinimalState(NamedTuple):
+    """State of a minimal attack between two steps."""
+
+    targets: Array | None  # int32 [N]
+    step: Array  # int32 [], taken since the probe
+    delta: Array  # [N, H, W, C], the iterate, not yet scored
+    goal: tuple[Array, ...]  # what to ask there
+    best: record.Record
+    rivals: Rivals
+    search: Search
+    own: Any = None  # what only this attack knows
+
+
+def rival_loss(logits: Array, labels: Array, aims: Array) -> Array:
+    """Logit of the class aimed at minus the label's, z_a - z_y; the margin where aim is -1.
+
+    Args:
+      logits: [N, K].
+      labels: int32 [N].
+      aims: int32 [N], a class or -1.
+
+    Returns:
+      Losses [N]; beyond 0 the image is adversarial.
+    """
+    rows = jnp.stack([aims, labels], axis=-1)
+    aimed, true = jnp.take_along_axis(logits, jnp.maximum(rows, 0), axis=-1).T
+    return jnp.where(aims >= 0, aimed - true, losses.margin(logits, labels))
+
+
+def target_loss(logits: Array, targets: Array, aims: Array) -> Array:
+    """Logit of the target minus the largest other; aims, already given by the target, play no part.
+
+    Args:
+      logits: [N, K].
+      targets: int32 [N].
+      aims: int32 [N], not used.
+
+    Returns:
+      Losses [N]; beyond 0 the image is adversarial.
+    """
+    del aims
+    return -losses.margin(logits, targets)
+
+
+def ascent(*, targeted: bool) -> Oracle:
+    """Oracle: the gradient of `rival_loss` or `target_loss`; its goal (labels or targets, aims)."""
+    return gradient_of(target_loss if targeted else rival_loss)
+
+
+def gain(logits: Array, labels: Array, targets: Array | None) -> Array:
+    """Margin [N] by which images of these logits are adversarial; negative where they are not."""
+    return losses.margin(logits, labels) if targets is None else -losses.margin(logits, targets)
+
+
+def start(
+    images: Array, labels: Array, targets: Array | None, logits: Array, *, num_rivals: int
+) -> MinimalState:
+    """The state before the probe, at delta = 0.
+
+    Args:
+      images: [N, H, W, C].
+      labels: int32 [N].
+      targets: int32 [N] of a targeted attack, or None.
+      logits: [N, K] of the clean images.
+      num_rivals: classes to probe at most: the strongest but the label's; or the target alone.
+
+    Returns:
+      The state; its goal is that of `ascent`.
+    """
+    num_images, num_classes = logits.shape
+    if targets is None:
+        is_label = jnp.arange(num_classes)[None, :] == labels[:, None]
+        others = jnp.where(is_label, -jnp.inf, logits)
+        classes = jax.lax.top_k(others, count_rivals(num_rivals, num_classes))[1]
+    else:
+        classes = targets[:, None]
+    classes = classes.astype(jnp.int32)
+    zero, zeros = jnp.zeros((), jnp.int32), jnp.zeros(num_images, images.dtype)
+    confidence = CONFIDENCE * jnp.abs(gain(logits, labels, targets))
+    return MinimalState(
+        targets=targets,
+        step=zero,
+        delta=jnp.zeros_like(images),
+        goal=(labels if targets is None else targets, classes[:, 0]),
+        best=record.start(images, labels, targets, logits),
+        rivals=Rivals(classes, zero, classes[:, 0], zeros + jnp.inf, zeros + jnp.inf),
+        search=Search(jnp.zeros_like(images), zeros, zeros + 1, confidence),
+    )
+
+
+def count_rivals(num_rivals: int, num_classes: int) -> int:
+    """How many classes are probed."""
+    return min(num_rivals, num_classes - 1)
+
+
+def probing(*, targeted: bool, num_rivals: int, num_classes: int) -> Phase:
+    """The first phase: one gradient for each rival, at the clean image."""
+    times = 1 if targeted else count_rivals(num_rivals, num_classes)
+    return Phase(ascent(targeted=targeted), probe, times)
+
+
+def searching() -> tuple[Phase, ...]:
+    """The last phases: scores the last iterate, then bisects."""
+    return Phase(forward, open_search), Phase(forward, bisect, _NUM_BISECTIONS)
+
+
+def probe(attack: Any, images: Array, labels: Array, state: Any, answer: Answer) -> Any:
+    """Measures the distance to one rival's linearised boundary, and turns to the next rival."""
+    del labels
+    best, gradients = record.take_gradients(state.best, answer.gradients)
+    owner, aims = state.goal
+    loss_fn = rival_loss if state.targets is None else target_loss
+    gap = jnp.maximum(-loss_fn(answer.logits, owner, aims), 0)
+    steps = boundary_step(attack.norm, gradients, gap, images, bounds=attack.bounds)
+    distance = jax.vmap(attack.norm.value)(steps)  # where out of reach, of all the room there is
+    alive = jnp.any(gradients != 0, axis=(1, 2, 3))
+    distance = jnp.where(alive & jnp.isfinite(distance), distance, jnp.inf)
+    nearer = distance < state.rivals.distance
+    rank = state.rivals.rank + 1
+    rivals = Rivals(
+        classes=state.rivals.classes,
+        rank=rank,
+        aim=jnp.where(nearer, aims, state.rivals.aim),
+        distance=jnp.where(nearer, distance, state.rivals.distance),
+        length=jnp.where(nearer, jax.vmap(L2().value)(steps), state.rivals.length),
+    )
+    last = rank == rivals.classes.shape[1]
+    following = jnp.where(last, rivals.aim, jnp.take(rivals.classes, rank, axis=1, mode="clip"))
+    return state._replace(best=best, rivals=rivals, goal=(owner, following))
+
+
+def positive(distance: Array) -> Array:
+    """The distance [N] of a probe; 1 where there is none, or the image is on the boundary."""
+    return jnp.where((distance > 0) & jnp.isfinite(distance), distance, 1)
+
+
+def boundary_step(
+    norm: Norm, gradients: Array, gap: Array, points: Array, *, bounds: Bounds | None
+) -> Array:
+    """The smallest steps v with <gradient, v> = gap and points + v in the box.
+
+    Args:
+      norm: which is smallest.
+      gradients: [N, H, W, C] of a loss.
+      gap: [N], by how much the loss shall rise; negative to fall.
+      points: [N, H, W, C].
+      bounds: (low, high) of a pixel, or None.
+
+    Returns:
+      Steps [N, H, W, C]; all the room there is where it does not suffice.
+    """
+
+    def one(gradient: Array, gap: Array, point: Array) -> Array:
+        normal = jnp.where(gap < 0, gradient, -gradient)
+        return _minimal(norm, bounds, normal, point, jnp.abs(gap))[0]  # type: ignore[arg-type]
+
+    return jax.vmap(one)(gradients, gap, points)
+
+
+def clip(images: Array, delta: Array, *, bounds: Bounds | None) -> Array:
+    """The nearest perturbations within the box."""
+    return delta if bounds is None else jnp.clip(delta, bounds[0] - images, bounds[1] - images)
+
+
+def aims(state: MinimalState) -> Array:
+    """Whither to go [N]: the aim of the probe until the image fell, the strongest rival after."""
+    return jnp.where(state.best.is_adversarial, -1, state.rivals.aim)
+
+
+def column(numbers: Array) -> Array:
+    """Numbers [N] as [N, 1, 1, 1], to scale perturbations."""
+    return numbers[:, None, None, None]
+
+
+def decay(step: Array, num_steps: int, dtype: jnp.dtype, *, last: float) -> Array:
+    """Cosine from 1 at step 0 towards ``last`` at ``num_steps``."""
+    return last + (1 - last) * (1 + jnp.cos(jnp.pi * step.astype(dtype) / num_steps)) / 2
+
+
+def result(attack: IterativeAttack, state: MinimalState) -> Perturbation:
+    """The nearest adversarial point of each image."""
+    return record.result(state.best, attack.norm, minimal=True)
+
+
+def keep(norm: Norm, labels: Array, state: Any, answer: Answer) -> Any:
+    """Records the iterate where it is adversarial and nearer than any before."""
+    distance = jax.vmap(norm.value)(state.delta)
+    best = record.keep_nearest(
+        state.best, state.delta, distance, answer.logits, labels, state.targets
+    )
+    return state._replace(best=best)
+
+
+def open_search(attack: Any, images: Array, labels: Array, state: Any, answer: Answer) -> Any:
+    """Scores the last iterate; the search starts from the best of all."""
+    del images
+    state = keep(attack.norm, labels, state, answer)
+    return _look(attack.norm, state, state.search._replace(found=state.best.delta))
+
+
+def bisect(attack: Any, images: Array, labels: Array, state: Any, answer: Answer) -> Any:
+    """Halves the bracket; a point counts if its loss is beyond rounding."""
+    del images
+    search, best = state.search, state.best
+    adversarial, _ = record.judge(answer.logits, labels, state.targets)
+    adversarial &= gain(answer.logits, labels, state.targets) >= search.confidence
+    distance = jnp.where(adversarial, jax.vmap(attack.norm.value)(state.delta), jnp.inf)
+    best = record.keep_nearest(best, state.delta, distance, answer.logits, labels, state.targets)
+    middle = (search.low + search.high) / 2
+    search = search._replace(
+        low=jnp.where(adversarial, search.low, middle),
+        high=jnp.where(adversarial, middle, search.high),
+    )
+    return _look(attack.norm, state._replace(best=best), search)
+
+
+def _look(norm: Norm, state: Any, search: Search) -> Any:
+    """Turns to the middle of the bracket."""
+
+    def shrink(found: Array, share: Array) -> Array:
+        radius = jnp.maximum(share * norm.value(found), jnp.finfo(found.dtype).tiny)
+        return norm.project(found, radius)
+
+    delta = jax.vmap(shrink)(search.found, (search.low + search.high) / 2)
+    return state._replace(search=search, delta=delta)
