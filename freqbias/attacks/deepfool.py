@@ -1,0 +1,398 @@
+"""DeepFool and FAB: step onto the boundaries of the linearised network, nearest class first.
+
+Every step is exact for the linearised network within the box (`boundary.boundary_step`).
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from freqbias import _checks
+from freqbias.attacks import boundary, record
+from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
+from freqbias.attacks.driver import (
+    Answer,
+    Driver,
+    IterativeAttack,
+    Loop,
+    Phase,
+    forward,
+    jacobian,
+)
+from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm, Scalar
+from freqbias.attacks.protocol import Perturbation, as_bounds
+from freqbias.typing import Array, Key
+
+
+class Linearised(NamedTuple):
+    """The network around N points, towards one class each."""
+
+    gradients: Array  # [N, H, W, C], of the loss
+    gap: Array  # [N], by which the loss has to rise; negative beyond the boundary
+    steps: Array  # [N, H, W, C], the smallest onto the boundary
+    distance: Array  # [N], their norm
+
+
+def nearest_boundary(
+    norm: Norm, gradients: Array, gaps: Array, points: Array, *, bounds: Bounds | None
+) -> Linearised:
+    """The class whose linearised boundary is nearest in the norm and the box.
+
+    Args:
+      norm: in which it is nearest.
+      gradients: [N, k, H, W, C], of the losses of k classes.
+      gaps: [N, k], by which each loss has to rise.
+      points: [N, H, W, C].
+      bounds: (low, high) of a pixel, or None.
+
+    Returns:
+      The class's; a class of zero gradient only where all are.
+    """
+    step_fn = partial(boundary.boundary_step, norm, bounds=bounds)
+    steps = jax.vmap(step_fn, (1, 1, None), 1)(gradients, gaps, points)
+    distances = jax.vmap(jax.vmap(norm.value))(steps)
+    alive = jnp.any(gradients != 0, axis=(2, 3, 4))
+    best = jnp.argmin(jnp.where(alive, distances, jnp.inf), axis=1)
+    rows = jnp.arange(points.shape[0])
+    return Linearised(*(leaf[rows, best] for leaf in (gradients, gaps, steps, distances)))
+
+
+def _differences(answer: Answer, classes: Array) -> tuple[Array, Array]:
+    """Gradients [N, k - 1, H, W, C] and gaps [N, k - 1] of the rivals' logits minus the first's."""
+    logits = jnp.take_along_axis(answer.logits, classes, axis=1)
+    gradients = answer.gradients[:, 1:] - answer.gradients[:, :1]
+    return gradients, logits[:, :1] - logits[:, 1:]
+
+
+def _with_label(labels: Array, state: MinimalState) -> MinimalState:
+    """The goal of `jacobian`: the label, then its rivals."""
+    classes = jnp.concatenate([labels[:, None], state.rivals.classes], axis=1)
+    return state._replace(goal=(classes,))
+
+
+@flax.struct.dataclass
+class DeepFool(IterativeAttack):
+    """DeepFool in L1, L2 or L-inf; made by `deepfool`.
+
+    Attributes:
+      norm: the geometry.
+      overshoot: share by which each step passes the linearised boundary; traced.
+      num_steps: linearisations.
+      num_rivals: other classes looked at.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+    """
+
+    norm: L1 | L2 | Linf
+    overshoot: Scalar = 0.02
+    num_steps: int = flax.struct.field(pytree_node=False, default=20)
+    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
+    targeted: bool = flax.struct.field(pytree_node=False, default=False)
+    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
+    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
+    name: str = flax.struct.field(pytree_node=False, default="deepfool")
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        super().check()
+        _check_norm(self.norm)
+        _checks.rank("overshoot", self.overshoot, 0)
+        _checks.positive("overshoot", self.overshoot)
+        _checks.positive_int("num_steps", self.num_steps)
+        _checks.positive_int("num_rivals", self.num_rivals)
+        if self.targeted:
+            raise ValueError("targeted must be False: DeepFool has no targeted form.")
+
+    def begin(
+        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+    ) -> MinimalState:
+        """At the clean images, whose strongest classes are the rivals."""
+        del keys
+        state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
+        return _with_label(labels, state)
+
+    def program(self, num_classes: int) -> tuple[Loop, ...]:
+        """``num_steps`` Jacobians, the line search."""
+        del num_classes
+        crossing = Phase(jacobian, DeepFool.cross, self.num_steps)
+        return (Loop((crossing, *boundary.searching())),)
+
+    def cross(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Steps onto the nearest boundary and a little beyond, until the image falls."""
+        state = boundary.keep(self.norm, labels, state, answer)
+        best, rows = record.take_gradients(state.best, answer.gradients)
+        gradients, gaps = _differences(answer._replace(gradients=rows), *state.goal)
+        gaps = jnp.maximum(gaps, 0) + state.search.confidence[:, None]
+        points = images + state.delta
+        nearest = nearest_boundary(self.norm, gradients, gaps, points, bounds=self.bounds)
+        moved = state.delta + (1 + self.overshoot) * nearest.steps
+        moved = boundary.clip(images, moved, bounds=self.bounds)
+        delta = jnp.where(column(best.is_adversarial), state.delta, moved)
+        return state._replace(step=state.step + 1, delta=delta, best=best)
+
+    def finalize(self, state: MinimalState) -> Perturbation:
+        """The result: the adversarial point found, after the line search."""
+        return boundary.result(self, state)
+
+
+def deepfool(
+    norm: L1 | L2 | Linf,
+    *,
+    num_steps: int = 20,
+    overshoot: Scalar = 0.02,
+    num_rivals: int = NUM_RIVALS,
+    bounds: Bounds | None = (0.0, 1.0),
+    driver: Driver = "auto",
+) -> DeepFool:
+    """DeepFool: from linearised boundary to linearised boundary until the prediction changes.
+
+        delta_{i+1} = delta_i + (1 + overshoot) v_i,   v_i = argmin_v ||v||,
+        <grad(z_j - z_y), v> = z_y - z_j for some rival j,   image + delta_i + v_i in the box.
+
+    It differs from the paper in two ways: the steps know the box (with ``bounds=None`` they are the
+    paper's), and a line search takes the last overshoot away. On an affine network one step is the
+    exact optimum.
+
+    Args:
+      norm: the geometry.
+      num_steps: linearisations at most; each costs num_rivals + 1 gradients.
+      overshoot: share by which each step passes the linearised boundary.
+      num_rivals: other classes looked at, the strongest at the clean image.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "auto", "scan" or "host".
+
+    Returns:
+      The attack.
+
+    Raises:
+      TypeError: another norm.
+      ValueError: a number or an option is out of range.
+
+    Example:
+      >>> found = deepfool(L2())(apply_fn, params, images, labels, jax.random.key(0))
+
+    Reference:
+      Moosavi-Dezfooli et al., 1511.04599, algorithm 2 and section 3.3.
+    """
+    attack = DeepFool(
+        norm=norm,
+        overshoot=overshoot,
+        num_steps=num_steps,
+        num_rivals=num_rivals,
+        bounds=as_bounds(bounds),
+        driver=driver,
+    )
+    attack.check()
+    return attack
+
+
+class FABStart(NamedTuple):
+    """Where FAB begins anew."""
+
+    keys: Key  # [N]
+    restart: Array  # int32 [], starts drawn
+
+
+@flax.struct.dataclass
+class FAB(IterativeAttack):
+    """Fast adaptive boundary attack in L1, L2 or L-inf; made by `fab`.
+
+    Attributes:
+      norm: the geometry.
+      alpha_max: largest share of the clean image's projection in a step; traced.
+      eta: length of a step in ways to the boundary; traced.
+      beta: share of the perturbation kept after a success; traced.
+      num_steps: steps from each start.
+      num_restarts: starts per image.
+      num_rivals: other classes looked at.
+      class_by_class: towards one rival after the other, one gradient a step.
+      targeted: towards ``targets``.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+    """
+
+    norm: L1 | L2 | Linf
+    alpha_max: Scalar = 0.1
+    eta: Scalar = 1.05
+    beta: Scalar = 0.9
+    num_steps: int = flax.struct.field(pytree_node=False, default=50)
+    num_restarts: int = flax.struct.field(pytree_node=False, default=1)
+    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
+    class_by_class: bool = flax.struct.field(pytree_node=False, default=False)
+    targeted: bool = flax.struct.field(pytree_node=False, default=False)
+    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
+    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
+    name: str = flax.struct.field(pytree_node=False, default="fab")
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        super().check()
+        _check_norm(self.norm)
+        for name in ("alpha_max", "eta", "beta"):
+            _checks.rank(name, getattr(self, name), 0)
+            _checks.positive(name, getattr(self, name))
+        for name in ("num_steps", "num_restarts", "num_rivals"):
+            _checks.positive_int(name, getattr(self, name))
+
+    def begin(
+        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+    ) -> MinimalState:
+        """At the clean images, the first start."""
+        state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
+        if not self._one_gradient:
+            state = _with_label(labels, state)
+        return state._replace(own=FABStart(keys, jnp.ones((), jnp.int32)))
+
+    def program(self, num_classes: int) -> tuple[Loop, ...]:
+        """Steps onto the boundary and back, ``num_steps`` from each start; the line search."""
+        starts = self.num_restarts
+        if self.class_by_class and not self.targeted:
+            starts *= boundary.count_rivals(self.num_rivals, num_classes)
+        oracle = boundary.ascent(targeted=self.targeted) if self._one_gradient else jacobian
+        phases = Phase(oracle, FAB.advance), Phase(forward, FAB.retreat)
+        return Loop(phases, starts * self.num_steps), Loop(boundary.searching())
+
+    def advance(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Steps beyond the nearest boundary, drawn towards the clean image's projection on it."""
+        del labels
+        best, rows = record.take_gradients(state.best, answer.gradients)
+        if self._one_gradient:
+            loss_fn = boundary.target_loss if self.targeted else boundary.rival_loss
+            gradients, gaps = rows[:, None], -loss_fn(answer.logits, *state.goal)[:, None]
+        else:
+            gradients, gaps = _differences(answer._replace(gradients=rows), *state.goal)
+        points = images + state.delta
+        near = nearest_boundary(self.norm, gradients, gaps, points, bounds=self.bounds)
+        travelled = jnp.sum(near.gradients * state.delta, axis=(1, 2, 3))
+        clean_steps = boundary.boundary_step(
+            self.norm, near.gradients, near.gap + travelled, images, bounds=self.bounds
+        )
+        both = near.distance + jax.vmap(self.norm.value)(clean_steps)
+        share = jnp.where(both > 0, near.distance / jnp.where(both > 0, both, 1), 0)
+        share = column(jnp.minimum(share, self.alpha_max))
+        delta = (1 - share) * (state.delta + self.eta * near.steps)
+        delta = boundary.clip(images, delta + share * self.eta * clean_steps, bounds=self.bounds)
+        return state._replace(step=state.step + 1, delta=delta, best=best)
+
+    def retreat(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Scores the step; a success goes a little back, the last step of a start begins anew."""
+        state = boundary.keep(self.norm, labels, state, answer)
+        adversarial, _ = record.judge(answer.logits, labels, state.targets)
+        back = jnp.where(column(adversarial), self.beta * state.delta, state.delta)
+        state = state._replace(delta=back)
+        if self.num_restarts == 1 and not self.class_by_class:
+            return state
+        ended = state.step % self.num_steps == 0
+        return jax.tree.map(
+            lambda new, old: new if new is old else jnp.where(ended, new, old),
+            self._draw(images, state),
+            state,
+        )
+
+    def finalize(self, state: MinimalState) -> Perturbation:
+        """The result: the nearest adversarial point of each image, after the line search."""
+        return boundary.result(self, state)
+
+    @property
+    def _one_gradient(self) -> bool:
+        return self.targeted or self.class_by_class
+
+    def _draw(self, images: Array, state: MinimalState) -> MinimalState:
+        """The next start, uniform in the ball of half the best distance, and the next class."""
+        keys, restart = state.own
+        sample = partial(self.norm.sample, shape=images.shape[1:], dtype=images.dtype)
+        drawn = jax.vmap(sample)(jax.vmap(jax.random.fold_in, (0, None))(keys, restart))
+        reached = jax.vmap(self.norm.value)(state.delta)
+        best = record.nearest_distance(state.best)
+        radius = jnp.where(state.best.is_adversarial, best, reached) / 2
+        delta = boundary.clip(images, column(radius) * drawn, bounds=self.bounds)
+        goal = state.goal
+        if self.class_by_class and not self.targeted:
+            rank = restart % state.rivals.classes.shape[1]
+            goal = goal[0], state.rivals.classes[:, rank]
+        return state._replace(delta=delta, goal=goal, own=FABStart(keys, restart + 1))
+
+
+def fab(
+    norm: L1 | L2 | Linf,
+    *,
+    num_steps: int = 50,
+    num_restarts: int = 1,
+    num_rivals: int = NUM_RIVALS,
+    class_by_class: bool = False,
+    alpha_max: Scalar = 0.1,
+    eta: Scalar = 1.05,
+    beta: Scalar = 0.9,
+    targeted: bool = False,
+    bounds: Bounds | None = (0.0, 1.0),
+    driver: Driver = "auto",
+) -> FAB:
+    """Fast adaptive boundary attack: projections onto linearised boundaries, biased to the image.
+
+    With P the projection, in the norm and the box, onto the nearest linearised boundary around x_i,
+
+        x_{i+1} = (1 - alpha) (x_i + eta (P x_i - x_i)) + alpha (image + eta (P image - image)),
+        alpha = min(||P x_i - x_i|| / (||P x_i - x_i|| + ||P image - image||), alpha_max),
+
+    and where x_{i+1} is adversarial, it goes back to image + beta (x_{i+1} - image).
+
+    It differs from the paper in this: the nearest boundary is the nearest *within the box*, and the
+    last line search has 16 bisections along projections onto shrinking balls.
+
+    Args:
+      norm: the geometry.
+      num_steps: steps from each start.
+      num_restarts: starts per image: the image itself, then uniform in half the best distance.
+      num_rivals: other classes looked at, the strongest at the clean image; each step costs
+        num_rivals + 1 gradients.
+      class_by_class: instead, num_steps towards each rival in turn, one gradient a step; an image
+        is adversarial in any other class (FAB-T of 2003.01690).
+      alpha_max: largest share of the image's own projection.
+      eta: length of a step, in ways to the boundary.
+      beta: share of the perturbation kept after a success, < 1.
+      targeted: towards ``targets``, given at the call: adversarial only there.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "auto", "scan" or "host".
+
+    Returns:
+      The attack.
+
+    Raises:
+      TypeError: another norm.
+      ValueError: a number or an option is out of range.
+
+    Example:
+      >>> found = fab(Linf(), num_restarts=3)(apply_fn, params, images, labels, jax.random.key(0))
+
+    Reference:
+      Croce and Hein, 1907.02044, algorithm 1; class by class, 2003.01690, section 5.
+    """
+    attack = FAB(
+        norm=norm,
+        alpha_max=alpha_max,
+        eta=eta,
+        beta=beta,
+        num_steps=num_steps,
+        num_restarts=num_restarts,
+        num_rivals=num_rivals,
+        class_by_class=class_by_class,
+        targeted=targeted,
+        bounds=as_bounds(bounds),
+        driver=driver,
+    )
+    attack.check()
+    return attack
+
+
+def _check_norm(norm: Norm) -> None:
+    if not isinstance(norm, L1 | L2 | Linf):
+        raise TypeError(f"norm must be L1, L2 or Linf; got {norm!r}.")
