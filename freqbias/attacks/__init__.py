@@ -2,7 +2,8 @@
 
 A `Norm` (`L1`, `L2`, `Linf`; of the spectrum `FourierL1`, `FourierLinf`, `WeightedFourierL2`) is
 the geometry; `pgd` and `fgsm` are gradient attacks of a fixed budget in any norm; `affine_attack`
-is the closed form for affine models, the yardstick of all others;
+is the closed form for affine models, the yardstick of all others; `ddn`, `fmn`, `deepfool`, `fab`
+and `carlini_wagner` look for the smallest perturbation;
 `evaluate` runs an attack over a data set and an ensemble. Every attack returns a `Perturbation`.
 """
 
@@ -17,8 +18,15 @@ from freqbias.attacks.auto import auto_attack as auto_attack
 from freqbias.attacks.auto import worst_case as worst_case
 from freqbias.attacks.bisection import Bisection as Bisection
 from freqbias.attacks.bisection import bisect as bisect
+from freqbias.attacks.boundary import MinimalState as MinimalState
 from freqbias.attacks.budget import SmallestBudget as SmallestBudget
 from freqbias.attacks.budget import smallest_budget as smallest_budget
+from freqbias.attacks.carlini_wagner import CarliniWagner as CarliniWagner
+from freqbias.attacks.carlini_wagner import carlini_wagner as carlini_wagner
+from freqbias.attacks.deepfool import FAB as FAB
+from freqbias.attacks.deepfool import DeepFool as DeepFool
+from freqbias.attacks.deepfool import deepfool as deepfool
+from freqbias.attacks.deepfool import fab as fab
 from freqbias.attacks.diagnose import Diagnosis as Diagnosis
 from freqbias.attacks.diagnose import diagnose as diagnose
 from freqbias.attacks.driver import Answer as Answer
@@ -62,6 +70,10 @@ from freqbias.attacks.losses import margin as margin
 from freqbias.attacks.losses import named_loss as named_loss
 from freqbias.attacks.losses import targeted_dlr as targeted_dlr
 from freqbias.attacks.losses import targeted_fn as targeted_fn
+from freqbias.attacks.minimal import DDN as DDN
+from freqbias.attacks.minimal import FMN as FMN
+from freqbias.attacks.minimal import ddn as ddn
+from freqbias.attacks.minimal import fmn as fmn
 from freqbias.attacks.norms import L0 as L0
 from freqbias.attacks.norms import L1 as L1
 from freqbias.attacks.norms import L2 as L2
@@ -73,8 +85,14 @@ from freqbias.attacks.protocol import Perturbation as Perturbation
 from freqbias.attacks.square import SquareAttack as SquareAttack
 from freqbias.attacks.square import SquareState as SquareState
 from freqbias.attacks.square import square as square
+from freqbias.attacks.universal import UniversalAttack as UniversalAttack
+from freqbias.attacks.universal import UniversalPerturbation as UniversalPerturbation
+from freqbias.attacks.universal import universal as universal
 
 __all__ = [
+    "DDN",
+    "FAB",
+    "FMN",
     "L0",
     "L1",
     "L2",
@@ -87,6 +105,8 @@ __all__ = [
     "BandLimited",
     "Bisection",
     "Bounds",
+    "CarliniWagner",
+    "DeepFool",
     "Diagnosis",
     "Evaluation",
     "FourierL1",
@@ -96,6 +116,7 @@ __all__ = [
     "IterativeAttack",
     "Linf",
     "Loop",
+    "MinimalState",
     "Norm",
     "OptimizerAttack",
     "Perturbation",
@@ -106,6 +127,8 @@ __all__ = [
     "SquareAttack",
     "SquareState",
     "Transfer",
+    "UniversalAttack",
+    "UniversalPerturbation",
     "WeightedFourierL2",
     "affine_attack",
     "apgd",
@@ -115,12 +138,17 @@ __all__ = [
     "band_masks",
     "bim",
     "bisect",
+    "carlini_wagner",
     "cross_entropy",
+    "ddn",
+    "deepfool",
     "diagnose",
     "dlr",
     "evaluate",
     "evaluate_bands",
+    "fab",
     "fgsm",
+    "fmn",
     "forward",
     "gradient_of",
     "heat_map",
@@ -140,6 +168,7 @@ __all__ = [
     "targeted_dlr",
     "targeted_fn",
     "transfer",
+    "universal",
     "weighted_fourier_l2",
     "worst_case",
 ]
