@@ -61,7 +61,8 @@ def logistic(logits: Array, labels: Array) -> Array:
     return jnp.sum(jnp.where(others, jax.nn.softplus(-margins), 0), axis=1)
 
 
-# Attributes of models that matter to ``init`` alone, at their neutral values.
+# Attributes that matter to ``init`` alone, at their neutral values; a model can name more of its
+# own in ``initial_only``.
 _INITIAL_ONLY: Mapping[str, Any] = {"init_scale": 1.0, "mirrored": False, "tied_init": False}
 LOSSES: Mapping[str, LossFn] = {
     "cross_entropy": cross_entropy,
@@ -189,7 +190,8 @@ def shared_apply_fn(model: nn.Module) -> ApplyFn:
 
     Compilations are cached by it, and initialisation plays no part in ``apply``.
     """
-    neutral = {name: value for name, value in _INITIAL_ONLY.items() if hasattr(model, name)}
+    initial_only = {**_INITIAL_ONLY, **getattr(model, "initial_only", {})}
+    neutral = {name: value for name, value in initial_only.items() if hasattr(model, name)}
     return _shared_apply_fn(model.clone(**neutral))
 
 

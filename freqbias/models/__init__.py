@@ -7,6 +7,7 @@ budgets are in units of intensity.
 from freqbias.models.convnet import ConvNet
 from freqbias.models.fully_connected import FullyConnected
 from freqbias.models.layers import num_parameters
+from freqbias.models.masked import MaskedConvNet, as_masked, tap_params
 from freqbias.models.unshared import LocallyConnectedNet, ScatteredConvNet
 from freqbias.models.zoo import ARCHITECTURES, create
 
@@ -15,7 +16,10 @@ __all__ = [
     "ConvNet",
     "FullyConnected",
     "LocallyConnectedNet",
+    "MaskedConvNet",
     "ScatteredConvNet",
+    "as_masked",
     "create",
     "num_parameters",
+    "tap_params",
 ]

@@ -126,6 +126,17 @@ def check_common(module: Any) -> None:
         raise ValueError(f"depth must be an int >= 0; got {module.depth!r}.")
 
 
+def check_taps(module: Any, images: Array) -> None:
+    """Raises unless kernels of ``kernel_size`` fit circularly on the images."""
+    _checks.positive_int("kernel_size", module.kernel_size)
+    _checks.positive_int("channels", module.channels)
+    side = min(images.shape[1:3])
+    if module.kernel_size > side:
+        raise ValueError(
+            f"kernel_size must be at most the image side, {side}; got {module.kernel_size}."
+        )
+
+
 def num_parameters(params: Any) -> int:
     """Number of trained numbers in ``params`` of one network."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))

@@ -16,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from freqbias import _checks, ops
+from freqbias import ops
 from freqbias.models import layers
 from freqbias.typing import Array, Key
 
@@ -133,7 +133,7 @@ def _network(
 ) -> Array:
     """Standardise, ``depth`` times (layer, bias, activation), readout."""
     layers.check_common(module)
-    _check_taps(module, images)
+    layers.check_taps(module, images)
     x = layers.standardize(images, module.mean, module.std)
     for index in range(module.depth):
         x = layer_fn(index, x)
@@ -167,13 +167,3 @@ def _own_weights(
         return jnp.broadcast_to(init(key, (1, 1, *shape[2:]), dtype), shape)
 
     return module.param(f"kernel_{index}", tied_fn if tied else init, shape, x.dtype)
-
-
-def _check_taps(module: LocallyConnectedNet | ScatteredConvNet, images: Array) -> None:
-    _checks.positive_int("kernel_size", module.kernel_size)
-    _checks.positive_int("channels", module.channels)
-    side = min(images.shape[1:3])
-    if module.kernel_size > side:
-        raise ValueError(
-            f"kernel_size must be at most the image side, {side}; got {module.kernel_size}."
-        )

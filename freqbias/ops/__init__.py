@@ -1,7 +1,14 @@
 """Numerical primitives: convolution of any width, unshared layers, the affine predictor."""
 
 from freqbias.ops.affine import AffinePredictor, affine_predictor
-from freqbias.ops.convolution import choose_method, conv, scattered_conv, views
+from freqbias.ops.convolution import (
+    choose_method,
+    conv,
+    on_torus,
+    scattered_conv,
+    torus_conv,
+    views,
+)
 from freqbias.ops.local import locally_connected, permuted_connected
 from freqbias.ops.offsets import scattered_offsets, scattered_positions, square_offsets
 
@@ -11,10 +18,12 @@ __all__ = [
     "choose_method",
     "conv",
     "locally_connected",
+    "on_torus",
     "permuted_connected",
     "scattered_conv",
     "scattered_offsets",
     "scattered_positions",
     "square_offsets",
+    "torus_conv",
     "views",
 ]

@@ -17,6 +17,7 @@ on. XLA's convolution on CPU is slow inside ``scan`` and under ``vmap`` over ker
 gradient is slow everywhere, so the rule never picks it there.
 """
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import jax
@@ -131,6 +132,49 @@ def scattered_conv(
     return _circular(images, weights, np.asarray(offsets), method)
 
 
+def torus_conv(images: Array, kernel: Array) -> Array:
+    """Circular convolution with a kernel on the torus of the image, by the fft route.
+
+    Args:
+      images: [N, H, W, I], float.
+      kernel: [H, W, I, O]; entry (dy, dx) is the tap that reads the input at that offset, modulo
+        the image size, as `on_torus` lays it.
+
+    Returns:
+      [N, H, W, O].
+
+    Raises:
+      TypeError: images or kernel are not float32 or float64, or differ in dtype.
+      ValueError: ranks, channels or sizes do not fit.
+    """
+    _check_arguments(images, kernel, rank=4)
+    if kernel.shape[:2] != images.shape[1:3]:
+        raise ValueError(
+            f"kernel must have the size of the image, {images.shape[1:3]}; got {kernel.shape[:2]}."
+        )
+    return _on_frequencies(images, kernel)
+
+
+def on_torus(weights: Array, offsets: np.ndarray, shape: Sequence[int]) -> Array:
+    """Lays taps at their offsets on an otherwise zero torus; taps at one place add up.
+
+    Args:
+      weights: [T, I, O].
+      offsets: int [T, 2], (dy, dx), modulo the image size.
+      shape: (H, W) of the image.
+
+    Returns:
+      [H, W, I, O].
+    """
+    flat = (offsets[:, 0] % shape[0]) * shape[1] + offsets[:, 1] % shape[1]
+    if len(np.unique(flat)) == len(flat) and len(flat) == shape[0] * shape[1]:
+        grid = weights[np.argsort(flat)]  # full width: a permutation of the taps
+    else:
+        grid = jnp.zeros((shape[0] * shape[1], *weights.shape[1:]), weights.dtype)
+        grid = grid.at[flat].add(weights)
+    return grid.reshape(*shape, *weights.shape[1:])
+
+
 def views(array: Array, offsets: np.ndarray, axes: tuple[int, int]) -> list[Array]:
     """The inputs that the taps read: for each offset, ``array`` shifted circularly to meet it.
 
@@ -174,21 +218,13 @@ def _im2col(images: Array, weights: Array, offsets: np.ndarray) -> Array:
 
 
 def _fft(images: Array, weights: Array, offsets: np.ndarray) -> Array:
-    height, width = images.shape[1:3]
-    spectrum = jnp.conj(jnp.fft.rfft2(_on_torus(weights, offsets, (height, width)), axes=(0, 1)))
+    return _on_frequencies(images, on_torus(weights, offsets, images.shape[1:3]))
+
+
+def _on_frequencies(images: Array, kernel: Array) -> Array:
+    spectrum = jnp.conj(jnp.fft.rfft2(kernel, axes=(0, 1)))
     product = jnp.einsum("nhwi,hwio->nhwo", jnp.fft.rfft2(images, axes=(1, 2)), spectrum)
-    return jnp.fft.irfft2(product, s=(height, width), axes=(1, 2))
-
-
-def _on_torus(weights: Array, offsets: np.ndarray, shape: tuple[int, int]) -> Array:
-    """Lays taps [T, I, O] on an otherwise zero grid [H, W, I, O] at their offsets."""
-    flat = (offsets[:, 0] % shape[0]) * shape[1] + offsets[:, 1] % shape[1]
-    if len(np.unique(flat)) == len(flat) and len(flat) == shape[0] * shape[1]:
-        grid = weights[np.argsort(flat)]  # full width: a permutation of the taps
-    else:
-        grid = jnp.zeros((shape[0] * shape[1], *weights.shape[1:]), weights.dtype)
-        grid = grid.at[flat].add(weights)
-    return grid.reshape(*shape, *weights.shape[1:])
+    return jnp.fft.irfft2(product, s=images.shape[1:3], axes=(1, 2))
 
 
 def _direct(images: Array, kernel: Array, padding: str) -> Array:
