@@ -50,7 +50,7 @@ _VERDICT_COLORS = {
     "init-dependent": "#7a3d74",
     "not decided": "#595959",
 }
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -80,6 +80,7 @@ _STYLE: Any = {
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,
 }
+"""The look of every figure, for ``matplotlib.rc_context``."""
 
 
 # --- One look per arm -----------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def _kernel_color(kernel: str) -> str:
 # --- Numbers against architecture -----------------------------------------------------------------
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def arm_overview(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
     """Mean frequency of the perturbations of every arm, a panel per data set and regime.
 
@@ -187,7 +188,7 @@ def arm_overview(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
     return _laid_out(figure, [*_geometry_handles(rows), _null_handle()])
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def frequency_against(
     rows: pd.DataFrame, axis: Literal["kernel_size", "depth"], *, init_scale: float = 1.0
 ) -> Figure:
@@ -274,7 +275,7 @@ def _reference_band(ax: Axes, panel: pd.DataFrame) -> None:
             ax.axhspan(low, high, color="black", alpha=0.12, linewidth=0, zorder=0.4)
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.5)) -> Figure:
     """Mean frequency (L2) of every arm at one init scale against that at another.
 
@@ -321,7 +322,7 @@ def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.
 # --- Spectra --------------------------------------------------------------------------------------
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def radial_profiles(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0) -> Figure:
     """Radial profiles of the perturbations' power, relative to white noise.
 
@@ -411,7 +412,7 @@ def _profile_groups(arms: Sequence[str]) -> dict[str, list[str]]:
     return {title: group for title, group in groups.items() if group} or {"": []}
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def perturbation_gallery(
     spectra: Mapping[str, np.ndarray], dataset: str, *, init_scale: float = 1.0, max_arms: int = 7
 ) -> Figure:
@@ -454,7 +455,7 @@ def perturbation_gallery(
     return figure
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def kernels_and_predictors(
     spectra: Mapping[str, np.ndarray], dataset: str, *, init_scale: float = 1.0, max_arms: int = 7
 ) -> Figure:
@@ -503,7 +504,7 @@ def kernels_and_predictors(
 # --- Claims ---------------------------------------------------------------------------------------
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def claim_forest(claims: Sequence[Mapping[str, Any]]) -> Figure:
     """Effects with their intervals, a panel per claim, against the claim's margin (shaded).
 
@@ -602,7 +603,7 @@ def save(figure: Figure, path_stem: str | os.PathLike, *, dpi: int = 150) -> tup
     return png, pdf
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def _encoded(figure: Figure, kind: str, metadata: dict[str, Any], dpi: int) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)

@@ -28,7 +28,7 @@ _GLYPHS = {
     "init-dependent": "±",
     "not decided": "\N{EN DASH}",
 }
-_MEANINGS = {
+MEANINGS = {
     "supported": "the interval lies beyond the margin, in the claimed direction",
     "opposite": "the interval lies beyond the margin, in the other direction",
     "equivalent": "the interval lies within the margin: no effect that matters",
@@ -91,16 +91,35 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     _check_rows(rows)
     claims = json.loads((Path(run_dir) / "claims.json").read_text(encoding="utf-8"))
     figures = make_figures(rows, claims, runs.load_arrays(run_dir, "spectra"))
-    pictures = []
-    for item in figures:
-        png = runs.output_file(run_dir, f"figures/{item.name}.png")
-        runs.output_file(run_dir, f"figures/{item.name}.pdf")
-        plotting.save(item.figure, png.with_suffix(""), dpi=DPI)
-        pictures.append(png.read_bytes())
+    pictures = list(save_figures(run_dir, figures).values())
     page = _page(rows, claims, runs.read_config(run_dir), figures, pictures)
     target = runs.output_file(run_dir, "report.html")
     target.write_text(page, encoding="utf-8")
     return target
+
+
+def save_figures(run_dir: str | os.PathLike, figures: Sequence[ReportFigure]) -> dict[str, bytes]:
+    """Writes the figures of a run as PNG and PDF; returns the PNG of each by name."""
+    pictures = {}
+    for item in figures:
+        png = runs.output_file(run_dir, f"figures/{item.name}.png")
+        runs.output_file(run_dir, f"figures/{item.name}.pdf")
+        plotting.save(item.figure, png.with_suffix(""), dpi=DPI)
+        pictures[item.name] = png.read_bytes()
+    return pictures
+
+
+def environment() -> jinja2.Environment:
+    """The templates beside this module, with their filters."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    found.filters |= {"signed": _signed, "number": _number, "percent": _percent}
+    return found
 
 
 def _page(
@@ -110,35 +129,31 @@ def _page(
     figures: Sequence[ReportFigure],
     pictures: Sequence[bytes],
 ) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"signed": _signed, "number": _number, "percent": _percent}
     listed = list(claims.get("claims", ()))
     panels = list(dict.fromkeys(zip(rows["dataset"], rows["regime"], strict=True)))
     tested = [(str(claim["dataset"]), str(claim["regime"])) for claim in listed]
     claim_panels = list(dict.fromkeys([*panels, *tested]))  # some claims are about all data sets
-    return environment.get_template("report.html.j2").render(
-        summary=_summary(rows, config),
-        tally=_tally(listed),
-        panels=[_panel(*panel) for panel in panels],
-        claim_panels=[_panel(*panel) for panel in claim_panels],
-        claim_rows=_claim_rows(listed, claim_panels),
-        all_claims=[_claim_entry(claim) for claim in listed],
-        meanings=[_Chip(word, _GLYPHS[word], meaning) for word, meaning in _MEANINGS.items()],
-        figures=[
-            {"item": item, "png": base64.b64encode(png).decode(), "width": _css_width(png)}
-            for item, png in zip(figures, pictures, strict=True)
-        ],
-        networks=_networks(rows, panels),
-        failures=_failures(rows),
-        attacks=_attack_settings(rows),
-        settings=_settings(config),
-        command=_command(config),
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            summary=_summary(rows, config),
+            tally=_tally(listed),
+            panels=[_panel(*panel) for panel in panels],
+            claim_panels=[_panel(*panel) for panel in claim_panels],
+            claim_rows=_claim_rows(listed, claim_panels),
+            all_claims=[_claim_entry(claim) for claim in listed],
+            meanings=[_Chip(word, _GLYPHS[word], meaning) for word, meaning in MEANINGS.items()],
+            figures=[
+                {"item": item, "png": base64.b64encode(png).decode(), "width": css_width(png)}
+                for item, png in zip(figures, pictures, strict=True)
+            ],
+            networks=_networks(rows, panels),
+            failures=_failures(rows),
+            attacks=_attack_settings(rows),
+            settings=setting_tables(config),
+            command=command_line(config),
+        )
     )
 
 
@@ -161,9 +176,13 @@ class _Chip(NamedTuple):
     note: str
 
 
+def verdict_chip(verdict: str, note: str = "") -> _Chip:
+    """A verdict as the templates show it."""
+    return _Chip(str(verdict), _GLYPHS.get(verdict, "·"), note)
+
+
 def _chip(claim: Mapping[str, Any]) -> _Chip:
-    verdict = str(claim["verdict"])
-    return _Chip(verdict, _GLYPHS.get(verdict, "·"), str(claim.get("reason") or ""))
+    return verdict_chip(str(claim["verdict"]), str(claim.get("reason") or ""))
 
 
 def _tally(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -397,7 +416,7 @@ def _attack_settings(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return out
 
 
-def _settings(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+def setting_tables(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The config in sections; without sections all of it is flags."""
     flags = config.get("config")
     sections = {"Flags": flags if isinstance(flags, Mapping) else config}
@@ -413,7 +432,8 @@ def _settings(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _command(config: Mapping[str, Any]) -> str:
+def command_line(config: Mapping[str, Any]) -> str:
+    """The command that made the run; empty if it is not known."""
     command = config.get("command") or ""
     return command if isinstance(command, str) else shlex.join(map(str, command))
 
@@ -450,7 +470,7 @@ def _percent(value: float | None) -> str:
     return "\N{EN DASH}" if value is None or not np.isfinite(value) else f"{100 * value:.0f}\u202f%"
 
 
-def _css_width(png: bytes) -> int:
+def css_width(png: bytes) -> int:
     """The width in CSS pixels at which the picture has its printed size times 1.3."""
     pixels = int.from_bytes(png[16:20], "big")
     return round(1.3 * 96 * pixels / DPI)

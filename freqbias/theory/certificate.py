@@ -33,6 +33,7 @@ def certificate(
     *,
     norm: Any = None,
     dual_weights: ArrayLike | None = None,
+    members: ArrayLike | None = None,
 ) -> Certificate:
     """Certifies the normalised margin of ``beta`` by duality.
 
@@ -46,6 +47,7 @@ def certificate(
       regularizer: the norm.
       norm: Norm(beta) or an upper bound on it; by default it is computed.
       dual_weights: [N], non-negative and not all zero.
+      members: bool [N], the images that count, as for ``train_direction``; all by default.
 
     Returns:
       The certificate. In JAX arrays, under ``vmap`` over seeds too, for norms in closed form.
@@ -62,6 +64,12 @@ def certificate(
     images = xp.asarray(images, dtype=beta.dtype)
     sign = xp.asarray(2 * xp.asarray(labels) - 1, dtype=beta.dtype)
     margins = sign * xp.einsum("nhwc,hwc->n", images, beta)
+    if members is None:
+        counts = xp.ones_like(margins)
+    else:
+        _checks.rank("members", members, 1)
+        counts = xp.asarray(members, dtype=beta.dtype)
+    margins = xp.where(counts > 0, margins, xp.max(margins))
     if norm is None:
         norm = regularizer.norm(beta)
     if dual_weights is not None:
@@ -71,6 +79,7 @@ def certificate(
         below = (margins - margins.min()) / xp.max(xp.abs(margins))
         scale = xp.asarray(2.0 ** np.arange(25), dtype=beta.dtype)
         weights = xp.exp(-scale[:, None] * below[None])
+    weights = weights * counts[None]
     weights = weights / weights.sum(axis=1, keepdims=True)
     combined = xp.einsum("tn,nhwc->thwc", weights * sign[None], images)
     bound = dual_norm(regularizer, combined).min()

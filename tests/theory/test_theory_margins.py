@@ -173,6 +173,27 @@ def test_a_predictor_certifies_itself_by_its_own_softmax():
     assert certificate(far, images, labels, REGULARIZERS["l2"]).gap > found.gap
 
 
+@pytest.mark.parametrize("informed", [True, False])
+def test_a_certificate_of_members_is_that_of_their_images_alone(informed):
+    images, labels = problem()
+    members = np.arange(12) % 3 > 0
+    beta = np.random.default_rng(4).standard_normal((6, 6, 2))
+    weights = np.random.default_rng(5).uniform(size=12)
+    got = certificate(
+        beta, images, labels, REGULARIZERS["fourier"], members=members,
+        dual_weights=weights if informed else None,
+    )  # fmt: skip
+    alone = certificate(
+        beta, images[members], labels[members], REGULARIZERS["fourier"],
+        dual_weights=weights[members] if informed else None,
+    )  # fmt: skip
+    np.testing.assert_allclose(got.margin, alone.margin, rtol=1e-12)
+    if informed:
+        np.testing.assert_allclose(got.bound, alone.bound, rtol=1e-12)
+    best = margins.max_margin(images[members], labels[members], REGULARIZERS["fourier"])
+    assert got.margin <= 1 / best.norm <= got.bound * (1 + 1e-6)
+
+
 def test_certificates_of_many_seeds_under_vmap():
     images, labels = problem()
     betas = np.random.default_rng(3).standard_normal((4, 6, 6, 2)).astype(np.float32)
