@@ -7,7 +7,7 @@ walk of the package, data -> models -> training -> attacks -> spectra -> rows.
 
 import dataclasses
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from freqbias import attacks, ensemble, models, ops, spectral, theory, training
 from freqbias.attacks import Perturbation
-from freqbias.data import Dataset
+from freqbias.data import Dataset, Split
 from freqbias.ensemble import Ensemble
 from freqbias.typing import Array, Key, Status
 
@@ -70,7 +70,8 @@ class Budget:
     clip: float = 1.0  # largest global gradient norm of a step
     channels: int = 4  # of every convolution and unshared layer
     width: int = 256  # of every fully connected layer
-    num_attacked: int = 64  # test images attacked, which also give the test accuracy
+    num_tested: int = 512  # test images that give the test accuracy
+    num_attacked: int = 64  # of them attacked
     num_steps: int = 20  # of PGD
     epsilon_l2: float = 1.0  # in units of intensity in [0, 1]
     epsilon_linf: float = 8 / 255
@@ -91,11 +92,11 @@ def run_setting(
     Returns:
       One row per seed and attack, and the arrays for the figures, of the L2 attack.
     """
-    key = jax.random.fold_in(jax.random.key(budget.random_key), zlib.crc32(setting.id.encode()))
-    key_train, key_attack = jax.random.split(key)
+    key_train, key_attack = jax.random.split(setting_key(setting, budget))
     model = make_model(setting, dataset, budget)
+    trained = _shared_form(setting, model)
     nets = training.train(
-        model,
+        trained,
         dataset.train,
         seeds=budget.seeds,
         key=key_train,
@@ -105,7 +106,8 @@ def run_setting(
         optimizer=training.sgd(budget.learning_rate, budget.momentum, budget.clip),
         strategy=_strategy(setting),
     )
-    start = training.initial_params(model, dataset.image_shape, seeds=budget.seeds, key=key_train)
+    start = training.initial_params(trained, dataset.image_shape, seeds=budget.seeds, key=key_train)
+    compact = _compact_fn(trained)
     attacked = nets if setting.regime == "relu" else _as_predictors(nets, dataset.image_shape)
     test = dataset.test[: budget.num_attacked]
     images, labels = jnp.asarray(test.images), jnp.asarray(test.labels)
@@ -119,13 +121,14 @@ def run_setting(
         "kernel_size": setting.kernel_size(dataset.image_shape),
         "channels": budget.width if setting.architecture == "fc" else budget.channels,
         "init_scale": setting.init_scale,
-        "num_parameters": models.num_parameters(ensemble.select(nets.params, 0)),
+        "num_parameters": models.num_parameters(ensemble.select(compact(nets.params), 0)),
         "num_images": budget.num_attacked,
     }
     steps = budget.num_images // budget.batch_size
     per_seed = {
         "train_accuracy": nets.history.accuracy[:, -steps:].mean(axis=1),
-        **_kernel_columns(setting, nets, start, dataset.image_shape),
+        "test_accuracy": _test_accuracy(attacked, dataset.test, budget),
+        **_kernel_columns(setting, budget, compact, (nets.params, start), dataset.image_shape),
         **_predictor_columns(setting, nets, start, attacked, dataset.image_shape),
     }
     features = _margin_gradients(attacked, images, labels) if setting.regime == "relu" else None
@@ -147,8 +150,13 @@ def run_setting(
         }
         rows += _rows({**common, **where}, columns, budget.seeds, _status(nets, found))
         if geometry == "l2":
-            arrays = _arrays(setting, nets, attacked, found.delta)
+            arrays = _arrays(setting, compact(nets.params), attacked, found.delta)
     return rows, arrays
+
+
+def setting_key(setting: Setting, budget: Budget) -> Key:
+    """Root of a setting's draws: no two settings share any, so equal seeds of two do not pair."""
+    return jax.random.fold_in(jax.random.key(budget.random_key), zlib.crc32(setting.id.encode()))
 
 
 def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
@@ -167,6 +175,24 @@ def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
         settings["kernel_size"] = setting.kernel_size(dataset.image_shape)
         settings["channels"] = budget.channels
     return models.create(setting.architecture, **settings)
+
+
+def _shared_form(setting: Setting, model: Any) -> Any:
+    """The same network in the form in which it is trained.
+
+    Where the kernel varies on CPU, all circulant networks share one compilation.
+    """
+    circulant = setting.architecture in ("conv", "scattered") and setting.depth == 1
+    if circulant and jax.default_backend() == "cpu":
+        return models.as_masked(model)
+    return model
+
+
+def _compact_fn(trained: Any) -> Callable[[Any], Any]:
+    """From parameters as trained to those of the model of `make_model`."""
+    if isinstance(trained, models.MaskedConvNet):
+        return partial(models.tap_params, trained)
+    return lambda params: params
 
 
 def dataset_arrays(dataset: Dataset, num_images: int) -> dict[str, np.ndarray]:
@@ -234,6 +260,24 @@ def _statistics(summary: spectral.SpectralSummary) -> dict[str, Any]:
     return {name: value for name, value in summary._asdict().items() if name != "valid"}
 
 
+def _test_accuracy(nets: Ensemble, test: Split, budget: Budget) -> np.ndarray:
+    """Accuracy [S] on ``num_tested`` images, by the program that the attack compiles anyway."""
+    correct = []
+    size = budget.num_attacked
+    for first in range(0, min(max(budget.num_tested, size), len(test.labels)) - size + 1, size):
+        batch = test[first : first + size]
+        images = jnp.asarray(batch.images)
+        answer = ensemble.map_seeds(
+            partial(attacks.query, attacks.forward, nets.apply_fn),
+            (nets.params,),
+            (images, jnp.zeros_like(images), ()),
+            strategy="sequential",
+            jit=False,
+        )
+        correct.append(np.argmax(answer.logits, axis=-1) == batch.labels[None])
+    return np.concatenate(correct, axis=1).mean(axis=1)
+
+
 def _masked_mean(values: Any, where: Any) -> np.ndarray:
     """Mean over images of [S, N]; NaN for a seed without any."""
     values, where = np.asarray(values, np.float64), np.asarray(where)
@@ -251,7 +295,6 @@ def _attack_columns(found: Perturbation) -> dict[str, np.ndarray]:
         name: _masked_mean(value, summary.valid) for name, value in _statistics(summary).items()
     }
     return {
-        "test_accuracy": evaluation.clean_accuracy,
         "robust_accuracy": evaluation.robust_accuracy,
         "num_flipped": flipped.sum(axis=1),
         "mean_frequency_flipped": _masked_mean(
@@ -303,15 +346,19 @@ def _alignment_columns(found: Perturbation, features: Array | None) -> dict[str,
 
 
 def _kernel_columns(
-    setting: Setting, nets: Ensemble, start: Any, image_shape: Sequence[int]
+    setting: Setting,
+    budget: Budget,
+    compact: Callable[[Any], Any],
+    trained_and_start: tuple[Any, Any],
+    image_shape: Sequence[int],
 ) -> dict[str, Any]:
     """Slack of the first layer's kernel above the lowest mean frequency of its size."""
     if setting.architecture != "conv":
-        empty = np.full(len(nets.seeds), np.nan)
+        empty = np.full(len(budget.seeds), np.nan)
         return {"kernel_slack": empty, "kernel_slack_init": empty, "kernel_slack_change": empty}
     trained, initial = (
-        np.asarray(theory.kernel_slack(params["params"]["kernel_0"], image_shape[:2]))
-        for params in (nets.params, start)
+        np.asarray(theory.kernel_slack(compact(params)["params"]["kernel_0"], image_shape[:2]))
+        for params in trained_and_start
     )
     return {
         "kernel_slack": trained,
@@ -366,7 +413,7 @@ def _profile(power: Array) -> spectral.RadialProfile:
 
 
 def _arrays(
-    setting: Setting, nets: Ensemble, attacked: Ensemble, delta: Array
+    setting: Setting, params: Any, attacked: Ensemble, delta: Array
 ) -> dict[str, np.ndarray]:
     power = spectral.mean_spectrum(delta, axis=1)
     arrays = {
@@ -375,7 +422,7 @@ def _arrays(
         "examples": delta[0, :NUM_EXAMPLES],
     }
     if setting.architecture == "conv":
-        arrays["kernels"] = nets.params["params"]["kernel_0"][0]
+        arrays["kernels"] = params["params"]["kernel_0"][0]
     if setting.regime == "linear":
         arrays["beta"] = attacked.params.weights[0]
     return {f"{setting.path}.{name}": np.asarray(value) for name, value in arrays.items()}

@@ -1,6 +1,7 @@
 """One setting from data to rows."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 from experiments import study
 from experiments.study import Budget, Setting
-from freqbias import data, spectral
+from freqbias import data, ensemble, spectral, training
 
 BUDGET = Budget(
     seeds=(0, 3), num_images=128, epochs=1, batch_size=32, channels=2, width=8,
@@ -76,13 +77,50 @@ def test_two_routes_to_the_mean_frequency(digits):
 
 
 def test_arms_draw_independently(digits):
-    """Equal seeds of different arms do not pair: their subsamples and attacks differ."""
-    keys = {
-        study.zlib.crc32(Setting("digits", regime, "conv", 1, "3", scale).id.encode())
-        for regime in study.REGIMES
-        for scale in (1.0, 0.5)
-    }
-    assert len(keys) == 4
+    """Equal seeds of two settings do not pair: other subsamples, other weights, other attacks."""
+    settings = [
+        Setting("digits", regime, "conv", 1, kernel, scale)
+        for regime, kernel, scale in [
+            ("relu", "3", 1.0), ("linear", "3", 1.0), ("relu", "5", 1.0), ("relu", "3", 0.5),
+        ]
+    ]  # fmt: skip
+    plan = training._Plan(len(digits.train.labels), 128, 32, 1)
+    model = study.make_model(settings[0], digits, BUDGET)
+    drawn = []
+    for setting in settings:
+        train_key, attack_key = jax.random.split(study.setting_key(setting, BUDGET))
+        seed_keys = ensemble.seed_keys(train_key, BUDGET.seeds)
+        params = training.initial_params(
+            model, digits.image_shape, seeds=BUDGET.seeds, key=train_key
+        )
+        drawn.append((
+            np.sort(training._batches(plan, seed_keys).reshape(2, -1), axis=1),
+            np.asarray(params["params"]["kernel_0"]),
+            np.asarray(jax.random.normal(attack_key, (4,))),
+        ))  # fmt: skip
+    for one, other in itertools.combinations(drawn, 2):
+        overlap = [len(np.intersect1d(a, b)) for a, b in zip(one[0], other[0], strict=True)]
+        assert max(overlap) < 40  # 128 of 1,347 twice: 12 by chance
+        assert not np.isclose(one[1], other[1]).any()
+        assert not np.isclose(one[2], other[2]).any()
+
+
+@pytest.mark.parametrize("kernel", ["3", "full"])
+def test_the_form_that_shares_compilations_gives_the_same_rows(kernel, digits, monkeypatch):
+    """Training kernels as data on the torus is training the convolution, to rounding."""
+    setting = Setting("digits", "linear", "conv", 1, kernel)
+    shared, arrays = study.run_setting(setting, digits, BUDGET, geometries=("l2",))
+    monkeypatch.setattr(study, "_shared_form", lambda setting, model: model)
+    plain, expected = study.run_setting(setting, digits, BUDGET, geometries=("l2",))
+    for one, other in zip(shared, plain, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            same = other[name]
+            if isinstance(value, float):
+                same = pytest.approx(same, rel=1e-3, abs=1e-4, nan_ok=True)
+            assert value == same, name
+    for name in arrays:
+        np.testing.assert_allclose(arrays[name], expected[name], rtol=1e-2, atol=1e-4)
 
 
 def test_own_minus_others_by_hand():
