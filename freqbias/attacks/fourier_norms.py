@@ -118,6 +118,11 @@ class FourierL1:
 class WeightedFourierL2:
     """Weighted energy, sqrt(sum_{f, c} (w_f |fft2(delta)|)^2); made by `weighted_fourier_l2`.
 
+    Its ball is an ellipsoid, whose outward normal at ``steepest`` of a gradient is the gradient,
+    not ``steepest`` itself. So steepest steps with Euclidean projections (PGD) do not stop at the
+    best point of the ball: on an affine model they end at spectrum X / w^4 rather than X / w^2,
+    with X that of the gradient. The closed form (`affine_attack`) has no such fault.
+
     Attributes:
       weights: w, [H, W] or [H, W, 1], positive, w_f = w_{-f}, in fftfreq order; traced.
     """
@@ -172,7 +177,8 @@ def weighted_fourier_l2(weights: ArrayLike) -> WeightedFourierL2:
     """The norm sqrt(sum_{f, c} (w_f |fft2(delta)|)^2).
 
     Args:
-      weights: w, [H, W] or [H, W, 1], one positive number per frequency, in fftfreq order and with
+      weights: w, [H, W] or [H, W, 1], one positive number per frequency, in fftfreq order (DC at
+        [0, 0]; a shifted plane of even sizes is symmetric too, and is not noticed) and with
         w_f = w_{-f}: what is large is expensive to change.
 
     Returns:
@@ -204,7 +210,7 @@ def project_ball_and_box(
     epsilon: Scalar,
     bounds: Bounds,
     *,
-    max_iterations: int = 100,
+    max_iterations: int = 1000,
 ) -> Array:
     """Nearest point of ball and box, from the projections onto each.
 
@@ -213,8 +219,9 @@ def project_ball_and_box(
         z = P_box(delta - y),   y <- (z + y) - P_ball(z + y),
 
     with Nesterov's momentum and a restart where the momentum points back. It ends when the point z
-    of the box and the point of the ball agree to rounding. Then z is scaled into the ball: the box
-    holds 0, and so the result keeps both constraints, converged or not.
+    of the box and the point of the ball agree to rounding: after about 20 iterations for a gradient
+    step out of the ball, after hundreds for a point at a hundred times the radius. Then z is scaled
+    into the ball: the box holds 0, and so the result keeps both constraints, converged or not.
 
     Args:
       norm: whose ``project`` is used.

@@ -1,4 +1,6 @@
-"""Closed forms against linear programming and SLSQP, in float64."""
+"""Closed forms against linear programming, SLSQP and enumeration, in float64."""
+
+import itertools
 
 import attack_table
 import jax
@@ -8,10 +10,19 @@ import pytest
 from attack_table import affine
 from scipy import optimize
 
-from freqbias.attacks import L2, Linf, affine_attack
+from freqbias.attacks import (
+    L0,
+    L1,
+    L2,
+    FourierL1,
+    FourierLinf,
+    Linf,
+    affine_attack,
+    weighted_fourier_l2,
+)
 from freqbias.typing import Status
 
-norms = pytest.mark.parametrize("norm", [L2(), Linf()], ids=["l2", "linf"])
+norms = pytest.mark.parametrize("norm", [L1(), L2(), Linf()], ids=lambda norm: norm.name)
 boxes = pytest.mark.parametrize("bounds", [None, (0.0, 1.0)], ids=["free", "box"])
 SHAPE = (3, 2, 2)
 
@@ -45,6 +56,13 @@ def _solve(norm, w, room, *, margin=None, epsilon=None):
             b_ub=np.r_[np.zeros(2 * size), -margin],
             bounds=[*room, (0, None)],
         )
+        return solution.fun if solution.success else np.inf
+    if norm == L1():  # variables: the upward and the downward part of delta
+        bounds = [(0, high) for _, high in room] + [(0, -low) for low, _ in room]
+        split = np.r_[w, -w]
+        if epsilon is not None:
+            return optimize.linprog(split, np.ones((1, 2 * w.size)), epsilon, bounds=bounds).fun
+        solution = optimize.linprog(np.ones(2 * w.size), split[None], -margin, bounds=bounds)
         return solution.fun if solution.success else np.inf
     if epsilon is not None:
         objective, jacobian = (lambda d: w @ d), (lambda d: w)
@@ -98,19 +116,104 @@ def test_minimal_delta_lies_on_the_boundary_and_flips_the_prediction(norm, bound
     assert reached.sum() >= 7
 
 
-@norms
-def test_without_the_box_it_is_the_textbook_formula(norm, x64):
-    """-m w / ||w||_2^2 and -m sign(w) / ||w||_1 for the class of smallest m / ||w||_dual."""
+def _fft(delta):
+    return np.fft.fft2(delta, axes=(0, 1), norm="ortho")
+
+
+def _ifft(spectrum):
+    return np.fft.ifft2(spectrum, axes=(0, 1), norm="ortho").real
+
+
+def _one_pixel(w):
+    return np.where(np.abs(w) == np.abs(w).max(), np.sign(w), 0)
+
+
+def _one_wave(w):
+    moduli = np.abs(_fft(w))
+    wave = np.where(moduli > moduli.max() - 1e-9, _fft(w), 0)
+    return _ifft(wave / np.abs(wave).sum())
+
+
+WEIGHTS = np.array([[1.0, 2.0], [3.0, 0.5], [3.0, 0.5]])[..., None]
+TEXTBOOK = {  # the norm, its dual, and the unit perturbation
+    "l1": (L1(), lambda w: np.abs(w).max(), _one_pixel),
+    "l2": (L2(), np.linalg.norm, lambda w: w / np.linalg.norm(w)),
+    "linf": (Linf(), lambda w: np.abs(w).sum(), np.sign),
+    "fourier_l1": (FourierL1(), lambda w: np.abs(_fft(w)).max(), _one_wave),
+    "fourier_linf": (
+        FourierLinf(),
+        lambda w: np.abs(_fft(w)).sum(),
+        lambda w: _ifft(_fft(w) / np.abs(_fft(w))),
+    ),
+    "weighted_fourier_l2": (
+        weighted_fourier_l2(WEIGHTS),
+        lambda w: np.linalg.norm(_fft(w) / WEIGHTS),
+        lambda w: _ifft(_fft(w) / WEIGHTS**2) / np.linalg.norm(_fft(w) / WEIGHTS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TEXTBOOK)
+def test_without_the_box_it_is_the_textbook_formula(name, x64):
+    """-m unit / ||w||_dual for the class of smallest m / ||w||_dual; a budget, -epsilon unit."""
+    norm, dual_of, unit_of = TEXTBOOK[name]
     params, images, labels, logits = _problem()
     found = affine_attack(norm)(affine, params, images, labels)
+    spent = affine_attack(norm, epsilon=0.3)(affine, params, images, labels)
+    assert found.is_adversarial.all()
     for index, label in enumerate(labels):
-        w = (params[0][label] - params[0]).reshape(3, -1)
-        m = logits[index, label] - logits[index]
-        dual = np.linalg.norm(w, 2 if norm == L2() else 1, axis=1)
-        j = np.argmin(np.where(dual > 0, m / np.where(dual > 0, dual, 1), np.inf))
-        unit = w[j] / dual[j] if norm == L2() else np.sign(w[j])
-        expected = -m[j] / dual[j] * unit
-        np.testing.assert_allclose(found.delta[index].ravel(), expected, rtol=1e-9, atol=1e-14)
+        others = [j for j in range(3) if j != label]
+        normals = [params[0][label] - params[0][j] for j in others]
+        radii = [
+            (logits[index, label] - logits[index, j]) / dual_of(w)
+            for j, w in zip(others, normals, strict=True)
+        ]
+        unit = unit_of(normals[np.argmin(radii)])
+        np.testing.assert_allclose(found.distance[index], min(radii), rtol=1e-9)
+        np.testing.assert_allclose(found.delta[index], -min(radii) * unit, atol=1e-12)
+        np.testing.assert_allclose(spent.delta[index], -0.3 * unit, atol=1e-12)
+
+
+@pytest.mark.parametrize("per_pixel", [False, True])
+def test_l0_changes_as_few_pixels_as_any_subset(per_pixel, x64):
+    """Every subset of entries (or pixels), each moved as far as the box allows, is tried."""
+    norm, shape = L0(per_pixel), (*SHAPE[:2], 1) if per_pixel else SHAPE
+    params, images, *_ = _problem(seed=1)
+    params = params[0], 4.0 * np.arange(3)  # wide margins: many pixels are needed
+    logits = np.asarray(affine(params, images))
+    labels = logits.argmax(-1)
+    minimal = affine_attack(norm, bounds=(0.0, 1.0))(affine, params, images, labels)
+    assert len(set(minimal.distance.tolist())) > 2
+    budget = affine_attack(norm, epsilon=2, bounds=(0.0, 1.0))(affine, params, images, labels)
+    subsets = np.array(list(itertools.product([0, 1], repeat=int(np.prod(shape)))))
+    counts = subsets.sum(1)
+    for index, label in enumerate(labels):
+        fewest, normals = {}, {}
+        for j in {0, 1, 2} - {int(label)}:
+            w = normals[j] = params[0][label] - params[0][j]
+            gain = np.abs(w) * np.where(w > 0, images[index], 1 - images[index])
+            gain = (gain.sum(-1) if per_pixel else gain).ravel()
+            reached = subsets @ gain >= logits[index, label] - logits[index, j]
+            fewest[j] = np.min(counts[reached], initial=10**6), (subsets @ gain)[counts <= 2].max()
+        least = min(count for count, _ in fewest.values())
+        if least == 10**6:
+            assert np.isinf(minimal.distance[index])
+            continue
+        assert minimal.distance[index] == least and minimal.is_adversarial[index]
+        drops = [np.sum(-w * np.asarray(budget.delta[index])) for w in normals.values()]
+        best = [
+            np.isclose(drop, most) and count == least
+            for drop, (count, most) in zip(drops, fewest.values(), strict=True)
+        ]
+        assert any(best)
+    assert (jax.vmap(norm.value)(budget.delta) <= 2).all()
+
+
+def test_l0_without_the_box_needs_one_pixel(x64):
+    params, images, labels, _ = _problem()
+    found = affine_attack(L0())(affine, params, images, labels)
+    np.testing.assert_array_equal(found.distance, 1)
+    assert found.is_adversarial.all()
 
 
 @norms
@@ -155,7 +258,7 @@ def test_float32_stays_within_a_few_roundings_of_the_exact_distance(norm):
     np.testing.assert_allclose(np.median(ratio), 1, rtol=1e-4)
 
 
-@norms
+@pytest.mark.parametrize("norm", [L0(), L1(), L2(), Linf()], ids=lambda norm: norm.name)
 def test_an_image_the_box_protects_has_infinite_distance(norm, x64):
     """Even black or white everywhere, the label's bias decides."""
     (beta, bias), images, labels, _ = _problem()
@@ -166,8 +269,8 @@ def test_an_image_the_box_protects_has_infinite_distance(norm, x64):
     assert np.isinf(found.distance).all() and not found.is_adversarial.any()
     np.testing.assert_array_equal(found.delta, 0)
     assert np.isfinite(affine_attack(norm)(affine, params, images, labels).distance).all()
-    spent = affine_attack(norm, epsilon=0.1, bounds=(0.0, 1.0))(affine, params, images, labels)
-    assert (spent.distance > 0.05).all()  # a budget is spent, though in vain
+    spent = affine_attack(norm, epsilon=1.5, bounds=(0.0, 1.0))(affine, params, images, labels)
+    assert (spent.distance > 0.5).all()  # a budget is spent, though in vain
 
 
 def test_a_network_that_is_not_affine_is_refused_or_flagged():
@@ -187,3 +290,15 @@ def test_other_norms_are_refused():
     with pytest.raises(ValueError, match="bounds"):
         affine_attack(L2(), bounds=(1.0, 0.0))
     assert jnp.isfinite(affine_attack(L2(), epsilon=0.1).epsilon)
+
+
+@pytest.mark.parametrize("name", ["fourier_l1", "fourier_linf", "weighted_fourier_l2"])
+def test_fourier_norms_with_the_box_are_refused(name):
+    """Nothing is returned that is not the exact optimum."""
+    with pytest.raises(ValueError, match="bounds must be None"):
+        affine_attack(TEXTBOOK[name][0], bounds=(0.0, 1.0))
+
+
+def test_a_budget_of_changes_without_the_box_is_refused():
+    with pytest.raises(ValueError, match="bounds must be given"):
+        affine_attack(L0(), epsilon=2)
