@@ -223,8 +223,8 @@ def train_direction(
     labels: ArrayLike,
     *,
     num_steps: int,
-    step_size: float = 0.02,
-    decay_steps: float = 100.0,
+    step_size: float | ArrayLike = 0.02,
+    decay_steps: float | ArrayLike = 100.0,
     loss: Literal["exponential", "logistic"] = "exponential",
     members: ArrayLike | None = None,
 ) -> DirectionState:
@@ -238,8 +238,8 @@ def train_direction(
       images: [N, H, W, C], shared by the seeds. Centre them first if the model does.
       labels: int [N], 0 or 1.
       num_steps: steps to take, traced: another number does not recompile.
-      step_size: eta_0, relative to the norm of the weights.
-      decay_steps: T in eta_t = eta_0 / sqrt(1 + t / T).
+      step_size: eta_0, relative to the norm of the weights; one number, or one per seed [S].
+      decay_steps: T in eta_t = eta_0 / sqrt(1 + t / T), likewise.
       loss: exponential exp(-m) or logistic log(1 + exp(-m)).
       members: bool [S, N], the images that each seed trains on; all of them by default. Seeds with
         samples of their own, and of different sizes, so still share one matrix product per step;

@@ -1,0 +1,664 @@
+"""Linear networks from their first step to deep in the separable regime: tasks, training, rows.
+
+One ensemble holds, for one architecture on one binary task, every seed at every sample size,
+initial scale and step size: they share each matrix product with the pool of images, and a seed's
+sample is a mask on it. Everything a row says is computed from the effective predictor beta, its
+start beta_0, and the multipliers that training leaves.
+"""
+
+import dataclasses
+import itertools
+import zlib
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.study import Setting
+from freqbias import _checks, attacks, data, ops, spectral, theory
+from freqbias.data import Dataset
+from freqbias.theory import DirectionState, LinearNet, Regularizer
+from freqbias.typing import Array, Status
+
+SIDE = 28  # pixels; larger images are cropped to it, so that all tasks share their compilations
+SHAPE = (SIDE, SIDE, 1)
+SYNTHETIC = ("noise", "teacher")
+DATASETS = {"fashion": "fashion_mnist_mini", "patches": "natural_patches", "digits": "digits"}
+TEACHER_BAND = (0.15, 0.25)  # cycles per pixel
+NUM_TEST = 512
+
+
+class TaskPlan(NamedTuple):
+    """A binary task by name, and the samples drawn of it."""
+
+    name: str  # "noise", "teacher", or e.g. "fashion_0_6", "patches_even_odd"
+    num_train: tuple[int, ...]  # sample sizes
+    pool: int  # images that the samples are drawn from
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """A binary task, standardised over its pool."""
+
+    name: str
+    title: str
+    images: np.ndarray  # float32 [P, 28, 28, 1], of mean 0 and standard deviation 1
+    labels: np.ndarray  # int32 [P], 0 or 1
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    mean: float  # pixels are std * images + mean
+    std: float
+    boxed: bool  # whether pixels lie in [0, 1]
+
+
+class Group(NamedTuple):
+    """What the seeds of one part of an ensemble share."""
+
+    num_train: int
+    init_scale: float
+    step_size: float
+    decay_steps: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What is spent on every arm and task alike."""
+
+    seeds: tuple[int, ...] = tuple(range(8))
+    init_scales: tuple[float, ...] = (1.0, 0.5, 0.03)
+    num_steps: int = 1000
+    step_size: float = 0.01  # relative to the norm of the weights, decaying
+    decay_steps: float = 100.0
+    large_step_size: float = 0.05  # constant; at initial scale 1 only
+    stationarity_images: int = 128  # largest sample on which KKT residuals are fitted
+    random_key: int = 0
+
+
+# --- Tasks ----------------------------------------------------------------------------------------
+
+
+def dataset_of(name: str) -> str | None:
+    """The data set that a task is made of, by its name in ``freqbias.data``; None if synthetic.
+
+    Raises:
+      ValueError: no such task.
+    """
+    prefix, _, classes = name.partition("_")
+    first, _, second = classes.partition("_")
+    pair = first.isdigit() and second.isdigit() and int(first) != int(second)
+    if prefix in DATASETS and (classes == "even_odd" or pair):
+        return DATASETS[prefix]
+    if name not in SYNTHETIC:
+        raise ValueError(
+            f"tasks must be {', '.join(SYNTHETIC)}, or one of {', '.join(DATASETS)} with two "
+            f"classes (fashion_0_6) or with even_odd (patches_even_odd); got {name!r}."
+        )
+    return None
+
+
+def make_task(plan: TaskPlan, dataset: Dataset | None, random_key: int) -> Task:
+    """The pool and the test images of a task.
+
+    ``noise``: white images, labels by coin. ``teacher``: images of amplitude 1/f, labelled by a
+    linear teacher whose spectrum lies in ``TEACHER_BAND``. Otherwise two classes of a data set, or
+    its even against its odd classes; colour is averaged, and images are cropped to 28 x 28.
+
+    Raises:
+      ValueError: a class does not exist, the images are too small, or there are too few.
+    """
+    if dataset is None:
+        return _synthetic(plan, np.random.default_rng([random_key, zlib.crc32(plan.name.encode())]))
+    classes = plan.name.partition("_")[2]
+    chosen = []
+    for split, limit in ((dataset.train, plan.pool), (dataset.test, NUM_TEST)):
+        if classes == "even_odd":
+            images, labels = split.images, split.labels % 2
+            title = "even against odd classes"
+        else:
+            pair = [int(text) for text in classes.split("_")]
+            if max(pair) >= dataset.num_classes:
+                raise ValueError(
+                    f"tasks must name classes below {dataset.num_classes}; got {plan.name!r}."
+                )
+            here = np.isin(split.labels, pair)
+            images, labels = split.images[here], split.labels[here] == pair[1]
+            title = " against ".join(dataset.class_names[k].replace("_", " ") for k in pair)
+        chosen.append((_grey(images[:limit]), labels[:limit].astype(np.int32)))
+    (images, labels), (test_images, test_labels) = chosen
+    if not max(plan.num_train) <= plan.pool <= len(images):
+        raise ValueError(
+            f"task {plan.name} has {len(images)} images, for a pool of {plan.pool} and samples of "
+            f"up to {max(plan.num_train)}."
+        )
+    what = {"fashion": "Fashion-MNIST", "patches": "Photographs"}.get(plan.name.partition("_")[0])
+    mean, std = float(images.mean()), float(images.std())
+    return Task(
+        name=plan.name,
+        title=f"{what or dataset.name}, {title}",
+        images=((images - mean) / std).astype(np.float32),
+        labels=labels,
+        test_images=((test_images - mean) / std).astype(np.float32),
+        test_labels=test_labels,
+        mean=mean,
+        std=std,
+        boxed=True,
+    )
+
+
+def members_of(task: Task, num_train: Sequence[int], seeds: Sequence[int], random_key: int) -> Any:
+    """Who trains on what, bool [len(num_train), S, P]: nested, class-balanced, per seed.
+
+    Sampled without replacement, so seeds overlap only by chance.
+    """
+    out = np.zeros((len(num_train), len(seeds), len(task.labels)), bool)
+    for s, seed in enumerate(seeds):
+        rng = np.random.default_rng([random_key, zlib.crc32(task.name.encode()), seed])
+        for label in (0, 1):
+            order = rng.permutation(np.flatnonzero(task.labels == label))
+            for n, num in enumerate(num_train):
+                out[n, s, order[: num // 2]] = True
+    return out
+
+
+def _grey(images: np.ndarray) -> np.ndarray:
+    """Centre 28 x 28 of images [N, H, W, C], mean over channels, [N, 28, 28, 1]."""
+    height, width = images.shape[1:3]
+    if min(height, width) < SIDE:
+        raise ValueError(f"images must be at least {SIDE} x {SIDE}; got {height} x {width}.")
+    y, x = (height - SIDE) // 2, (width - SIDE) // 2
+    return images[:, y : y + SIDE, x : x + SIDE].mean(axis=-1, keepdims=True)
+
+
+def _synthetic(plan: TaskPlan, rng: np.random.Generator) -> Task:
+    """``noise`` and ``teacher``."""
+    num = plan.pool + NUM_TEST
+    images = rng.standard_normal((num, SIDE, SIDE))
+    if plan.name == "noise":
+        labels, title = np.arange(num) % 2, "White noise, labels by coin"
+    else:
+        radius = spectral.radius_grid(SHAPE[:2])
+        slope = 1 / np.where(radius > 0, radius, 1 / SIDE)
+        band = (radius > TEACHER_BAND[0]) & (radius <= TEACHER_BAND[1])
+        teacher = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIDE, SIDE))) * band).real
+        images = np.fft.ifft2(np.fft.fft2(images) * slope).real
+        outputs = np.tensordot(images, teacher, 2)
+        labels = (outputs > np.median(outputs)).astype(int)
+        title = "1/f images, band-limited teacher"
+    images = images[..., None].astype(np.float32)
+    mean, std = float(images[: plan.pool].mean()), float(images[: plan.pool].std())
+    images, labels = (images - mean) / std, labels.astype(np.int32)
+    halves = [images[: plan.pool], labels[: plan.pool], images[plan.pool :], labels[plan.pool :]]
+    return Task(plan.name, title, *halves, mean, std, boxed=False)
+
+
+# --- Training and rows ----------------------------------------------------------------------------
+
+
+def make_net(setting: Setting) -> LinearNet:
+    """The linear network of an arm; fully connected nets are of width one, balanced."""
+    if setting.architecture == "fc":
+        return theory.dense_net(SHAPE, setting.depth)
+    kernel_size = setting.kernel_size(SHAPE)
+    if setting.architecture == "conv":
+        return theory.conv_net(SHAPE, setting.depth, kernel_size=kernel_size)
+    return theory.locally_connected_net(SHAPE, setting.depth, kernel_size=kernel_size)
+
+
+def record_steps(num_steps: int) -> list[int]:
+    """0, 1, 2, 5, 10, ... up to ``num_steps``, which is in."""
+    steps = {0, num_steps}
+    for power in range(8):
+        steps |= {m * 10**power for m in (1, 2, 5) if m * 10**power < num_steps}
+    return sorted(steps)
+
+
+def make_groups(plan: TaskPlan, budget: Budget) -> list[Group]:
+    """Every sample size at every initial scale, and with large steps at scale 1."""
+    small = (budget.step_size, budget.decay_steps)
+    large = (budget.large_step_size, 1e9)  # constant
+    pairs = itertools.product(plan.num_train, budget.init_scales)
+    groups = [Group(num, scale, *small) for num, scale in pairs]
+    return groups + [Group(num, 1.0, *large) for num in plan.num_train]
+
+
+def run_setting(
+    setting: Setting, task: Task, plan: TaskPlan, budget: Budget
+) -> list[dict[str, Any]]:
+    """Trains one arm on one task, everywhere at once, and measures it at each recorded step.
+
+    Returns:
+      One row per group, seed and recorded step.
+    """
+    net, groups, seeds = make_net(setting), make_groups(plan, budget), budget.seeds
+    samples = members_of(task, plan.num_train, seeds, budget.random_key)
+    order = [plan.num_train.index(group.num_train) for group in groups]
+    members = jnp.asarray(samples[order].reshape(-1, len(task.labels)))
+    root = jax.random.fold_in(
+        jax.random.key(budget.random_key), zlib.crc32(f"{task.name}.{setting.arm}".encode())
+    )
+    keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.asarray(seeds, jnp.uint32))
+
+    def spread(values: Sequence[float]) -> Array:
+        return jnp.repeat(jnp.asarray(values, jnp.float32), len(seeds))
+
+    state = theory.init_direction(net, jnp.tile(keys, len(groups)), len(task.labels))
+    scale = jnp.log(spread([group.init_scale for group in groups])) / net.degree
+    state = state._replace(log_scale=state.log_scale + scale)
+    images, labels = jnp.asarray(task.images), jnp.asarray(task.labels)
+    meter = _Meter(setting, net, task, budget=budget, groups=groups, start=state, members=members)
+    table, done = [], 0
+    for step in record_steps(budget.num_steps):
+        state = theory.train_direction(
+            net,
+            state,
+            images,
+            labels,
+            num_steps=step - done,
+            step_size=spread([group.step_size for group in groups]),
+            decay_steps=spread([group.decay_steps for group in groups]),
+            members=members,
+        )
+        done = step
+        table.append({"step": step, **meter(state, last=step == budget.num_steps)})
+    return _rows(setting, task, budget, groups, table)
+
+
+class _Meter:
+    """Measures an ensemble against its start."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        net: LinearNet,
+        task: Task,
+        *,
+        budget: Budget,
+        groups: Sequence[Group],
+        start: DirectionState,
+        members: Array,
+    ):
+        self.setting, self.net, self.task, self.budget = setting, net, task, budget
+        self.groups, self.members = groups, members
+        self.images, self.labels = jnp.asarray(task.images), jnp.asarray(task.labels)
+        self.test = jnp.asarray(task.test_images), jnp.asarray(task.test_labels)
+        self.basis = jnp.asarray(_principal_subspace(task))
+        self.slack = self._slacks(start)
+        read = theory.read_direction(net, start, self.images, self.labels, members=members)
+        self.start = read.beta, read.log_factor
+
+    def __call__(self, state: DirectionState, *, last: bool) -> dict[str, Any]:
+        read = theory.read_direction(
+            self.net, state, self.images, self.labels, members=self.members
+        )
+        columns = _beta_columns(
+            (read.beta, read.log_factor),
+            self.start,
+            (self.images, self.labels, self.members),
+            self.test,
+            self.basis,
+            num_groups=len(self.groups),
+        )
+        separated = np.asarray(read.margin) > 0
+        out: dict[str, Any] = {
+            "diverged": np.asarray(read.status) == Status.DIVERGED,
+            "separated": separated,
+            "log_loss": read.log_loss,
+            **columns,
+            **self._gaps(state, read.beta),
+            "parameter_residual": _parameter_residuals(
+                self.net, state.params, state.dual_weights, self.images, self.labels
+            ),
+            "stationarity_residual": self._stationarity(np.asarray(read.beta), separated),
+        }
+        for layer in range(2):
+            here = self._slacks(state)
+            known = layer < len(here)
+            empty = np.full(len(separated), np.nan)
+            name = f"kernel_slack{'_2' if layer else ''}"
+            out[name] = here[layer] if known else empty
+            out[f"{name}_change"] = here[layer] - self.slack[layer] if known else empty
+        return out | self._attacks(read.beta, last)
+
+    def _gaps(self, state: DirectionState, beta: Array) -> dict[str, Array]:
+        """1 - margin / bound of the certificate, in l2, in l1 of the DFT and in the arm's own norm.
+
+        Where a two-layer net's norm has no closed form its own weight cost, which bounds the norm
+        from above, stands for it.
+        """
+
+        def gap(regularizer: Regularizer, cost: Array | None = None) -> Array:
+            data = (self.images, self.labels, self.members)
+            return _certified_gaps(regularizer, beta, cost, state.dual_weights, data)
+
+        l2, fourier = gap(regularizer_of("l2")), gap(regularizer_of("fourier"))
+        name = own_norm(self.setting)
+        if name in ("l2", "fourier"):
+            own = l2 if name == "l2" else fourier
+        elif name:
+            own = gap(regularizer_of(name), _two_layer_cost(name, state.params))
+        else:
+            own = jnp.full_like(l2, jnp.nan)
+        return {"gap_l2": l2, "gap_fourier": fourier, "gap_own": own}
+
+    def _stationarity(self, betas: np.ndarray, separated: np.ndarray) -> np.ndarray:
+        """KKT residuals of fully connected and full-width nets, at initial scale 1, small steps."""
+        out = np.full(len(betas), np.nan)
+        fc, full = self.setting.architecture == "fc", self.setting.kernel == "full"
+        if not (fc or full):
+            return out
+        for index, group in enumerate(
+            np.repeat(np.arange(len(self.groups)), len(self.budget.seeds)).tolist()
+        ):
+            num, scale, step_size, _ = self.groups[group]
+            small = step_size == self.budget.step_size and scale == 1.0
+            if separated[index] and small and num <= self.budget.stationarity_images:
+                here = np.asarray(self.members[index])
+                out[index] = theory.fourier_stationarity(
+                    betas[index],
+                    self.task.images[here],
+                    self.task.labels[here],
+                    depth=0 if fc else self.setting.depth,
+                ).residual
+        return out
+
+    def _slacks(self, state: DirectionState) -> list[np.ndarray]:
+        """Of each layer's kernels above the lowest mean frequency of their size, [S]."""
+        if self.setting.architecture != "conv" or self.setting.kernel == "full":
+            return []
+        layers = state.params["kernels"]
+        return [np.asarray(theory.kernel_slack(kernel, SHAPE[:2])) for kernel in layers]
+
+    def _attacks(self, beta: Array, last: bool) -> dict[str, Any]:
+        """The linear half of C6: is the closed-form L2 perturbation beta? At the last step only."""
+        names = ("delta_cosine", "boxed_delta_cosine", "boxed_mean_frequency")
+        empty = np.full(len(beta), np.nan)
+        out: dict[str, Any] = dict.fromkeys(names, empty)
+        if not last:
+            return out
+        pixels = self.test[0][:32] * self.task.std + self.task.mean
+        labels = self.test[1][:32]
+        out["delta_cosine"] = _delta_columns(None, beta, self.task.std, pixels, labels)[0]
+        if self.task.boxed:
+            pixels = jnp.clip(pixels, 0, 1)  # rounding
+            found = _delta_columns((0.0, 1.0), beta, self.task.std, pixels, labels)
+            out["boxed_delta_cosine"], out["boxed_mean_frequency"] = found[1:]
+        return out
+
+
+@partial(jax.jit, static_argnames="num_groups")
+def _beta_columns(
+    now: tuple[Array, Array],
+    start: tuple[Array, Array],
+    pool: tuple[Array, Array, Array],
+    test: tuple[Array, Array],
+    basis: Array,
+    *,
+    num_groups: int,
+) -> dict[str, Array]:
+    """What is read off beta [S, H, W, C] alone; ``now`` and ``start`` are (beta, log_factor)."""
+    (beta, factor), (beta_0, factor_0) = now, start
+    images, labels, members = pool
+    before = beta_0 * jnp.exp(factor_0 - factor)[:, None, None, None]
+    learned = beta - before
+    flat = beta.reshape(len(beta), -1)
+
+    def right(images: Array, labels: Array) -> Array:
+        sign = 2.0 * labels - 1
+        return flat @ (images.reshape(len(labels), -1) * sign[:, None]).T > 0
+
+    summary = spectral.summarize(beta)
+    energy = [jnp.sum(x.reshape(len(x), -1) ** 2, axis=1) for x in (beta, learned, before)]
+    unit = flat / jnp.sqrt(energy[0])[:, None]
+    unit = unit.reshape(num_groups, -1, unit.shape[-1])
+    cosines = jnp.einsum("gsd,gtd->gst", unit, unit)
+    others = (cosines.sum(-1) - 1) / max(unit.shape[1] - 1, 1)
+    return {
+        "train_accuracy": jnp.sum(right(images, labels) & members, 1) / jnp.sum(members, 1),
+        "test_accuracy": right(*test).mean(axis=1),
+        **{name: value for name, value in summary._asdict().items() if name != "valid"},
+        "learned_mean_frequency": jnp.where(
+            spectral.has_power(learned), spectral.mean_frequency(learned), jnp.nan
+        ),
+        "learned_share": energy[1] / (energy[1] + energy[2]),
+        "outside_share": 1 - jnp.sum((flat @ basis) ** 2, axis=1) / energy[0],
+        "seed_cosine": others.ravel(),
+    }
+
+
+@partial(jax.jit, static_argnums=0)
+def _certified_gaps(
+    regularizer: Regularizer,
+    beta: Array,
+    cost: Array | None,
+    dual_weights: Array,
+    pool: tuple[Array, Array, Array],
+) -> Array:
+    """Gap of each seed's certificate on its own images, [S]."""
+    images, labels, members = pool
+
+    def gap(beta: Array, cost: Array | None, dual_weights: Array, members: Array) -> Array:
+        return theory.certificate(
+            beta,
+            images,
+            labels,
+            regularizer,
+            norm=cost,
+            dual_weights=dual_weights,
+            members=members,
+        ).gap
+
+    axes = (0, None if cost is None else 0, 0, 0)
+    return jax.vmap(gap, axes)(beta, cost, dual_weights, members)
+
+
+@partial(jax.jit, static_argnums=0)
+def _parameter_residuals(
+    net: LinearNet, params: Any, dual_weights: Array, images: Array, labels: Array
+) -> Array:
+    """1 - cos(w, -gradient) with the mean multipliers of recent steps, [S]."""
+    signed = images * (2.0 * labels - 1)[:, None, None, None]
+
+    def residual(params: Any, weights: Array) -> Array:
+        direction = jnp.einsum("n,nhwc->hwc", weights, signed)
+        return theory.parameter_stationarity(
+            lambda p: -jnp.sum(net.predictor(p) * direction), params
+        )
+
+    return jax.vmap(residual)(params, dual_weights)
+
+
+@partial(jax.jit, static_argnums=0)
+def _delta_columns(
+    bounds: tuple[float, float] | None, beta: Array, std: Any, pixels: Array, labels: Array
+) -> tuple[Array, Array, Array]:
+    """Least and mean cosine over images of beta and the L2 perturbation, and its frequency, [S]."""
+    attack = attacks.affine_attack(attacks.L2(), epsilon=1.0, bounds=bounds)
+
+    def one(beta: Array) -> tuple[Array, Array, Array]:
+        beta = beta / jnp.linalg.norm(beta)
+        logits = jnp.stack([jnp.zeros_like(beta), beta / std], axis=-1)
+        predictor = ops.AffinePredictor(logits, jnp.zeros(2))
+        found = attack(_predict, predictor, pixels, labels)  # type: ignore[arg-type]
+        flat = found.delta.reshape(len(labels), -1)
+        size = jnp.linalg.norm(flat, axis=1)
+        cosine = jnp.abs(flat @ beta.ravel()) / jnp.where(size > 0, size, 1.0)
+        return cosine.min(), cosine.mean(), spectral.mean_frequency(found.delta).mean()
+
+    return jax.vmap(one)(beta)
+
+
+def _predict(predictor: ops.AffinePredictor, images: Array) -> Array:
+    return predictor(images)
+
+
+def _principal_subspace(task: Task, share: float = 0.99) -> np.ndarray:
+    """Orthonormal basis [D, r] of the directions that hold ``share`` of the pool's variance."""
+    flat = task.images.reshape(len(task.images), -1).astype(np.float64)
+    values, vectors = np.linalg.eigh(flat.T @ flat)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    rank = 1 + int(np.searchsorted(np.cumsum(values) / values.sum(), share))
+    return vectors[:, :rank].astype(np.float32)
+
+
+@cache
+def nulls() -> dict[str, float]:
+    """What white noise gives for the statistics of one predictor."""
+    found = spectral.null(SHAPE[:2], key=jax.random.key(0)).mean
+    names = ("mean_frequency", "participation_ratio", "hoyer")
+    return {f"null_{name}": float(getattr(found, name)) for name in names}
+
+
+def _rows(
+    setting: Setting,
+    task: Task,
+    budget: Budget,
+    groups: Sequence[Group],
+    table: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Rows of one setting from its columns [S] at each recorded step."""
+    separated = np.stack([columns["separated"] for columns in table])
+    first = np.where(separated.any(0), separated.argmax(0), -1)
+    rows = []
+    for index, (group, seed) in enumerate(itertools.product(groups, budget.seeds)):
+        at = table[first[index]]["step"] if first[index] >= 0 else None
+        common = {
+            "dataset": task.name,
+            "regime": "linear",
+            "arm": setting.arm,
+            "architecture": setting.architecture,
+            "depth": setting.depth,
+            "kernel": setting.kernel,
+            "kernel_size": setting.kernel_size(SHAPE),
+            "num_train": group.num_train,
+            "init_scale": group.init_scale,
+            "step_size": group.step_size,
+            "seed": seed,
+            "attack": "closed_form_l2",  # beta is its perturbation, up to scale and sign
+            "separation_step": at,
+            **nulls(),
+        }
+        for columns in table:
+            diverged = bool(columns["diverged"][index])
+            row = {**common, "step": columns["step"], "status": "diverged" if diverged else "ok"}
+            row["separated"] = bool(columns["separated"][index]) and not diverged
+            for name, values in columns.items():
+                if name not in ("step", "diverged", "separated"):
+                    row[name] = None if diverged else _rounded(values[index])
+            rows.append(row)
+    return rows
+
+
+def _rounded(value: Any) -> float | None:
+    """Six digits, as many as float32 has; None for NaN."""
+    value = float(value)
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+# --- Norms and limits -----------------------------------------------------------------------------
+
+
+@cache
+def regularizer_of(name: str) -> Regularizer:
+    """``l2``, ``fourier``, ``kernel_3`` or ``locally_connected_3``; always the same object."""
+    kind, _, taps = name.rpartition("_")
+    if kind == "kernel":
+        return theory.kernel_regularizer(int(taps))
+    if kind == "locally_connected":
+        return theory.locally_connected_regularizer(int(taps))
+    return {"l2": theory.l2_regularizer, "fourier": theory.fourier_regularizer}[name]()
+
+
+def own_norm(setting: Setting) -> str:
+    """The norm whose margin an arm maximises in the limit; empty where no norm is known."""
+    if setting.architecture == "fc":
+        return "l2"
+    if setting.depth > 1:
+        return ""
+    if setting.kernel == "full":
+        return "fourier"
+    return (
+        f"{'kernel' if setting.architecture == 'conv' else setting.architecture}_{setting.kernel}"
+    )
+
+
+def _two_layer_cost(name: str, params: Any) -> Array:
+    """2 ||U|| ||V||, times sqrt(D) for convolutions: the least weight cost by scaling layers."""
+    first, second = params["kernels"][0], params["readout"]
+    norms = [jnp.linalg.norm(x.reshape(len(x), -1), axis=1) for x in (first, second)]
+    scale = SIDE if name.startswith("kernel") else 1  # sqrt(D)
+    return 2 * scale * norms[0] * norms[1]
+
+
+class LimitPlan(NamedTuple):
+    """A maximum margin to solve for."""
+
+    norm: str
+    num_train: int
+    max_iterations: int
+
+
+def solve_limits(
+    task: Task, plans: Sequence[LimitPlan], seeds: Sequence[int], budget: Budget
+) -> list[dict[str, Any]]:
+    """Maximum-margin predictors on the samples of a few seeds, certified to 1e-3 or marked.
+
+    Returns:
+      JSON-ready mappings: norm, num_train, seed, status, gap, iterations, mean_frequency,
+      participation_ratio, hoyer.
+    """
+    out = []
+    for plan, seed in itertools.product(plans, seeds):
+        here = members_of(task, [plan.num_train], [seed], budget.random_key)[0, 0]
+        found = theory.max_margin(
+            task.images[here],
+            task.labels[here],
+            regularizer_of(plan.norm),
+            tolerance=1e-3,
+            max_iterations=plan.max_iterations,
+        )
+        summary = spectral.summarize(jnp.asarray(found.weights, jnp.float32))
+        known = found.status == Status.OK
+        names = ("mean_frequency", "participation_ratio", "hoyer")
+        out.append(
+            {
+                "norm": plan.norm,
+                "num_train": plan.num_train,
+                "seed": seed,
+                "status": found.status.name.lower(),
+                "gap": _rounded(found.gap),
+                "max_iterations": plan.max_iterations,
+                **{name: _rounded(getattr(summary, name)) if known else None for name in names},
+            }
+        )
+    return out
+
+
+def check_task_names(names: Sequence[str]) -> None:
+    """Raises ValueError unless every name is a task's, and none repeats."""
+    for name in names:
+        dataset_of(name)
+    if len(set(names)) != len(names):
+        raise ValueError(f"tasks must not repeat; got {list(names)}.")
+    if not names:
+        raise ValueError("tasks must not be empty.")
+
+
+def check_budget(budget: Budget) -> None:
+    """Raises ValueError or TypeError unless a budget can be spent."""
+    _checks.seeds(budget.seeds)
+    _checks.positive_int("num_steps", budget.num_steps)
+    for name in ("step_size", "large_step_size", "decay_steps", "init_scales"):
+        _checks.positive(name, getattr(budget, name))
+    if len(set(budget.init_scales)) != len(budget.init_scales):
+        raise ValueError(f"init_scales must not repeat; got {list(budget.init_scales)}.")
+    if budget.step_size == budget.large_step_size:
+        raise ValueError(f"step_size and large_step_size must differ; both {budget.step_size}.")
+
+
+def load_sources(names: Sequence[str]) -> dict[str, Dataset]:
+    """The data sets that tasks are made of, by their names in ``freqbias.data``."""
+    wanted = dict.fromkeys(filter(None, map(dataset_of, names)))
+    return {name: data.load(name) for name in wanted}
