@@ -166,9 +166,9 @@ def _run_settings(plan: Plan) -> None:
     """Settings that share compilations run after each other, groups of them side by side."""
     done = runs.finished(plan.run)
     left = [setting for setting in plan.settings if setting.id not in done]
-    groups: dict[tuple[str, ...], list[Setting]] = {}
+    groups: dict[tuple[str | int, ...], list[Setting]] = {}
     for setting in left:
-        groups.setdefault((setting.dataset, setting.regime, setting.arm), []).append(setting)
+        groups.setdefault(study.program(setting), []).append(setting)
     # The longest first, so that the workers end together.
     order = sorted(groups.values(), key=lambda group: -sum(map(_cost, group)))
     nulls = {

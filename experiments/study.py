@@ -62,7 +62,7 @@ class Budget:
     """What is spent on every arm alike."""
 
     seeds: tuple[int, ...] = tuple(range(8))
-    num_images: int = 1024  # training images of each seed, its own subsample
+    num_images: int = 2000  # training images of each seed, its own subsample
     epochs: int = 3
     batch_size: int = 32
     learning_rate: float = 0.02
@@ -159,6 +159,14 @@ def setting_key(setting: Setting, budget: Budget) -> Key:
     return jax.random.fold_in(jax.random.key(budget.random_key), zlib.crc32(setting.id.encode()))
 
 
+def program(setting: Setting) -> tuple[str | int, ...]:
+    """What settings that share their compilations have in common."""
+    family = setting.architecture.removesuffix("_tied")
+    if _is_shared(setting):
+        family = "circulant"
+    return (setting.dataset, setting.regime, family, setting.depth)
+
+
 def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
     """The Flax module of a setting."""
     settings: dict[str, Any] = {
@@ -177,15 +185,15 @@ def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
     return models.create(setting.architecture, **settings)
 
 
-def _shared_form(setting: Setting, model: Any) -> Any:
-    """The same network in the form in which it is trained.
-
-    Where the kernel varies on CPU, all circulant networks share one compilation.
-    """
+def _is_shared(setting: Setting) -> bool:
+    """Where the kernel varies on CPU, all circulant networks share one compilation."""
     circulant = setting.architecture in ("conv", "scattered") and setting.depth == 1
-    if circulant and jax.default_backend() == "cpu":
-        return models.as_masked(model)
-    return model
+    return circulant and jax.default_backend() == "cpu"
+
+
+def _shared_form(setting: Setting, model: Any) -> Any:
+    """The same network in the form in which it is trained."""
+    return models.as_masked(model) if _is_shared(setting) else model
 
 
 def _compact_fn(trained: Any) -> Callable[[Any], Any]:
