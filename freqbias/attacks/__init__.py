@@ -1,10 +1,12 @@
 """Adversarial attacks: frozen pytrees called as ``attack(apply_fn, params, images, labels, key)``.
 
 A `Norm` (`L1`, `L2`, `Linf`; of the spectrum `FourierL1`, `FourierLinf`, `WeightedFourierL2`) is
-the geometry; `pgd` and `fgsm` are gradient attacks of a fixed budget in any norm; `affine_attack`
-is the closed form for affine models, the yardstick of all others; `ddn`, `fmn`, `deepfool`, `fab`
+the geometry; `pgd`, `fgsm`, `mi_fgsm` and `apgd` are gradient attacks of a fixed budget in any norm,
+`square` needs no gradient, `auto_attack` is the worst case of several, `bisect` makes them minimal;
+`affine_attack` is the closed form for affine models, the yardstick of all others; `ddn`, `fmn`, `deepfool`, `fab`
 and `carlini_wagner` look for the smallest perturbation;
-`evaluate` runs an attack over a data set and an ensemble. Every attack returns a `Perturbation`.
+`evaluate` runs an attack over a data set and an ensemble, `robustness_curve` at many radii, and
+`diagnose` looks for signs that it failed. Every attack returns a `Perturbation`.
 """
 
 from freqbias.attacks.affine import AffineAttack as AffineAttack

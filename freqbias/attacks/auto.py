@@ -12,9 +12,10 @@ import numpy as np
 from freqbias import _checks
 from freqbias.attacks import record
 from freqbias.attacks.apgd import AutoPGD, apgd
+from freqbias.attacks.deepfool import fab
 from freqbias.attacks.driver import forward, query
 from freqbias.attacks.evaluate import in_batches
-from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
+from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm, Scalar
 from freqbias.attacks.protocol import (
     Attack,
     Perturbation,
@@ -176,10 +177,11 @@ def auto_attack(
 ) -> AutoAttack:
     """An ensemble of attacks without parameters to tune; the worst case of each image.
 
-    "standard": APGD-CE (100 steps), APGD-T on DLR (the 9 likeliest other classes, 100 steps each)
-    and Square (5000 queries). "plus": 5 restarts each of APGD-CE and APGD-DLR, then Square and
-    APGD-T. Square is left out where it is not defined: in other norms than L-inf and L2. Where DLR
-    is not (2 classes; 3 classes for APGD-T), APGD ascends the margin instead.
+    "standard": APGD-CE (100 steps), APGD-T on DLR (the 9 likeliest other classes, 100 steps each),
+    FAB-T (likewise) and Square (5000 queries). "plus": 5 restarts each of APGD-CE, APGD-DLR and
+    FAB, then Square, APGD-T and FAB-T. Left out where they are not defined: Square in other norms
+    than L-inf and L2, FAB in other norms than these and L1. Where DLR is not (2 classes; 3 classes
+    for APGD-T), APGD ascends the margin instead.
 
     Args:
       norm: the geometry.
@@ -207,12 +209,16 @@ def auto_attack(
         ball: dict[str, Any] = {"epsilon": epsilon, "bounds": bounds}
         aimed = apgd(norm, loss="dlr", num_targets=9, **ball)
         boxes = [square(norm, **ball)] if isinstance(norm, Linf | L2) else []
+        fast: list[Attack] = []  # FAB of 5 restarts, FAB-T
+        if isinstance(norm, L1 | L2 | Linf):
+            steps: dict[str, Any] = {"num_steps": 100, "num_rivals": 9, "bounds": bounds}
+            fast = [fab(norm, num_restarts=5, **steps), fab(norm, class_by_class=True, **steps)]
         if version == "standard":
-            attacks = [apgd(norm, **ball), aimed, *boxes]
+            attacks = [apgd(norm, **ball), aimed, *fast[1:], *boxes]
         else:
             losses = ("cross_entropy", "dlr")
             plain = [apgd(norm, loss=loss, num_restarts=5, **ball) for loss in losses]
-            attacks = [*plain, *boxes, aimed]
+            attacks = [*plain, *fast[:1], *boxes, aimed, *fast[1:]]
     attack = AutoAttack(
         norm=norm,
         epsilon=epsilon,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from attack_table import SHAPE, affine, mlp
 
-from freqbias.attacks import L1, L2, Linf, affine_attack, apgd
+from freqbias.attacks import L1, L2, Linf, affine_attack, apgd, square
 from freqbias.attacks.apgd import checkpoints
 
 NUM_STEPS = 30
@@ -183,7 +183,9 @@ def _linear(num_classes, dtype=np.float64):
     return (beta, bias), images, np.argmax(affine((beta, bias), images), -1)
 
 
-@pytest.mark.parametrize("norm", [L2(), Linf(), pytest.param(L1(), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "norm", [L2(), *(pytest.param(norm, marks=pytest.mark.slow) for norm in (Linf(), L1()))]
+)
 def test_aimed_at_every_class_it_succeeds_from_the_exact_radius_on(norm, x64):
     """A linear model of five classes: no step size was chosen, each image has its own radius."""
     params, images, labels = _linear(5)
@@ -223,7 +225,7 @@ def test_each_start_is_aimed_at_another_class_the_likeliest_first(key):
     np.testing.assert_array_equal(state.best.gradient_evaluations, 4)
 
 
-@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("num_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_few_classes(num_classes, key):
     """Where DLR is undefined it says so; what is defined works."""
     params, images, labels = _linear(num_classes, np.float32)
@@ -233,6 +235,17 @@ def test_few_classes(num_classes, key):
     found = apgd(L2(), loss="margin", **aimed)(affine, params, images, labels, key)
     assert found.is_adversarial.all()
     np.testing.assert_array_equal(found.gradient_evaluations, 3 * (num_classes - 1))
+
+
+@pytest.mark.parametrize("make", [apgd, pytest.param(square, marks=pytest.mark.slow)])
+def test_a_tie_is_the_first_class_and_falls_to_the_smallest_budget(make, key):
+    """Images on the boundary: logits 0 and 0, exactly."""
+    (beta, bias), images, _ = _linear(2, np.float32)
+    images, labels = np.zeros_like(images), np.arange(len(images)) % 2
+    attack = make(L2(), epsilon=1e-4, num_steps=20, bounds=None)
+    found = attack(affine, (beta, 0 * bias), images, labels, key)
+    np.testing.assert_array_equal(found.clean_correct, labels == 0)
+    np.testing.assert_array_equal(found.flipped, labels == 0)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from attack_table import SHAPE, TRACES, affine
 from freqbias.attacks import (
     L1,
     L2,
+    FourierLinf,
     Linf,
     Perturbation,
     affine_attack,
@@ -29,7 +30,7 @@ MEMBERS = (
     square(Linf(), epsilon=EPSILON, num_steps=10),
     pgd(Linf(), epsilon=EPSILON, num_steps=4),
 )
-ATTACK = auto_attack(Linf(), epsilon=EPSILON, attacks=MEMBERS, batch_size=5)
+ATTACK = auto_attack(Linf(), epsilon=EPSILON, attacks=MEMBERS, batch_size=12)
 
 
 def _perturbation(adversarial, distance, status=0, evaluations=1, correct=True):
@@ -116,7 +117,7 @@ def test_another_number_of_standing_images_compiles_nothing(model, key):
         labels[:wrong] = (labels[:wrong] + 1) % 4
         ATTACK(*other._replace(labels=labels), key)
     assert not TRACES
-    alone = evaluate(ATTACK, *model, key, batch_size=7)
+    alone = evaluate(ATTACK.replace(batch_size=5), *model, key, batch_size=7)
     np.testing.assert_allclose(alone.perturbation.delta, whole.perturbation.delta, atol=1e-5)
     assert alone.robust_accuracy == whole.robust_accuracy
 
@@ -141,7 +142,7 @@ def test_what_a_minimal_attack_finds_beyond_epsilon_does_not_count(key):
     assert (found.distance <= epsilon * (1 + 1e-6)).all()
 
 
-@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("num_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_few_classes_take_the_margin_for_dlr(num_classes, key):
     generator = np.random.default_rng(0)
     beta = generator.normal(size=(num_classes, *SHAPE)).astype(np.float32) / 4
@@ -167,19 +168,20 @@ def test_dead_and_broken_networks_are_never_robust(model, key):
 
 
 def test_the_versions_are_those_of_the_paper():
-    def describe(attack):
-        fields = ("name", "loss", "num_targets", "num_restarts", "num_steps")
+    def describe(norm, version):
+        attack = auto_attack(norm, epsilon=0.1, version=version)
+        fields = ("name", "loss", "num_restarts", "num_steps", "num_targets", "class_by_class")
         return [tuple(getattr(member, f, None) for f in fields) for member in attack.attacks]
 
-    ce, dlr = ("apgd", "cross_entropy", None), ("apgd", "dlr", None)
-    aimed, box = ("apgd", "dlr", 9, 1, 100), ("square", None, None, 1, 5000)
-    standard = describe(auto_attack(Linf(), epsilon=0.1))
-    assert [one for one in standard if one[0] != "fab"] == [(*ce, 1, 100), aimed, box]
-    plus = describe(auto_attack(Linf(), epsilon=0.1, version="plus"))
-    expected = [(*ce, 5, 100), (*dlr, 5, 100), box, aimed]
-    assert [one for one in plus if one[0] != "fab"] == expected
-    sparse = describe(auto_attack(L1(), epsilon=1.0))
-    assert [one[0] for one in sparse if one[0] != "fab"] == ["apgd_l1", "apgd_l1"]
+    aimed, box = ("apgd", "dlr", 1, 100, 9, None), ("square", None, 1, 5000, None, None)
+    by_class = ("fab", None, 1, 100, None, True)
+    plain = ("apgd", "cross_entropy", 1, 100, None, None)
+    assert describe(Linf(), "standard") == [plain, aimed, by_class, box]
+    restarted = [("apgd", loss, 5, 100, None, None) for loss in ("cross_entropy", "dlr")]
+    fast = ("fab", None, 5, 100, None, False)
+    assert describe(L2(), "plus") == [*restarted, fast, box, aimed, by_class]
+    assert [one[0] for one in describe(L1(), "standard")] == ["apgd_l1", "apgd_l1", "fab"]
+    assert [one[0] for one in describe(FourierLinf(), "standard")] == ["apgd", "apgd"]
 
 
 @pytest.mark.slow

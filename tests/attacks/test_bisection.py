@@ -10,7 +10,9 @@ from freqbias.attacks import L2, Linf, affine_attack, bisect, evaluate, fgsm, pg
 from freqbias.typing import Status
 
 
-@pytest.mark.parametrize("norm, largest", [(L2(), 4.0), (Linf(), 0.5)])
+@pytest.mark.parametrize(
+    "norm, largest", [(L2(), 4.0), pytest.param(Linf(), 0.5, marks=pytest.mark.slow)]
+)
 def test_with_an_exact_attack_it_finds_the_exact_radius_of_each_image(norm, largest, key):
     """One step is the optimum on two linear classes; the last trial is never below the radius."""
     params = affine_params(key, num_classes=2)
@@ -36,7 +38,7 @@ def test_with_an_exact_attack_it_finds_the_exact_radius_of_each_image(norm, larg
 
 
 def test_images_do_not_share_their_search(key):
-    """In batches, in `evaluate` and alone: the same radii. And a target is passed on."""
+    """In batches of `evaluate` and in one: the same radii."""
     model = attack_table.make_model("mlp")
     attack = bisect(pgd(L2(), epsilon=1.0, num_steps=4), num_bisections=3)
     whole = evaluate(attack, *model, key).perturbation
@@ -45,6 +47,11 @@ def test_images_do_not_share_their_search(key):
     near = pgd(L2(), epsilon=1.0, num_steps=4)(*model, key)
     assert (whole.distance <= near.distance * (1 + 1e-6)).all()
     assert np.isfinite(whole.distance).sum() >= near.is_adversarial.sum()
+
+
+@pytest.mark.slow
+def test_targets_are_passed_on(key):
+    model = attack_table.make_model("mlp")
     aimed = bisect(pgd(L2(), epsilon=3.0, num_steps=4, targeted=True), num_bisections=3)
     targets = (model.labels + 1) % 4
     found = aimed(*model, key, targets=targets)

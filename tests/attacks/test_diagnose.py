@@ -3,6 +3,7 @@
 import attack_table
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from attack_table import affine, mlp
 
@@ -26,7 +27,7 @@ def _params(name):
 
 
 def test_a_sound_attack_on_a_smooth_network_gets_a_clean_bill():
-    found = _diagnose(mlp, _params("mlp"), batch_size=5)
+    found = _diagnose(mlp, _params("mlp"))
     assert found.failed() == ()
     assert found.correct.sum() == 11 and not found.correct[-1]
     assert set(found.shares) == set(found._fields[1:])
@@ -65,6 +66,14 @@ def test_a_misleading_gradient_does_not_climb():
     found = _diagnose(_mirrored, _params("affine"), attack, black_box=attack)
     assert {"no_ascent", "no_progress", "stands_unbounded"} <= set(found.failed())
     assert found.shares["no_gradient"] == 0 and found.shares["black_box_wins"] == 0
+
+
+@pytest.mark.slow
+def test_batches_do_not_matter():
+    whole = _diagnose(mlp, _params("mlp"))
+    parts = _diagnose(mlp, _params("mlp"), batch_size=5)
+    for name in whole._fields:
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
 def test_broken_networks_count_as_misclassified():

@@ -1,7 +1,5 @@
 """The Square attack: its schedule, its moves, its greed, and what it sees that gradients do not."""
 
-from functools import partial
-
 import attack_table
 import jax
 import jax.numpy as jnp
@@ -50,7 +48,8 @@ def test_a_move_in_linf_repaints_one_window(key):
     """At +-epsilon, a sign for each channel, everything else as it was."""
     delta = 0.1 * jax.random.uniform(key, SHAPE, minval=-1)
     keys = jax.random.split(key, 200)
-    moved = np.asarray(jax.vmap(lambda k: _propose_linf(k, delta, jnp.int32(3), 0.1))(keys))
+    propose = jax.jit(jax.vmap(_propose_linf, (0, None, None, None)))
+    moved = np.asarray(propose(keys, delta, jnp.int32(3), 0.1))
     changed = (moved != np.asarray(delta)).any(-1)
     rows, columns = changed.any(2), changed.any(1)
     assert (rows.sum(1) == 3).all() and (columns.sum(1) == 3).all()
@@ -65,21 +64,22 @@ def test_a_move_in_l2_spends_the_whole_budget_and_moves_mass(key):
     """From zero as well; what lies outside both windows only changes in scale."""
     delta = jax.random.normal(key, SHAPE)
     delta = 0.3 * delta / jnp.linalg.norm(delta)
+    propose = jax.jit(jax.vmap(_propose_l2, (0, None, None, None)))
+    keys = jax.random.split(key, 20)
     for start in (delta, jnp.zeros(SHAPE)):
         for side in (1, 3, 5):
-            propose = partial(_propose_l2, delta=start, side=jnp.int32(side), epsilon=0.5)
-            moved = np.asarray(jax.vmap(propose)(jax.random.split(key, 20)))
+            moved = np.asarray(propose(keys, start, jnp.int32(side), 0.5))
             np.testing.assert_allclose(np.linalg.norm(moved.reshape(20, -1), axis=1), 0.5, 1e-5)
     assert np.isfinite(moved).all()
     side = 2
-    moved = np.asarray(_propose_l2(key, delta, jnp.int32(side), 0.5))
+    moved = np.asarray(propose(keys, delta, jnp.int32(side), 0.5))[0]
     ratio = moved / np.asarray(delta)
     kept = np.isclose(ratio, np.median(ratio), rtol=1e-4)
     assert kept.all(-1).sum() >= 30 - 2 * side**2
     assert (moved == 0).all(-1).sum() in range(1, side**2 + 1)
 
 
-@pytest.mark.parametrize("norm", [Linf(), L2()])
+@pytest.mark.parametrize("norm", [Linf(), pytest.param(L2(), marks=pytest.mark.slow)])
 def test_it_climbs_and_returns_the_best(norm, key):
     """The loss since a start never falls, and a candidate is kept exactly if it is better."""
     model = attack_table.make_model("mlp")
@@ -109,7 +109,9 @@ def test_it_climbs_and_returns_the_best(norm, key):
     np.testing.assert_array_equal(found.gradient_evaluations, 0)
 
 
-@pytest.mark.parametrize("norm, slack", [(Linf(), 1.5), (L2(), 2.0)])
+@pytest.mark.parametrize(
+    "norm, slack", [pytest.param(Linf(), 1.5, marks=pytest.mark.slow), (L2(), 2.0)]
+)
 def test_on_a_linear_model_it_comes_near_the_exact_radius(norm, slack, key):
     """And never below it. One channel: in L-inf every pixel may take its own sign."""
     generator = np.random.default_rng(0)
