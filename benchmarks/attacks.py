@@ -1,0 +1,223 @@
+r"""Attacks on the same trained networks as foolbox's, side by side: how strong, and how fast.
+
+  python -m benchmarks.attacks --num_images=512 --epochs=5
+
+Needs foolbox (``pip install foolbox``), which runs through its own JAX backend. One line for each
+network and attack. Strength is, of an attack of a fixed budget, the accuracy that is left on images
+that were correct when clean; of a minimal attack, the median distance of those images, infinity for
+those not broken. Both are judged here, on what each attack returns: by the prediction of the
+network on it, and its norm. Lower is stronger. Seconds are those of a second run, since the first
+compiles. About ten minutes on two cores at the defaults.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from absl import app, flags
+
+import freqbias as fb
+from freqbias.attacks import L1, L2, Linf
+
+NUM_IMAGES = flags.DEFINE_integer("num_images", 512, "Images attacked.", lower_bound=1)
+EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs of training.", lower_bound=1)
+NUM_STEPS = flags.DEFINE_integer("num_steps", 40, "Gradient steps of each attack.", lower_bound=1)
+QUERIES = flags.DEFINE_integer("queries", 1000, "Queries of black boxes.", lower_bound=1)
+
+
+NETWORKS: dict[str, Callable[[int], Any]] = {  # side of an image -> module
+    "conv": lambda side: fb.models.ConvNet(num_classes=10, kernel_size=3),
+    "conv_full": lambda side: fb.models.ConvNet(num_classes=10, kernel_size=side),
+    "fc": lambda side: fb.models.FullyConnected(num_classes=10),
+    "locally_connected": lambda side: fb.models.LocallyConnectedNet(num_classes=10, kernel_size=3),
+}
+ATTACKS = flags.DEFINE_list("attacks", None, "Names of the attacks to run; all by default.")
+NETS = flags.DEFINE_multi_enum("network", None, list(NETWORKS), "Networks; all by default.")
+
+
+class Pair(NamedTuple):
+    """One attack here and there; a new one joins `pairs`."""
+
+    name: str
+    norm: Any
+    epsilon: float | None  # None: a minimal attack
+    ours: Callable[[], Any]  # () -> attack
+    theirs: Callable[[Any], Any] | None = None  # (foolbox) -> attack, if it has one
+
+
+def pairs() -> list[Pair]:
+    """All attacks, with the same number of steps and the same step size on both sides."""
+    steps = NUM_STEPS.value
+
+    def pgd(norm: Any, epsilon: float, peer: str) -> Pair:
+        def theirs(foolbox: Any) -> Any:
+            kind = getattr(foolbox.attacks, peer)
+            return kind(steps=steps, abs_stepsize=2.5 * epsilon / steps, random_start=True)
+
+        return Pair(
+            f"pgd_{norm.name}",
+            norm,
+            epsilon,
+            lambda: fb.attacks.pgd(norm, epsilon=epsilon, num_steps=steps),
+            theirs,
+        )
+
+    def apgd(norm: Any, epsilon: float, name: str, **options: Any) -> Pair:
+        def ours() -> Any:
+            return fb.attacks.apgd(norm, epsilon=epsilon, num_steps=steps, **options)
+
+        return Pair(f"{name}_{norm.name}", norm, epsilon, ours)
+
+    def square(norm: Any, epsilon: float) -> Pair:
+        def ours() -> Any:
+            return fb.attacks.square(norm, epsilon=epsilon, num_steps=QUERIES.value)
+
+        return Pair(f"square_{norm.name}", norm, epsilon, ours)
+
+    def fgsm(norm: Any, epsilon: float, peer: str) -> Pair:
+        return Pair(
+            f"fgsm_{norm.name}",
+            norm,
+            epsilon,
+            lambda: fb.attacks.fgsm(norm, epsilon=epsilon),
+            lambda foolbox: getattr(foolbox.attacks, peer)(),
+        )
+
+    def momentum(norm: Any, epsilon: float, peer: str) -> Pair:
+        def theirs(foolbox: Any) -> Any:
+            kind = getattr(foolbox.attacks, peer)
+            options = {"steps": steps, "abs_stepsize": epsilon / steps, "random_start": False}
+            return kind(momentum=1.0, **options)
+
+        return Pair(
+            f"mi_fgsm_{norm.name}",
+            norm,
+            epsilon,
+            lambda: fb.attacks.mi_fgsm(norm, epsilon=epsilon, num_steps=steps),
+            theirs,
+        )
+
+    linf, l2, l1 = 0.03, 0.5, 4.0  # at which about half of the images stand
+    return [
+        fgsm(Linf(), linf, "LinfFastGradientAttack"),
+        pgd(Linf(), linf, "LinfPGD"),
+        momentum(Linf(), linf, "LinfMomentumIterativeFastGradientMethod"),
+        apgd(Linf(), linf, "apgd"),
+        apgd(Linf(), linf, "apgd_t", loss="dlr", num_targets=9),
+        square(Linf(), linf),
+        fgsm(L2(), l2, "L2FastGradientAttack"),
+        pgd(L2(), l2, "L2PGD"),
+        apgd(L2(), l2, "apgd"),
+        apgd(L2(), l2, "apgd_t", loss="dlr", num_targets=9),
+        square(L2(), l2),
+        pgd(L1(step_fraction=0.05), l1, "L1PGD"),
+        apgd(L1(), l1, "apgd"),
+    ]
+
+
+class Problem(NamedTuple):
+    """A trained network and the images it classifies correctly."""
+
+    apply_fn: Any
+    params: Any
+    images: jax.Array
+    labels: jax.Array
+    num_wrong: int
+
+
+def make_problem(network: str) -> Problem:
+    """Trains one network of a kind."""
+    data = fb.data.load("fashion_mnist_mini")
+    model = NETWORKS[network](data.test.images.shape[1])
+    nets = fb.train(model, data.train, seeds=[0], epochs=EPOCHS.value, key=jax.random.key(0))
+    params = jax.tree.map(lambda leaf: leaf[0], nets.params)
+    images, labels = data.test.images[: NUM_IMAGES.value], data.test.labels[: NUM_IMAGES.value]
+    correct = np.argmax(nets.apply_fn(params, jnp.asarray(images)), -1) == labels
+    return Problem(
+        nets.apply_fn,
+        params,
+        jnp.asarray(images[correct]),
+        jnp.asarray(labels[correct], jnp.int32),
+        int(np.sum(~correct)),
+    )
+
+
+def strength(pair: Pair, problem: Problem, delta: Any) -> float:
+    """Accuracy left in percent, or median distance; of what breaks the rules, NaN."""
+    returned = problem.images + jnp.asarray(delta)
+    distance = np.asarray(jax.vmap(pair.norm.value)(jnp.asarray(delta)))
+    if float(returned.min()) < -1e-6 or float(returned.max()) > 1 + 1e-6:
+        return float("nan")
+    logits = problem.apply_fn(problem.params, jnp.clip(returned, 0, 1))
+    broken = np.asarray(jnp.argmax(logits, -1) != problem.labels)
+    if pair.epsilon is None:
+        return float(np.median(np.where(broken, distance, np.inf)))
+    if distance.max() > pair.epsilon * (1 + 1e-4):
+        return float("nan")
+    return 100 * float(np.mean(~broken))
+
+
+def timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    """The result of a second run and its seconds; the first compiles."""
+    jax.block_until_ready(function())
+    start = time.perf_counter()
+    result = jax.block_until_ready(function())
+    return result, time.perf_counter() - start
+
+
+def run_ours(pair: Pair, problem: Problem) -> tuple[Any, float]:
+    """Perturbations [N, H, W, C] and seconds."""
+    attack, key = pair.ours(), jax.random.key(0)
+    arguments = problem.apply_fn, problem.params, problem.images, problem.labels, key
+    return timed(lambda: attack(*arguments).delta)
+
+
+def run_theirs(pair: Pair, problem: Problem) -> tuple[Any, float]:
+    """Perturbations [N, H, W, C] and seconds."""
+    import eagerpy  # noqa: PLC0415 (comes with foolbox)
+    import foolbox  # noqa: PLC0415 (the peer is needed only here)
+
+    network: Any = jax.jit(lambda images: problem.apply_fn(problem.params, images))
+    model = foolbox.JAXModel(network, bounds=(0, 1), data_format="channels_last")
+    attack = pair.theirs(foolbox)  # type: ignore[misc]
+    inputs = eagerpy.astensor(problem.images), eagerpy.astensor(problem.labels)
+
+    def run() -> Any:
+        _, clipped, _ = attack(model, *inputs, epsilons=pair.epsilon)
+        return clipped.raw - problem.images
+
+    return timed(run)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the table."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {argv[1:]}")
+    chosen = [pair for pair in pairs() if ATTACKS.value is None or pair.name in ATTACKS.value]
+    print(
+        f"device {jax.devices()[0].device_kind}; {NUM_STEPS.value} steps, {QUERIES.value} queries"
+    )
+    for network in NETS.value or NETWORKS:
+        problem = make_problem(network)
+        count = len(problem.labels)
+        print(f"\n{network}: {count} images correct when clean, {problem.num_wrong} not")
+        rows = []
+        for pair in chosen:
+            delta, seconds = run_ours(pair, problem)
+            row: dict[str, Any] = {"attack": pair.name, "epsilon": pair.epsilon}
+            row |= {"ours": strength(pair, problem, delta), "seconds": seconds}
+            if pair.theirs is not None:
+                delta, seconds = run_theirs(pair, problem)
+                row |= {"foolbox": strength(pair, problem, delta), "foolbox seconds": seconds}
+            rows.append(row)
+        columns = ["attack", "epsilon", "ours", "foolbox", "seconds", "foolbox seconds"]
+        table = pd.DataFrame(rows, columns=columns)
+        print(table.to_string(index=False, float_format="{:.3g}".format, na_rep="-"), flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
