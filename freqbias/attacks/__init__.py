@@ -1,12 +1,12 @@
 """Adversarial attacks: frozen pytrees called as ``attack(apply_fn, params, images, labels, key)``.
 
 A `Norm` (`L1`, `L2`, `Linf`; of the spectrum `FourierL1`, `FourierLinf`, `WeightedFourierL2`) is
-the geometry; `pgd`, `fgsm`, `mi_fgsm` and `apgd` are gradient attacks of a fixed budget in any norm,
-`square` needs no gradient, `auto_attack` is the worst case of several, `bisect` makes them minimal;
-`affine_attack` is the closed form for affine models, the yardstick of all others; `ddn`, `fmn`, `deepfool`, `fab`
-and `carlini_wagner` look for the smallest perturbation;
-`evaluate` runs an attack over a data set and an ensemble, `robustness_curve` at many radii, and
-`diagnose` looks for signs that it failed. Every attack returns a `Perturbation`.
+the geometry; `pgd`, `fgsm`, `mi_fgsm` and `apgd` are gradient attacks of a fixed budget in any
+norm, `square` needs no gradient, `auto_attack` is the worst case of several, `bisect` makes them
+minimal; `affine_attack` is the closed form for affine models, the yardstick of all others; `ddn`,
+`fmn`, `deepfool`, `fab` and `carlini_wagner` look for the smallest perturbation; `evaluate` runs an
+attack over a data set and an ensemble, `robustness_curve` at many radii, and `diagnose` looks for
+signs that it failed. Every attack returns a `Perturbation`.
 """
 
 from freqbias.attacks.affine import AffineAttack as AffineAttack
@@ -21,6 +21,8 @@ from freqbias.attacks.auto import worst_case as worst_case
 from freqbias.attacks.bisection import Bisection as Bisection
 from freqbias.attacks.bisection import bisect as bisect
 from freqbias.attacks.boundary import MinimalState as MinimalState
+from freqbias.attacks.brendel_bethge import BrendelBethge as BrendelBethge
+from freqbias.attacks.brendel_bethge import brendel_bethge as brendel_bethge
 from freqbias.attacks.budget import SmallestBudget as SmallestBudget
 from freqbias.attacks.budget import smallest_budget as smallest_budget
 from freqbias.attacks.carlini_wagner import CarliniWagner as CarliniWagner
@@ -107,6 +109,7 @@ __all__ = [
     "BandLimited",
     "Bisection",
     "Bounds",
+    "BrendelBethge",
     "CarliniWagner",
     "DeepFool",
     "Diagnosis",
@@ -140,6 +143,7 @@ __all__ = [
     "band_masks",
     "bim",
     "bisect",
+    "brendel_bethge",
     "carlini_wagner",
     "cross_entropy",
     "ddn",
