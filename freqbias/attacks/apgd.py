@@ -241,8 +241,6 @@ class AutoPGD(IterativeAttack):
         loss = self._loss_fn(logits, *state.goal)
         score = self._score(logits, labels, loss)
         best = record.keep_loss(state.best, state.delta, score, logits, labels, state.targets)
-        # DLR is flat where the label comes third; what is adversarial needs no gradient.
-        best = best._replace(alive=best.alive | best.is_adversarial)
         return state._replace(best=best), loss
 
     def _draw(self, images: Array, state: AutoState) -> AutoState:
