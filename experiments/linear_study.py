@@ -190,8 +190,17 @@ def _synthetic(plan: TaskPlan, rng: np.random.Generator) -> Task:
     images = images[..., None].astype(np.float32)
     mean, std = float(images[: plan.pool].mean()), float(images[: plan.pool].std())
     images, labels = (images - mean) / std, labels.astype(np.int32)
-    halves = [images[: plan.pool], labels[: plan.pool], images[plan.pool :], labels[plan.pool :]]
-    return Task(plan.name, title, *halves, mean, std, boxed=False)
+    return Task(
+        name=plan.name,
+        title=title,
+        images=images[: plan.pool],
+        labels=labels[: plan.pool],
+        test_images=images[plan.pool :],
+        test_labels=labels[plan.pool :],
+        mean=mean,
+        std=std,
+        boxed=False,
+    )
 
 
 # --- Training and rows ----------------------------------------------------------------------------

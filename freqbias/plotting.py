@@ -76,6 +76,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "lines.linewidth": 1.3,
     "image.interpolation": "nearest",
+    "hatch.linewidth": 0.4,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,

@@ -1,0 +1,514 @@
+"""The page of the linear study: its tables, figures and words, all from rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments import linear_figures as figures
+from experiments import linear_summary as summary
+from experiments.linear_study import nulls
+from freqbias.plotting import arm_style
+from freqbias.report import Page, ReportFigure, Section, Table
+
+CONV_FC = ("conv_k3_d1", "fc_d1")
+SHALLOW = (
+    *("fc_d1", "conv_k3_d1", "conv_k7_d1", "conv_full_d1", "locally_connected_k3_d1"),
+    *("conv_k3_d2", "conv_k3_d3"),
+)
+CONTRASTS = {
+    "K=3 \N{MINUS SIGN} FC": CONV_FC,
+    "full \N{MINUS SIGN} FC": ("conv_full_d1", "fc_d1"),
+    "unshared \N{MINUS SIGN} FC": ("locally_connected_k3_d1", "fc_d1"),
+    "K=3 \N{MINUS SIGN} unshared": ("conv_k3_d1", "locally_connected_k3_d1"),
+    "K=3 \N{MINUS SIGN} FC, 2 layers": ("conv_k3_d2", "fc_d2"),
+}
+LAYERS = {
+    "K=3": ("conv_k3_d1", "kernel_slack"),
+    "K=7": ("conv_k7_d1", "kernel_slack"),
+    "K=3, layer 1 of 2": ("conv_k3_d2", "kernel_slack"),
+    "K=3, layer 2 of 2": ("conv_k3_d2", "kernel_slack_2"),
+}
+_FREQUENCY = "mean frequency of beta (cycles/pixel)"
+_LEARNED = "mean frequency of beta \N{MINUS SIGN} beta₀ (cycles/pixel)"
+_BANDS = (
+    "Lines: mean over seeds, each trained on its own sample; bands: 95 % t intervals. Open "
+    "markers: the step by which half of the seeds are separated."
+)
+_CELLS = (
+    "Red: conv higher; hatched: the 95 % Welch interval over seeds includes 0 (cell by cell, not "
+    "corrected for their number); white: too few seeds have a reading. One colour scale for all "
+    "panels."
+)
+
+
+def make_page(
+    rows: pd.DataFrame,
+    limits: Sequence[Mapping[str, Any]],
+    claims: Sequence[Mapping[str, Any]],
+    titles: Mapping[str, str],
+) -> Page:
+    """The page.
+
+    Args:
+      rows: the table of the run.
+      limits: maximum margins (``linear_study.solve_limits``), each with its ``task``.
+      claims: the records of ``claims.json``.
+      titles: of the tasks, by name.
+    """
+    there = set(rows["arm"])
+    num_seeds = rows["seed"].nunique()
+    lead = (
+        f"{_networks(rows):,} linear networks ({len(there)} architectures, {len(titles)} binary "
+        f"tasks, {num_seeds} seeds) from initialisation to step {rows['step'].max():,} of "
+        "full-batch descent on the sphere. beta is the effective predictor: a linear network's L2 "
+        "perturbation is parallel to it."
+    )
+    sections = [
+        _when(rows, limits, titles),
+        _claims(claims, titles),
+        _sparsity(rows, limits, titles),
+        _kernels(rows, titles),
+        _attacks(rows, titles),
+        _numbers(rows, limits, titles),
+        _method(rows),
+    ]
+    return Page("When do local kernels mean higher frequency?", lead, [s for s in sections if s])
+
+
+def _when(
+    rows: pd.DataFrame, limits: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
+) -> Section:
+    """The tension: curves, phase diagrams and the summary in words."""
+    scales = sorted(set(rows["init_scale"]), reverse=True)
+    steps = [float(step) for step in sorted(rows["step"].unique())]
+    shown = [
+        _curves(rows, limits, titles, scale=scale)
+        for scale in dict.fromkeys((scales[0], scales[-1]))
+    ]
+    learned = "learned_mean_frequency"
+    shown.append(_curves(rows, limits, titles, scale=scales[0], column=learned))
+    shown.append(_curves(rows, limits, titles, scale=1.0, large=True))
+    maps = [
+        (
+            "phase_step",
+            "Phase diagram: conv K=3 minus FC over training time, initial scale and sample size",
+            "at equal steps. Black bar: from there half of the seeds of both are separated",
+            {"clock": "step", "grid": steps},
+        ),
+        (
+            "phase_separation",
+            "The same against time since separation",
+            "at equal multiples of each seed's own step of separation",
+            {
+                "clock": "separation",
+                "grid": [0.03, 0.1, 0.3, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0],
+            },
+        ),
+        (
+            "phase_loss",
+            "The same at equal training loss",
+            "at equal training loss, a clock that no step size sets",
+            {"clock": "loss", "grid": _loss_grid(rows)},
+        ),
+        (
+            "phase_learned",
+            "The same for what was learned, beta minus beta₀",
+            "at equal steps, for beta minus its initial value",
+            {"clock": "step", "grid": steps[1:], "column": "learned_mean_frequency"},
+        ),
+    ]
+    for name, title, how, options in maps:
+        shown.append(
+            ReportFigure(
+                name,
+                title,
+                f"Difference in mean frequency, {how}. {_CELLS}",
+                "Heat maps of the difference between conv K=3 and fully connected nets, a row of "
+                "panels per task and a column per sample size.",
+                figures.difference_map(rows, CONV_FC, titles, **options),  # type: ignore[arg-type]
+            )
+        )
+    contrasts = {n: arms for n, arms in CONTRASTS.items() if set(arms) <= set(rows["arm"])}
+    shown.append(
+        ReportFigure(
+            "contrasts",
+            "Which ingredient: kernel size, sharing, depth",
+            "Differences in mean frequency of beta between pairs of arms (columns) at initial "
+            f"scale {scales[0]:g}, small steps; 'unshared' is locally connected with 3 x 3 "
+            f"windows. {_CELLS}",
+            "Heat maps of differences between architectures over training step and sample size.",
+            figures.contrast_map(rows, contrasts, titles, init_scale=scales[0]),
+        )
+    )
+    words = summary.sentences(rows, CONV_FC, titles, ("conv K=3", "FC"))
+    table = Table(
+        "Where the 95 % interval of conv K=3 minus FC lies, step by step (mean frequency of beta, "
+        "cycles per pixel), and the difference at the last step. Computed from the rows.",
+        summary.WORD_COLUMNS,
+        summary.word_table(rows, CONV_FC, titles),
+        folded="When, at which scale and at which N conv K=3 is above or below FC: every cell",
+    )
+    return Section("when", "When", words, [table], shown)
+
+
+def _curves(
+    rows: pd.DataFrame,
+    limits: Sequence[Mapping[str, Any]],
+    titles: Mapping[str, str],
+    *,
+    scale: float,
+    column: str = "mean_frequency",
+    large: bool = False,
+) -> ReportFigure:
+    arms = [arm for arm in SHALLOW if arm in set(rows["arm"])]
+    learned = column == "learned_mean_frequency"
+    what = "beta minus beta₀" if learned else "beta"
+    how = ", large constant steps" if large else ""
+    missing = " Margins that were tried and not certified to 1e-3 are named in their panel."
+    return ReportFigure(
+        f"time_{'learned' if learned else 'beta'}_{'large_steps' if large else f'scale{scale:g}'}",
+        f"Mean frequency of {what} against training time, initial scale {scale:g}{how}",
+        f"Mean frequency of {what} (cycles/pixel, zero frequency left out). {_BANDS} Dashed: "
+        f"predictors of maximum margin on the sample of seed 0.{missing if limits else ''}",
+        f"Line plots of the mean frequency of {what} by architecture, tasks by sample sizes.",
+        figures.curves(
+            rows,
+            column,
+            arms,
+            titles,
+            label=_LEARNED if learned else _FREQUENCY,
+            init_scale=scale,
+            large_steps=large,
+            limits=limits,
+        ),
+    )
+
+
+def _loss_grid(rows: pd.DataFrame) -> list[float]:
+    """Half decades of loss, from just below chance to where most trainings got."""
+    last = rows[rows["step"] == rows["step"].max()]["log_loss"] / np.log(10)
+    floor = max(-6.0, float(np.floor(last.quantile(0.25))))
+    return [float(value) for value in np.arange(-0.25, floor - 0.01, -0.25)][:24]
+
+
+def _claims(claims: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Section:
+    def number(value: float | None) -> str:
+        return "\N{EN DASH}" if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+    lines = [
+        (
+            f"{c['id']} {c['title']}",
+            _sample_title(str(c["dataset"]), titles),
+            f"{number(c['estimate'])} [{number(c['low'])}, {number(c['high'])}]",
+            f"{c['margin']:g} {c['unit']}",
+            f"{c['live_seeds']}/{c['seeds']}",
+            str(c["verdict"]),
+            str(c["reason"]),
+        )
+        for c in claims
+    ]
+    tally = [
+        f"{name}: "
+        + ", ".join(
+            f"{count} {verdict}"
+            for verdict, count in pd.Series(
+                [str(c["verdict"]) for c in claims if c["id"] == name]
+            ).value_counts().items()
+        )
+        + "."
+        for name in dict.fromkeys(str(c["id"]) for c in claims)
+    ]  # fmt: skip
+    statements = [
+        (f"{c['id']}", str(c["statement"]))
+        for c in {str(c["id"]): c for c in reversed(claims)}.values()
+    ][::-1]
+    return Section(
+        "claims",
+        "Claims",
+        [
+            "Registered before the run; judged at the last step, small steps, on seeds whose "
+            "sample is separated; Holm over the tasks and samples of a claim; initial scales 1 and "
+            "1/2 must agree. " + " ".join(tally)
+        ],
+        [
+            Table("What is claimed", ("claim", "statement"), statements),
+            Table(
+                "Effects with 95 % intervals over seeds, and verdicts.",
+                ("claim", "task", "effect", "margin", "live", "verdict", "reason"),
+                lines,
+                folded=f"All {len(lines)} verdicts",
+            ),
+        ],
+    )
+
+
+def _sample_title(dataset: str, titles: Mapping[str, str]) -> str:
+    """``patches_1_2, N=128`` with the task's title."""
+    name, _, size = dataset.rpartition(", N=")
+    return f"{titles.get(name, name)}, N = {size}"
+
+
+def _sparsity(
+    rows: pd.DataFrame, limits: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
+) -> Section:
+    """C7."""
+    there = set(rows["arm"])
+    wide = [a for a in ("fc_d1", "fc_d2", "conv_full_d1", "conv_full_d2") if a in there]
+    arms = [a for a in ("fc_d1", "conv_k3_d1", "conv_k7_d1", "conv_full_d1", "conv_full_d2",
+                        "locally_connected_k3_d1") if a in there]  # fmt: skip
+    size = _middle_sizes(rows)
+    null = {k.removeprefix("null_"): v for k, v in nulls().items()}
+    return Section(
+        "sparsity",
+        "C7: what the margin of each architecture is",
+        [
+            "A certificate bounds the margin of every predictor at once: gap = 1 \N{MINUS SIGN} "
+            "margin / bound, 0 at the maximum margin, above 1 before separation. The bound comes "
+            "from the multipliers that training leaves (the mean of the loss's weights over recent "
+            "steps)."
+        ],
+        [],
+        [
+            ReportFigure(
+                "sparsity",
+                "Sparsity in frequency, certified gap and stationarity over time",
+                "Participation ratio and Hoyer sparsity of the DFT of beta (dotted: white noise); "
+                "gap of the certificate in the arm's own norm (l2 for FC, l1 of the DFT for "
+                "full-width, R_K and windows for the others, with the net's own weight cost for "
+                "the norm; none is known for deeper convolutions of limited width); 1 minus the "
+                "cosine of weights and descent direction. Initial scale 1, small steps. "
+                f"{_BANDS}",
+                "Line plots of sparsity, duality gap and stationarity residual by architecture.",
+                figures.columns_over_time(
+                    rows,
+                    {
+                        "participation_ratio": "participation ratio",
+                        "hoyer": "Hoyer sparsity",
+                        "gap_own": "gap, own norm",
+                        "parameter_residual": "1 \N{MINUS SIGN} cos(w, \N{MINUS SIGN}grad)",
+                    },
+                    arms,
+                    titles,
+                    num_train=size,
+                    logarithmic=("parameter_residual", "gap_own"),
+                    nulls=null,
+                ),
+            ),
+            ReportFigure(
+                "gaps",
+                "Each architecture approaches its own margin",
+                "Certified gaps to the maximum l2 margin and to the maximum margin in the l1 norm "
+                "of the DFT; KKT residual of the arm's own problem (separated seeds only), "
+                f"for fully connected and full-width nets. Initial scale 1, small steps. {_BANDS}",
+                "Line plots of certified gaps in two norms, fully connected and full-width nets.",
+                figures.columns_over_time(
+                    rows,
+                    {
+                        "gap_l2": "gap, l2",
+                        "gap_fourier": "gap, l1 of the DFT",
+                        "stationarity_residual": "KKT residual",
+                    },
+                    wide,
+                    titles,
+                    num_train=size,
+                    logarithmic=("gap_l2", "gap_fourier", "stationarity_residual"),
+                ),
+            ),
+        ],
+    )
+
+
+def _kernels(rows: pd.DataFrame, titles: Mapping[str, str]) -> Section:
+    """C8."""
+    there = set(rows["arm"])
+    layers = {
+        title: (arm, f"{column}_change") for title, (arm, column) in LAYERS.items() if arm in there
+    }
+    arms = [arm for arm in ("conv_k3_d1", "conv_k7_d1") if arm in there]
+    return Section(
+        "kernels",
+        "C8: kernels against their bound",
+        [
+            "A kernel of K x K taps has a least mean frequency (an eigenvalue). Slack is how far a "
+            "layer lies above it. Random kernels have a flat expected spectrum, so their slack is "
+            "large; the figure shows what training does to it. The bound constrains a layer, not "
+            "the network: the readout is full-width."
+        ],
+        [],
+        [
+            ReportFigure(
+                "slack",
+                "Kernel slack, trained minus initial",
+                "Below 0: training moved the kernels down, towards their bound. Initial scale 1, "
+                "small steps. Lines: mean over seeds; bands: 95 % t intervals.",
+                "Line plots of the change in kernel slack by layer and sample size.",
+                figures.slack_curves(rows, layers, titles),
+            ),
+            ReportFigure(
+                "slack_frequency",
+                "Kernel slack and the frequency of beta, seed by seed",
+                "One point per seed at the last step, initial scale 1, small steps. The registered "
+                "claim is the rank correlation within an architecture and sample size.",
+                "Scatter plots of the mean frequency of beta against kernel slack.",
+                figures.slack_scatter(rows, arms, titles),
+            ),
+        ],
+    )
+
+
+def _attacks(rows: pd.DataFrame, titles: Mapping[str, str]) -> Section:
+    """The linear half of C6."""
+    last = rows[(rows["step"] == rows["step"].max()) & rows["delta_cosine"].notna()]
+    worst = float(last["delta_cosine"].min())
+    boxed = last[last["boxed_delta_cosine"].notna()]
+    lines = []
+    for (dataset, arm), part in boxed.groupby(["dataset", "arm"], sort=False):
+        shift = part["boxed_mean_frequency"] - part["mean_frequency"]
+        lines.append(
+            (
+                titles[str(dataset)],
+                arm_style(str(arm)).label,
+                f"{part['boxed_delta_cosine'].mean():.3f}",
+                f"{shift.mean():+.4f}".replace("-", "\N{MINUS SIGN}"),
+                f"{shift.min():+.4f} to {shift.max():+.4f}".replace("-", "\N{MINUS SIGN}"),
+            )
+        )
+    table = Table(
+        "Perturbations of L2 norm 1 within the box [0, 1], 32 test images per network, all seeds, "
+        "scales and samples at the last step.",
+        (
+            *("task", "architecture", "cosine of delta and beta"),
+            *("frequency of delta minus beta's", "range"),
+        ),
+        lines,
+        folded="With the box",
+    )
+    return Section(
+        "attacks",
+        "C6, linear half: the perturbation is the predictor",
+        [
+            "Without a box the closed-form L2 perturbation of a linear network is parallel to "
+            f"beta: that is algebra. The least cosine over {len(last):,} networks is {worst:.7f}. "
+            "The box [0, 1] bends it, as the table shows for the tasks of real images."
+        ],
+        [table] if lines else [],
+    )
+
+
+def _numbers(
+    rows: pd.DataFrame, limits: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
+) -> Section:
+    last = rows[(rows["step"] == rows["step"].max()) & (rows["init_scale"] == 1.0)]
+    lines = []
+    keys = ["dataset", "num_train", "arm", "step_size"]
+    small = summary.small_step(rows)
+    for (dataset, num, arm, step_size), part in last.groupby(keys, sort=False):
+        live = part[part["status"] == "ok"]
+        lines.append(
+            (
+                titles[str(dataset)],
+                str(num),
+                arm_style(str(arm)).label,
+                "small" if step_size == small else "large",
+                f"{int(part['separated'].sum())}/{len(part)}",
+                *(
+                    _mean(live, name, digits)
+                    for name, digits in (
+                        ("test_accuracy", 2),
+                        ("log_loss", 1),
+                        ("mean_frequency", 3),
+                        ("learned_mean_frequency", 3),
+                        ("learned_share", 2),
+                        ("outside_share", 3),
+                        ("seed_cosine", 3),
+                        ("gap_own", 3),
+                        ("parameter_residual", 3),
+                    )
+                ),
+            )
+        )
+    solved = [
+        (
+            titles[limit["task"]],
+            str(limit["num_train"]),
+            str(limit["norm"]),
+            str(limit["status"]).replace("_", " "),
+            "\N{EN DASH}" if limit["gap"] is None else f"{limit['gap']:.2g}",
+            str(limit["max_iterations"]),
+            "\N{EN DASH}" if limit["mean_frequency"] is None else f"{limit['mean_frequency']:.3f}",
+        )
+        for limit in limits
+    ]
+    failed = int((rows.drop_duplicates(_NETWORK)["status"] != "ok").sum())
+    return Section(
+        "numbers",
+        "Numbers and failures",
+        [f"{failed} of {_networks(rows):,} networks diverged."],
+        [
+            Table(
+                "Means over seeds at the last step, initial scale 1. Outside: energy of beta "
+                "outside the subspace that holds 99 % of the pool's variance. Learned share: "
+                "energy of beta \N{MINUS SIGN} beta₀ over that plus the energy of beta₀.",
+                (
+                    *("task", "N", "architecture", "steps", "separated", "test accuracy"),
+                    *("log loss", "beta", "learned", "learned share", "outside", "seed cosine"),
+                    *("gap, own norm", "parameter residual"),
+                ),
+                lines,
+                folded=f"Where training ended: {len(lines)} lines",
+            ),
+            Table(
+                "Maximum margins on the sample of seed 0, and what certifies them. Newton steps: "
+                "the most that were allowed.",
+                ("task", "N", "norm", "status", "gap", "Newton steps", "mean frequency"),
+                solved,
+                folded="Maximum margins that were solved for",
+            ),
+        ],
+    )
+
+
+_NETWORK = ["dataset", "arm", "num_train", "init_scale", "step_size", "seed"]
+
+
+def _networks(rows: pd.DataFrame) -> int:
+    return len(rows[_NETWORK].drop_duplicates())
+
+
+def _middle_sizes(rows: pd.DataFrame) -> dict[str, int]:
+    """For each task its middle sample size, the lower of two."""
+    sizes = rows.groupby("dataset", sort=False)["num_train"].unique()
+    return {str(name): int(sorted(found)[(len(found) - 1) // 2]) for name, found in sizes.items()}
+
+
+def _mean(rows: pd.DataFrame, column: str, digits: int) -> str:
+    value = rows[column].mean()
+    if not np.isfinite(value):
+        return "\N{EN DASH}"
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _method(rows: pd.DataFrame) -> Section:
+    sizes = sorted(rows["step_size"].unique())
+    return Section(
+        "method",
+        "Method and limits",
+        [
+            "Tasks are binary, through the origin, standardised; samples are class-balanced and "
+            "nested, drawn per seed without replacement. Labels of 'noise' are coins; the "
+            "'teacher' is linear with a spectrum between 0.15 and 0.25 cycles per pixel.",
+            "Training is full-batch gradient descent on the exponential loss at the real scale of "
+            "the weights, in steps relative to their norm: small steps begin at "
+            f"{sizes[0]:g} and decay as the inverse root of time, large ones stay at "
+            f"{sizes[-1]:g}. Fully connected nets are balanced and stand for any width. "
+            "Convolutions have one channel, circular borders and a full-width readout.",
+            "The two step sizes matter: in steps of constant size the weights chatter around the "
+            "valley, which gradient flow does not. Compare the two blocks of the phase diagram.",
+            "Mean frequency: power of the DFT, zero frequency left out, normalised, times radius; "
+            "per network. Intervals are over seeds (sample and initial weights), 95 %.",
+            "What this is not: cross-entropy of ten classes, minibatches, momentum or several "
+            "channels (see experiments.reproduce). Photographs are few, and their patches overlap.",
+        ],
+    )

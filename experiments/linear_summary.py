@@ -1,0 +1,264 @@
+"""From the rows of the linear study to clocks, differences between arms, and words.
+
+Training time can be read on three clocks: the step; the step over that of a seed's own separation;
+and the loss reached. A difference between two arms is taken at equal readings of one clock, with
+Welch's 95 % interval over seeds.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from freqbias import inference
+
+Clock: TypeAlias = Literal["step", "separation", "loss"]
+"""``step``; ``separation``: step / the seed's separation step; ``loss``: log10 of the mean loss."""
+
+WORDS = {1: "above", 0: "not distinguishable", -1: "below"}
+_MIN_SHARE = 0.8  # of seeds that must have a reading, in both arms
+
+
+class Cell(NamedTuple):
+    """A part of the table in which only arm, seed and step vary."""
+
+    dataset: str
+    num_train: int
+    init_scale: float
+    step_size: float
+
+
+def cells(rows: pd.DataFrame) -> list[Cell]:
+    """Every cell, in the order of data sets, sample sizes, step sizes and falling scales."""
+    found = rows[list(Cell._fields)].drop_duplicates().itertuples(index=False)
+    datasets = list(dict.fromkeys(rows["dataset"]))
+    key = {name: index for index, name in enumerate(datasets)}
+    return sorted(
+        (Cell(str(c[0]), int(c[1]), float(c[2]), float(c[3])) for c in found),
+        key=lambda c: (key[c.dataset], c.num_train, c.step_size, -c.init_scale),
+    )
+
+
+def small_step(rows: pd.DataFrame) -> float:
+    """The step size of the main runs, the smaller of the two."""
+    return float(rows["step_size"].min())
+
+
+class Reader:
+    """Reads columns on any clock; keeps the parts of the table it has looked up."""
+
+    def __init__(self, rows: pd.DataFrame):
+        keys = [*Cell._fields, "arm"]
+        self._parts = dict(iter(rows.groupby(keys, sort=False)))
+
+    def table(self, cell: Cell, arm: str, column: str) -> np.ndarray:
+        """Values [S, T] by seed and recorded step; [0, 0] if the arm was not run."""
+        part = self._parts.get((*cell, arm))
+        if part is None:
+            return np.zeros((0, 0))
+        wide = part.pivot(index="seed", columns="step", values=column)
+        return wide.to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def steps(self, cell: Cell, arm: str) -> np.ndarray:
+        """The recorded steps [T]."""
+        part = self._parts.get((*cell, arm))
+        return np.zeros(0) if part is None else np.sort(part["step"].unique()).astype(float)
+
+    def separation(self, cell: Cell, arm: str) -> np.ndarray:
+        """Each seed's first recorded step at which its sample is separated, [S]; NaN if none."""
+        found = self.table(cell, arm, "separation_step")
+        return found[:, 0] if found.size else np.zeros(0)
+
+    def at(
+        self, cell: Cell, arm: str, column: str, clock: Clock, grid: Sequence[float]
+    ) -> np.ndarray:
+        """A column at readings of a clock, [S, len(grid)].
+
+        Between recorded steps values are interpolated, linearly in the logarithm of the step or
+        in the log loss; outside of what was recorded they are NaN.
+        """
+        values, steps = self.table(cell, arm, column), self.steps(cell, arm)
+        if not values.size:
+            return np.zeros((0, len(grid)))
+        time = np.log(np.maximum(steps, 0.5))
+        if clock == "step":
+            readings = np.broadcast_to(time, values.shape)
+            wanted = np.broadcast_to(np.log(np.maximum(grid, 0.5)), (len(values), len(grid)))
+        elif clock == "separation":
+            readings = time - np.log(np.maximum(self.separation(cell, arm), 0.5))[:, None]
+            wanted = np.broadcast_to(np.log(grid), (len(values), len(grid)))
+        else:
+            loss = self.table(cell, arm, "log_loss") / np.log(10)
+            readings = -np.minimum.accumulate(loss, axis=1)  # rises with training
+            wanted = np.broadcast_to(-np.asarray(grid, float), (len(values), len(grid)))
+        return np.stack(
+            [_interpolated(w, r, v) for w, r, v in zip(wanted, readings, values, strict=True)]
+        )
+
+
+def _interpolated(wanted: np.ndarray, readings: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """np.interp with NaN outside and where a neighbour is NaN."""
+    if np.isnan(readings).any():
+        return np.full(len(wanted), np.nan)
+    readings, index = np.unique(readings, return_index=True)
+    slack = 1e-9
+    inside = (wanted >= readings[0] - slack) & (wanted <= readings[-1] + slack)
+    return np.where(inside, np.interp(wanted, readings, values[index]), np.nan)
+
+
+class Difference(NamedTuple):
+    """An arm minus another at each reading of a clock; NaN where too few seeds have one."""
+
+    estimate: np.ndarray  # [G]
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def sign(self) -> np.ndarray:
+        """1 or -1 where the interval lies above or below 0, 0 where it includes it, else NaN."""
+        sign = np.where(self.low > 0, 1.0, np.where(self.high < 0, -1.0, 0.0))
+        return np.where(np.isnan(self.estimate), np.nan, sign)
+
+
+def difference(
+    reader: Reader,
+    cell: Cell,
+    arms: tuple[str, str],
+    column: str,
+    *,
+    clock: Clock,
+    grid: Sequence[float],
+) -> Difference:
+    """First arm minus second at equal readings of the clock, with 95 % intervals over seeds."""
+    first, second = (reader.at(cell, arm, column, clock, grid) for arm in arms)
+    out = np.full((3, len(grid)), np.nan)
+    for g in range(len(grid)):
+        groups = [values[:, g][np.isfinite(values[:, g])] for values in (first, second)]
+        sizes = [max(2, _MIN_SHARE * len(values)) for values in (first, second)]
+        if all(len(group) >= size for group, size in zip(groups, sizes, strict=True)):
+            found = inference.difference_interval(*groups)
+            out[:, g] = found.estimate, found.low, found.high
+    return Difference(*out)
+
+
+def runs_of(sign: np.ndarray, steps: Sequence[float]) -> str:
+    """Signs along the steps in words, e.g. "not distinguishable to step 5; below from 10"."""
+    known = [(s, int(v)) for s, v in zip(steps, sign, strict=True) if np.isfinite(v)]
+    parts = []
+    for value, group in itertools.groupby(known, key=lambda pair: pair[1]):
+        ends = [step for step, _ in group]
+        span = f"at step {ends[0]:g}" if len(ends) == 1 else f"steps {ends[0]:g} to {ends[-1]:g}"
+        parts.append(f"{WORDS[value]} {span}")
+    return "; ".join(parts) or "no estimate"
+
+
+def word_table(
+    rows: pd.DataFrame, arms: tuple[str, str], titles: Mapping[str, str]
+) -> list[list[str]]:
+    """When, where and at which N the first arm is above, below or not distinguishable: rows."""
+    reader, out = Reader(rows), []
+    small = small_step(rows)
+    for cell in cells(rows):
+        steps = reader.steps(cell, arms[0])
+        if not steps.size:
+            continue
+        found = difference(reader, cell, arms, "mean_frequency", clock="step", grid=list(steps))
+        last = (
+            f"{found.estimate[-1]:+.3f} [{found.low[-1]:+.3f}, {found.high[-1]:+.3f}]"
+            if np.isfinite(found.estimate[-1])
+            else "none"
+        )
+        out.append(
+            [
+                titles[cell.dataset],
+                str(cell.num_train),
+                f"{cell.init_scale:g}",
+                "small" if cell.step_size == small else "large",
+                _separated(reader, cell, arms),
+                runs_of(found.sign, list(steps)),
+                last.replace("-", "\N{MINUS SIGN}"),
+            ]
+        )
+    return out
+
+
+WORD_COLUMNS = (
+    *("task", "N", "init scale", "steps", "half of the seeds separated at step"),
+    *("conv K=3 against FC", "difference at the last step"),
+)
+
+
+def _separated(reader: Reader, cell: Cell, arms: Sequence[str]) -> str:
+    """The step by which half of the seeds of either arm are separated."""
+    out = []
+    for arm in arms:
+        at = median_separation(reader, cell, arm)
+        out.append("never" if at is None else f"{at:g}")
+    return " / ".join(out)
+
+
+def median_separation(reader: Reader, cell: Cell, arm: str) -> float | None:
+    """The recorded step by which half of the seeds are separated; None if fewer are."""
+    at = np.sort(np.nan_to_num(reader.separation(cell, arm), nan=np.inf))
+    if not at.size:
+        return None
+    middle = float(at[(len(at) - 1) // 2])
+    return middle if np.isfinite(middle) else None
+
+
+def counts(rows: pd.DataFrame, arms: tuple[str, str], dataset: str) -> dict[str, Any]:
+    """How many readings (cell x recorded step > 0) of a task say which word, and where "above"."""
+    reader = Reader(rows)
+    total = {word: 0 for word in WORDS.values()}
+    above = []
+    for cell in cells(rows):
+        if cell.dataset != dataset:
+            continue
+        steps = [step for step in reader.steps(cell, arms[0]) if step > 0]
+        found = difference(reader, cell, arms, "mean_frequency", clock="step", grid=steps)
+        for value, word in WORDS.items():
+            total[word] += int(np.sum(found.sign == value))
+        if np.any(found.sign == 1):
+            above.append(cell)
+    return {**total, "cells_above": above}
+
+
+def sentences(
+    rows: pd.DataFrame, arms: tuple[str, str], titles: Mapping[str, str], names: tuple[str, str]
+) -> list[str]:
+    """One sentence per task on where the first arm is above the second."""
+    small = small_step(rows)
+    out = []
+    for dataset in dict.fromkeys(rows["dataset"]):
+        found = counts(rows, arms, dataset)
+        total = sum(found[word] for word in WORDS.values())
+        text = (
+            f"{titles[dataset]}: {names[0]} lies above {names[1]} in {found['above']} of {total} "
+            f"readings, below in {found['below']}, not distinguishable in "
+            f"{found['not distinguishable']}."
+        )
+        if found["cells_above"]:
+            where = [
+                f"N = {c.num_train}, init scale {c.init_scale:g}, "
+                f"{'small' if c.step_size == small else 'large'} steps"
+                for c in found["cells_above"]
+            ]
+            text += f" Above at some step: {'; '.join(where)}."
+        out.append(text)
+    return out
+
+
+def final_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that claims are judged on: last step, small steps, one data set per task and N.
+
+    A seed whose sample is not separated by then has status ``not_separated`` and is not live.
+    """
+    last = rows.groupby("dataset")["step"].transform("max")
+    final = rows[(rows["step"] == last) & (rows["step_size"] == small_step(rows))].copy()
+    unseparated = (final["status"] == "ok") & ~final["separated"].astype(bool)
+    final["status"] = final["status"].where(~unseparated, "not_separated")
+    sizes = final["num_train"].astype(str)
+    final["dataset"] = final["dataset"] + ", N=" + sizes
+    return final
