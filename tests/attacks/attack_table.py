@@ -18,7 +18,13 @@ from freqbias.attacks import (
     affine_attack,
     apgd,
     band_limited,
+    brendel_bethge,
+    carlini_wagner,
+    ddn,
+    deepfool,
+    fab,
     fgsm,
+    fmn,
     mi_fgsm,
     optimizer_pgd,
     pgd,
@@ -148,6 +154,13 @@ def _radius_case(name, norm):
     return Case(name, lambda _: smallest_budget(norm, num_steps=10), norm, "mlp", minimal=True)
 
 
+def _brendel_bethge_case(name, norm):
+    def make(epsilon):
+        return brendel_bethge(norm, num_steps=12, num_starts=1)
+
+    return Case(name, make, norm, "mlp", minimal=True)
+
+
 def _momentum_case(name, norm):
     return Case(name, lambda epsilon: mi_fgsm(norm, epsilon=epsilon, num_steps=6), norm, "mlp")
 
@@ -176,6 +189,15 @@ def _affine_case(name, norm, *, minimal=False):
     return Case(name, make, norm, "affine", minimal=minimal)
 
 
+def _minimal_case(name, make_attack, norm, *args, **options):
+    def make(epsilon):
+        return make_attack(*args, **options)
+
+    random = options.get("num_restarts", 1) > 1
+    targeted = options.get("targeted", False)
+    return Case(name, make, norm, "mlp", minimal=True, random=random, targeted=targeted)
+
+
 CASES = [
     Case("fgsm_linf", lambda epsilon: fgsm(Linf(), epsilon=epsilon), Linf(), "mlp"),
     _pgd_case("pgd_l2", L2()),
@@ -188,9 +210,15 @@ CASES = [
     _auto_case("apgd_l2_dlr_aimed", L2(), loss="dlr", num_targets=2),
     _square_case("square_linf", Linf()),
     _band_case("pgd_l2_band", L2()),
+    _brendel_bethge_case("brendel_bethge_l2", L2()),
     _affine_case("affine_l2_budget", L2()),
     _affine_case("affine_l2", L2(), minimal=True),
     _affine_case("affine_linf", Linf(), minimal=True),
+    _minimal_case("ddn_l2", ddn, L2(), num_steps=6),
+    _minimal_case("fmn_linf", fmn, Linf(), Linf(), num_steps=6),
+    _minimal_case("deepfool_l2", deepfool, L2(), L2(), num_steps=4),
+    _minimal_case("fab_l2", fab, L2(), L2(), num_steps=2, num_restarts=3),
+    _minimal_case("carlini_wagner", carlini_wagner, L2(), num_steps=6, num_search_steps=2),
 ]
 SLOW_CASES = [  # near relatives of the above
     Case("fgm_l2", lambda epsilon: fgsm(L2(), epsilon=epsilon), L2(), "mlp"),
@@ -205,12 +233,20 @@ SLOW_CASES = [  # near relatives of the above
     _square_case("square_l2", L2()),
     _band_case("pgd_linf_band", Linf()),
     _radius_case("smallest_budget_l2", L2()),
+    _brendel_bethge_case("brendel_bethge_linf", Linf()),
     _affine_case("affine_linf_budget", Linf()),
     _pgd_case("pgd_fourier_l1", FourierL1()),
     _pgd_case("pgd_weighted_fourier_l2", WEIGHTED),
     _affine_case("affine_l1", L1(), minimal=True),
     _affine_case("affine_l1_budget", L1()),
     _affine_case("affine_l0", L0(), minimal=True),
+    _minimal_case("ddn_l2_targeted", ddn, L2(), num_steps=6, targeted=True),
+    _minimal_case("fmn_l0", fmn, L0(), L0(), num_steps=6),
+    _minimal_case("fmn_l1", fmn, L1(), L1(), num_steps=6),
+    _minimal_case("fmn_l2", fmn, L2(), L2(), num_steps=6),
+    _minimal_case("deepfool_linf", deepfool, Linf(), Linf(), num_steps=4),
+    _minimal_case("fab_linf_targeted", fab, Linf(), Linf(), num_steps=6, targeted=True),
+    _minimal_case("fab_l1_by_class", fab, L1(), L1(), num_steps=3, class_by_class=True),
 ]
 EPSILON = {  # at which about half of the images fall
     L0(): 1,
