@@ -89,7 +89,7 @@ def test_misclassified_images_count_as_adversarial(case, key):
     found = _run(case, attack_table.make_model(case.model), key)
     if not case.targeted:
         assert found.is_adversarial[-2:].all() and not found.flipped[-2:].any()
-    if case.minimal:
+    if case.minimal and not case.targeted:
         np.testing.assert_array_equal(found.delta[-2:], 0)
         np.testing.assert_array_equal(found.distance[-2:], 0)
 

@@ -1,0 +1,254 @@
+"""Minimal attacks against the exact optimum of affine models, and against one another."""
+
+import itertools
+
+import attack_table
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from attack_table import NUM_CLASSES, affine
+
+from freqbias.attacks import (
+    L0,
+    L1,
+    L2,
+    Linf,
+    affine_attack,
+    carlini_wagner,
+    ddn,
+    deepfool,
+    fab,
+    fmn,
+    pgd,
+)
+from freqbias.typing import Status
+
+SHAPE, NUM_IMAGES = (28, 28, 1), 64
+
+
+def _slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def _problem(num_classes, spread=0.5, seed=0):
+    """Random weights, biases for which every class is predicted, images within 0.5 +- spread."""
+    beta, _ = attack_table.affine_params(jax.random.key(seed), num_classes, SHAPE)
+    images = attack_table.make_images(jax.random.key(seed + 1), NUM_IMAGES, SHAPE)
+    images = jnp.round(images) if spread is None else 0.5 + spread * (2 * images - 1)
+    bias = -jnp.einsum("nhwc,khwc->nk", images, beta).mean(0)
+    params = beta, bias
+    return params, images, jnp.argmax(affine(params, images), -1).astype(jnp.int32)
+
+
+def _exact(norm, problem, bounds=(0.0, 1.0)):
+    """In float64, where the slack beyond the boundary is nothing."""
+    params, images, labels = problem
+    with jax.enable_x64(True):
+        double = jax.tree.map(lambda a: np.asarray(a, np.float64), (params, images))
+        found = affine_attack(norm, bounds=bounds)(affine, *double, np.asarray(labels))
+        return np.asarray(found.distance)
+
+
+ATTACKS = {
+    "ddn": (ddn(), L2()),
+    "fmn_l2": (fmn(L2()), L2()),
+    "fmn_linf": (fmn(Linf()), Linf()),
+    "fmn_l1": (fmn(L1()), L1()),
+    "fmn_l0": (fmn(L0()), L0()),
+    "deepfool_l2": (deepfool(L2()), L2()),
+    "deepfool_linf": (deepfool(Linf()), Linf()),
+    "deepfool_l1": (deepfool(L1()), L1()),
+    "fab_l2": (fab(L2()), L2()),
+    "fab_linf": (fab(Linf()), Linf()),
+    "fab_l1": (fab(L1()), L1()),
+    "fab_by_class": (fab(L2(), class_by_class=True, num_steps=20), L2()),
+    "carlini_wagner": (carlini_wagner(), L2()),
+}
+FAST = {("ddn", 10), ("fmn_linf", 2), ("carlini_wagner", 2)}
+yardsticks = pytest.mark.parametrize(
+    "name, num_classes",
+    [case if case in FAST else _slow(*case) for case in itertools.product(ATTACKS, (2, 10))],
+)
+
+
+@yardsticks
+def test_default_settings_find_the_exact_optimum_of_affine_models(name, num_classes):
+    """The yardstick: 784 inputs in the box. References are off by up to a factor of 368 here.
+
+    The tolerance is a tenth of what would do: 2 % in median and 5 % at worst.
+    """
+    attack, norm = ATTACKS[name]
+    for spread in (0.5, 0.1, None):  # up to the box, away from it, and all pixels on its edge
+        problem = _problem(num_classes, spread)
+        exact = _exact(norm, problem)
+        found = attack(affine, *problem, jax.random.key(0))
+        assert found.is_adversarial.all() and (found.status == Status.OK).all()
+        ratio = np.asarray(found.distance) / exact
+        if norm == L0():
+            np.testing.assert_allclose(found.distance, exact, atol=1)
+            assert np.median(ratio) == 1
+        else:
+            assert ratio.min() >= 1 - 2e-3  # rounding of the smallest margins
+            assert np.median(ratio) <= 1.002 and ratio.max() <= 1.02
+
+
+@pytest.mark.parametrize("norm", [L2(), _slow(Linf())], ids=["l2", "linf"])
+@pytest.mark.parametrize("num_classes", [_slow(2), 10])
+def test_deepfool_without_the_box_is_the_closed_form(norm, num_classes):
+    problem = _problem(num_classes, spread=0.1)
+    found = deepfool(norm, bounds=None, num_steps=3)(affine, *problem, jax.random.key(0))
+    np.testing.assert_allclose(found.distance, _exact(norm, problem, None), rtol=1e-3)
+
+
+def test_the_line_search_takes_any_overshoot_away(key):
+    problem = _problem(10, spread=0.1)  # in the box, the path back is not the path of the optimum
+    far = deepfool(L2(), overshoot=0.7, num_steps=2)(affine, *problem, key)
+    near = deepfool(L2(), overshoot=0.01, num_steps=2)(affine, *problem, key)
+    np.testing.assert_allclose(far.distance, near.distance, rtol=1e-3)
+
+
+SMALL = {
+    "ddn": ddn(num_steps=40),
+    "fmn": fmn(L2(), num_steps=40),
+    "deepfool": deepfool(L2(), num_steps=10),
+    "fab": fab(L2(), num_steps=20),
+    "carlini_wagner": carlini_wagner(num_steps=40),
+}
+
+
+@pytest.mark.parametrize(
+    "chosen", [("ddn", "carlini_wagner"), _slow(tuple(SMALL))], ids=["two", "all"]
+)
+def test_attacks_in_l2_agree_on_a_smooth_network(chosen, key):
+    """Five ways to one number; none can be below the optimum, so that all must be near it."""
+    model = attack_table.make_model("mlp")
+    distance = {name: SMALL[name](*model, key).distance[:-2] for name in chosen}
+    best = np.min(list(distance.values()), axis=0)
+    for name, found in distance.items():
+        ratio = np.asarray(found) / best
+        assert np.median(ratio) < 1.01 and ratio.max() < 1.05, name
+    for attack in map(
+        SMALL.get, chosen
+    ):  # the result is on the boundary: a bisection gains nothing
+        found = attack(*model, key)
+        closer = model.apply_fn(model.params, model.images + 0.998 * found.delta)
+        np.testing.assert_array_equal(closer.argmax(-1)[:-2], model.labels[:-2])
+
+
+@pytest.mark.slow
+def test_no_budget_below_the_distance_found_suffices(key):
+    """Against PGD, which looks for anything within a radius."""
+    model = attack_table.make_model("mlp")
+    radius = ddn()(*model, key).distance
+
+    def attack_one(epsilon, image, label):
+        attack = pgd(L2(), epsilon=epsilon, loss="margin", num_steps=50)
+        return attack(model.apply_fn, model.params, image[None], label[None], key).is_adversarial[0]
+
+    for share, least, most in ((0.98, 0, 0), (1.02, 6, 10)):  # PGD misses some
+        found = jax.jit(jax.vmap(attack_one))(share * radius, model.images, model.labels)
+        assert least <= found[:-2].sum() <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [ddn, (lambda **o: fmn(Linf(), **o))], ids=["ddn", "fmn"])
+def test_distance_decreases_with_the_number_of_steps(make, key):
+    model = attack_table.make_model("mlp")
+    distances = [make(num_steps=n)(*model, key).distance[:-2] for n in (2, 8, 40)]
+    medians = np.median(distances, axis=1)
+    assert medians[0] >= medians[1] >= medians[2] and medians[0] > 1.0005 * medians[2]
+    assert (distances[2] <= 1.002 * np.asarray(distances[0])).all()
+
+
+TARGETED = {
+    "ddn": (ddn(targeted=True), L2()),
+    "fmn_linf": (fmn(Linf(), targeted=True), Linf()),
+    "fab_linf": (fab(Linf(), targeted=True), Linf()),
+    "carlini_wagner": (carlini_wagner(targeted=True), L2()),
+}
+
+
+@pytest.mark.parametrize("name", ["ddn", *map(_slow, ("fmn_linf", "fab_linf", "carlini_wagner"))])
+def test_targeted_attacks_reach_their_targets(name, key):
+    """Of two classes, the target is the other one: the exact distance. Of more, it is farther."""
+    attack, norm = TARGETED[name]
+    problem = _problem(2)
+    found = attack(affine, *problem, key, targets=1 - problem[2])
+    ratio = np.asarray(found.distance) / _exact(norm, problem)
+    assert np.median(ratio) < 1.002 and ratio.max() < 1.02
+    model = attack_table.make_model("mlp")
+    targets = (model.labels + 1) % NUM_CLASSES
+    found = attack(*model, key, targets=targets)
+    reached = model.apply_fn(model.params, model.images + found.delta).argmax(-1)
+    np.testing.assert_array_equal(reached == targets, found.is_adversarial)
+    assert found.is_adversarial.mean() > 0.8
+    if norm == L2():
+        free = ddn()(*model, key).distance
+        assert (found.distance >= 0.99 * free)[found.is_adversarial].all()
+
+
+def _grey(params, images):
+    """The affine network of `attack_table` for pixels in 0..255."""
+    return affine(params, images / 255)
+
+
+@pytest.mark.parametrize(
+    "name", [_slow("fmn_l0"), "fmn_linf", _slow("fab_l2"), _slow("carlini_wagner")]
+)
+def test_the_unit_of_a_pixel_and_of_a_logit_plays_no_part(name, key):
+    """Steps, radii and weights are measured by the linearised boundary."""
+    attack, norm = ATTACKS[name]
+    params, images, labels = _problem(10)
+    images, labels = images[:16], labels[:16]
+    expected = attack(affine, params, images, labels, key).distance
+    grey = attack.replace(bounds=(0.0, 255.0))
+    loud = jax.tree.map(lambda leaf: 1e4 * leaf, params)
+    found = grey(_grey, loud, 255 * images, labels, key).distance
+    unit = 1 if norm == L0() else 255
+    np.testing.assert_allclose(found, unit * np.asarray(expected), rtol=5e-3)
+
+
+@pytest.mark.parametrize("name", ["ddn", _slow("fmn_linf"), _slow("deepfool_l2"), _slow("fab_l2")])
+def test_an_image_the_box_protects_has_infinite_distance(name, key):
+    """Even black or white everywhere, the label's bias decides."""
+    (beta, bias), images, labels = _problem(10)
+    labels = jnp.zeros_like(labels)
+    params = beta, bias + 2 * jnp.abs(beta).sum() * (jnp.arange(10) == 0)
+    found = ATTACKS[name][0](affine, params, images, labels, key)
+    assert np.isinf(found.distance).all() and not found.is_adversarial.any()
+    np.testing.assert_array_equal(found.delta, 0)
+    np.testing.assert_array_equal(found.status, Status.OK)
+
+
+@pytest.mark.slow
+def test_rivals_not_probed_cost_no_gradient_but_may_be_the_nearest(key):
+    problem = _problem(10)
+    few, many = (ddn(num_rivals=n, num_steps=5)(affine, *problem, key) for n in (1, 30))
+    np.testing.assert_array_equal(few.gradient_evaluations, 6)
+    np.testing.assert_array_equal(many.gradient_evaluations, 14)  # there are only nine others
+    assert (many.distance <= 1.001 * few.distance).all()
+    assert (many.distance < 0.999 * few.distance).any()
+
+
+@pytest.mark.parametrize(
+    "make, options, error, words",
+    [
+        (ddn, dict(num_steps=0), ValueError, "num_steps"),
+        (ddn, dict(gamma=-0.1), ValueError, "gamma"),
+        (ddn, dict(step_size=0.0), ValueError, "step_size"),
+        (ddn, dict(num_rivals=0), ValueError, "num_rivals"),
+        (fmn, dict(norm="linf"), TypeError, "norm"),
+        (deepfool, dict(norm=L0()), TypeError, "norm"),
+        (deepfool, dict(norm=L2(), overshoot=-1.0), ValueError, "overshoot"),
+        (fab, dict(norm=L0()), TypeError, "norm"),
+        (fab, dict(norm=L2(), beta=0.0), ValueError, "beta"),
+        (fab, dict(norm=L2(), num_restarts=0), ValueError, "num_restarts"),
+        (carlini_wagner, dict(weight=0.0), ValueError, "weight"),
+        (carlini_wagner, dict(num_search_steps=0), ValueError, "num_search_steps"),
+        (carlini_wagner, dict(bounds=(1.0, 0.0)), ValueError, "bounds"),
+    ],
+)
+def test_bad_options_raise_where_the_attack_is_made(make, options, error, words):
+    with pytest.raises(error, match=words):
+        make(**options)

@@ -1,0 +1,78 @@
+"""Minimal attacks against foolbox's on the same weights, through foolbox's own JAX backend."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from freqbias.attacks import L0, L1, L2, Linf, carlini_wagner, ddn, deepfool, fmn
+
+pytestmark = pytest.mark.peers
+NUM_IMAGES, NUM_STEPS = 128, 100
+
+
+def _network(params, images):
+    """Two circular 3 x 3 convolutions with ReLU and a linear readout, 10 classes."""
+    for kernel in params[:-1]:
+        padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="wrap")
+        images = jax.lax.conv_general_dilated(
+            padded, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        images = jax.nn.relu(images)
+    return images.reshape(images.shape[0], -1) @ params[-1]
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Random weights; labels are the predictions, so that every clean image is correct."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    params = (
+        jax.random.normal(keys[0], (3, 3, 1, 8)) * np.sqrt(2 / 9),
+        jax.random.normal(keys[1], (3, 3, 8, 8)) * np.sqrt(2 / 72),
+        jax.random.normal(keys[2], (14 * 14 * 8, 10)) / np.sqrt(14 * 14 * 8),
+    )
+    images = jax.random.uniform(keys[3], (NUM_IMAGES, 14, 14, 1))
+    return params, images, jnp.argmax(_network(params, images), axis=-1)
+
+
+CASES = {
+    "ddn": (ddn(num_steps=NUM_STEPS), L2(), "DDNAttack", dict(steps=NUM_STEPS)),
+    "fmn_l0": (fmn(L0(), num_steps=NUM_STEPS), L0(), "L0FMNAttack", dict(steps=NUM_STEPS)),
+    "fmn_l1": (fmn(L1(), num_steps=NUM_STEPS), L1(), "L1FMNAttack", dict(steps=NUM_STEPS)),
+    "fmn_l2": (fmn(L2(), num_steps=NUM_STEPS), L2(), "L2FMNAttack", dict(steps=NUM_STEPS)),
+    "fmn_linf": (fmn(Linf(), num_steps=NUM_STEPS), Linf(), "LInfFMNAttack", dict(steps=NUM_STEPS)),
+    "deepfool_l2": (deepfool(L2()), L2(), "L2DeepFoolAttack", {}),
+    "deepfool_linf": (deepfool(Linf()), Linf(), "LinfDeepFoolAttack", {}),
+    "carlini_wagner": (  # half of foolbox's gradients
+        carlini_wagner(),
+        L2(),
+        "L2CarliniWagnerAttack",
+        dict(steps=100, binary_search_steps=5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_median_distance_is_at_most_two_percent_above_foolbox(name, problem):
+    foolbox = pytest.importorskip("foolbox")
+    import eagerpy  # noqa: PLC0415 (comes with foolbox)
+
+    attack, norm, peer, options = CASES[name]
+    params, images, labels = problem
+    ours = attack(_network, params, images, labels, jax.random.key(0))
+    assert ours.is_adversarial.all()
+
+    model = foolbox.JAXModel(
+        jax.jit(lambda x: _network(params, x)), bounds=(0, 1), data_format="channels_last"
+    )
+    with jax.numpy_rank_promotion("allow"):
+        _, theirs, success = getattr(foolbox.attacks, peer)(**options)(
+            model, eagerpy.astensor(images), eagerpy.astensor(labels), epsilons=None
+        )
+    delta = np.asarray(theirs.raw) - np.asarray(images)
+    distance = np.asarray(jax.vmap(norm.value)(jnp.asarray(delta)))
+    distance = np.where(np.asarray(success.raw), distance, np.inf)
+    median = float(np.median(ours.distance)), float(np.median(distance))
+    worst = float(np.max(ours.distance)), float(np.max(distance))
+    print(f"{name}: median {median[0]:.5f} (foolbox {median[1]:.5f}), worst {worst}")
+    assert median[0] <= 1.02 * median[1]
