@@ -6,9 +6,9 @@ norm, `square` needs no gradient, `auto_attack` is the worst case of several, `b
 minimal; `affine_attack` is the closed form for affine models, the yardstick of all others; `ddn`,
 `fmn`, `deepfool`, `fab`, `carlini_wagner` and `brendel_bethge` look for the smallest perturbation,
 `smallest_budget` in any norm; `universal` looks for one for all images. By frequency: a norm
-`band_limited` to some waves, `evaluate_bands`, and `heat_map`. `evaluate` runs an attack over a data
-set and an ensemble, `robustness_curve` at many radii, and `diagnose` looks for signs that it failed.
-Every attack on single images returns a `Perturbation`.
+`band_limited` to some waves, `evaluate_bands`, and `heat_map`. `evaluate` runs an attack over a
+data set and an ensemble, `robustness_curve` at many radii, and `diagnose` looks for signs that it
+failed. Every attack on single images returns a `Perturbation`.
 """
 
 from freqbias.attacks.affine import AffineAttack as AffineAttack

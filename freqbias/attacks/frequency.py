@@ -357,8 +357,8 @@ def _near(project_fn: Callable[[Array], Array], delta: Array, lower: Array, uppe
     """A point of a convex set and a box, both of which hold 0, near the nearest to delta.
 
     Between the set and a box smaller by a small margin, Dykstra's algorithm with Nesterov's
-    momentum, until the point of the set lies in the box itself. If it does not after the last
-    iteration, it is scaled towards 0 until it does, which keeps it in the set.
+    momentum, until the point of the set rests within the box itself. If it does not lie there after
+    the last iteration, it is scaled towards 0 until it does, which keeps it in the set.
 
     Reference:
       Boyle and Dykstra, 1986; Beck and Teboulle, 2009.
@@ -368,22 +368,27 @@ def _near(project_fn: Callable[[Array], Array], delta: Array, lower: Array, uppe
     middle = (lower + upper) / 2
     inner_lower = jnp.minimum(lower + margin, middle)
     inner_upper = jnp.maximum(upper - margin, middle)
-    State = tuple[Array, Array, Array, Array, Array]
+    State = tuple[Array, Array, Array, Array, Array, Array]
+
+    def outside(point: Array) -> Array:
+        return jnp.any((point < lower) | (point > upper))
 
     def continues(state: State) -> Array:
-        iteration, point, *_ = state
-        return (iteration < _MAX_ITERATIONS) & jnp.any((point < lower) | (point > upper))
+        iteration, point, *_, change = state
+        return (iteration < _MAX_ITERATIONS) & (outside(point) | (change > margin / 2))
 
     def iterate(state: State) -> State:
-        iteration, point, dual, ahead, momentum = state
+        iteration, point, dual, ahead, momentum, _ = state
         new = point + ahead
         new = new - jnp.clip(new, inner_lower, inner_upper)
         next_momentum = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
         ahead = new + (momentum - 1) / next_momentum * (new - dual)
-        return iteration + 1, project_fn(delta - ahead), new, ahead, next_momentum
+        moved = project_fn(delta - ahead)
+        change = jnp.max(jnp.abs(moved - point))
+        return iteration + 1, moved, new, ahead, next_momentum, change
 
     one, zeros = jnp.ones((), delta.dtype), jnp.zeros_like(delta)
-    first = jnp.zeros((), jnp.int32), start, zeros, zeros, one
+    first = jnp.zeros((), jnp.int32), start, zeros, zeros, one, 0 * one
     return _scale_into_box(jax.lax.while_loop(continues, iterate, first)[1], lower, upper)
 
 
