@@ -16,7 +16,10 @@ Plan = TypeVar("Plan")
 # Read when JAX makes its first array; what is set already stands.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
-OUT = flags.DEFINE_string("out", None, "Folder of the run; default results/<preset>.")
+PRESET = flags.DEFINE_string("preset", "quick", "Design and budget; the table is in the module.")
+SEEDS = flags.DEFINE_list("seeds", None, "Seeds, e.g. 0-7 or 0,1,2; default: the preset's.")
+RANDOM_KEY = flags.DEFINE_integer("random_key", None, "Root of all randomness; default 0.")
+OUT = flags.DEFINE_string("out", None, "Folder of the run; by default one in results/.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the run that --out holds.")
 RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that --out holds.")
 WORKERS = flags.DEFINE_integer(

@@ -125,7 +125,6 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }
 
-PRESET = flags.DEFINE_string("preset", "quick", f"Design and budget: {', '.join(PRESETS)}.")
 TASKS = flags.DEFINE_list(
     "tasks",
     None,
@@ -133,16 +132,14 @@ TASKS = flags.DEFINE_list(
     "preset's.",
 )
 NUM_TRAIN = flags.DEFINE_list("num_train", None, "Sample sizes (images) of every task.")
-SEEDS = flags.DEFINE_list("seeds", None, "Seeds, e.g. 0-7 or 0,1,2; default: the preset's.")
 INIT_SCALES = flags.DEFINE_list("init_scales", None, "Output scales at initialisation; 1 is first.")
-NUM_STEPS = flags.DEFINE_integer("num_steps", None, "Steps of full-batch descent.")
+TRAIN_STEPS = flags.DEFINE_integer("train_steps", None, "Steps of full-batch descent.")
 STEP_SIZE = flags.DEFINE_float(
     "step_size", None, "First of the small steps, relative to the norm of the weights."
 )
 LARGE_STEP_SIZE = flags.DEFINE_float(
     "large_step_size", None, "The large, constant steps, likewise."
 )
-RANDOM_KEY = flags.DEFINE_integer("random_key", None, "Root of all randomness; default 0.")
 
 
 class Plan(NamedTuple):
@@ -161,8 +158,8 @@ class Plan(NamedTuple):
 
 def prepare() -> Plan:
     """Checks every flag, makes the tasks and opens the run."""
-    _checks.one_of("preset", PRESET.value, PRESETS)
-    preset = PRESETS[PRESET.value]
+    _checks.one_of("preset", common.PRESET.value, PRESETS)
+    preset = PRESETS[common.PRESET.value]
     budget = _budget(preset.budget)
     tasks = _tasks(preset)
     sources = linear_study.load_sources([plan.name for plan in tasks])
@@ -175,9 +172,9 @@ def prepare() -> Plan:
         claims.load_registry(REGISTRY), {_setting("", arm).arm for arm in preset.arms}
     )
     run = runs.open_run(
-        common.OUT.value or os.path.join("results", f"linear_{PRESET.value}"),
+        common.OUT.value or os.path.join("results", f"linear_{common.PRESET.value}"),
         {
-            "preset": PRESET.value,
+            "preset": common.PRESET.value,
             "tasks": {plan.name: [list(plan.num_train), plan.pool] for plan in tasks},
             **dataclasses.asdict(budget),
             "arms": [list(arm) for arm in preset.arms],
@@ -203,7 +200,7 @@ def prepare() -> Plan:
 
 def execute(plan: Plan) -> None:
     """Runs what is left, then judges, draws and reports."""
-    _run_jobs(plan)
+    run_jobs(plan)
     rows = runs.write_rows(plan.run)
     order = [task.name for task in plan.tasks]
     rows = rows.sort_values("dataset", key=lambda names: names.map(order.index), kind="stable")
@@ -224,7 +221,7 @@ def execute(plan: Plan) -> None:
     print(f"report: {path}")
 
 
-def _run_jobs(plan: Plan) -> None:
+def run_jobs(plan: Plan) -> None:
     """Every setting and every task's limits that are not there yet, side by side."""
     done = runs.finished(plan.run)
     jobs: list[tuple[float, Callable[[], Callable[[], None]]]] = []
@@ -315,12 +312,14 @@ def _tasks(preset: Preset) -> tuple[TaskPlan, ...]:
 def _budget(budget: Budget) -> Budget:
     """The preset's budget with the flags that were given, checked."""
     given: dict[str, Any] = {
-        "seeds": None if SEEDS.value is None else common.parse_ints("seeds", SEEDS.value),
+        "seeds": None
+        if common.SEEDS.value is None
+        else common.parse_ints("seeds", common.SEEDS.value),
         "init_scales": None if INIT_SCALES.value is None else _floats(INIT_SCALES.value),
-        "num_steps": NUM_STEPS.value,
+        "num_steps": TRAIN_STEPS.value,
         "step_size": STEP_SIZE.value,
         "large_step_size": LARGE_STEP_SIZE.value,
-        "random_key": RANDOM_KEY.value,
+        "random_key": common.RANDOM_KEY.value,
     }
     budget = dataclasses.replace(budget, **{k: v for k, v in given.items() if v is not None})
     linear_study.check_budget(budget)

@@ -342,7 +342,7 @@ def columns_over_time(
                 _curve(ax, reader, cell, arm, column)
             if nulls and column in nulls:
                 ax.axhline(nulls[column], color=_GREY, linestyle=":", linewidth=1)
-            if column in logarithmic:
+            if column in logarithmic and (rows[column] > 0).any():
                 ax.set_yscale("log")
             if column.endswith("_change"):
                 ax.axhline(0, color=_GREY, linewidth=0.7, zorder=0)

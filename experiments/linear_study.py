@@ -657,12 +657,15 @@ def check_task_names(names: Sequence[str]) -> None:
 
 def check_budget(budget: Budget) -> None:
     """Raises ValueError or TypeError unless a budget can be spent."""
-    _checks.seeds(budget.seeds)
+    if len(_checks.seeds(budget.seeds)) < 2:
+        raise ValueError(f"seeds must be at least 2, to have a spread; got {list(budget.seeds)}.")
     _checks.positive_int("num_steps", budget.num_steps)
     for name in ("step_size", "large_step_size", "decay_steps", "init_scales"):
         _checks.positive(name, getattr(budget, name))
     if len(set(budget.init_scales)) != len(budget.init_scales):
         raise ValueError(f"init_scales must not repeat; got {list(budget.init_scales)}.")
+    if 1.0 not in budget.init_scales:
+        raise ValueError(f"init_scales must hold 1; got {list(budget.init_scales)}.")
     if budget.step_size == budget.large_step_size:
         raise ValueError(f"step_size and large_step_size must differ; both {budget.step_size}.")
 

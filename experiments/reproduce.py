@@ -80,10 +80,8 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }
 
-PRESET = flags.DEFINE_string("preset", "quick", f"Design and budget: {', '.join(PRESETS)}.")
 DATASETS = flags.DEFINE_list("datasets", None, "Data sets; default: the preset's.")
 CLAIMS = flags.DEFINE_list("claims", None, "Claims to decide, e.g. C1,C2-ends; default: all.")
-SEEDS = flags.DEFINE_list("seeds", None, "Seeds, e.g. 0-7 or 0,1,2; default: the preset's.")
 EPSILON_L2 = flags.DEFINE_float(
     "epsilon_l2", None, "L2 budget of a perturbation, in units of intensity in [0, 1]; default 1."
 )
@@ -94,7 +92,6 @@ NUM_IMAGES = flags.DEFINE_integer("num_images", None, "Training images of each s
 EPOCHS = flags.DEFINE_integer("epochs", None, "Passes over the training images.")
 NUM_ATTACKED = flags.DEFINE_integer("num_attacked", None, "Test images attacked.")
 NUM_STEPS = flags.DEFINE_integer("num_steps", None, "Steps of projected gradient descent.")
-RANDOM_KEY = flags.DEFINE_integer("random_key", None, "Root of all randomness; default 0.")
 
 
 class Plan(NamedTuple):
@@ -110,8 +107,8 @@ class Plan(NamedTuple):
 
 def prepare() -> Plan:
     """Checks every flag, loads the data and opens the run."""
-    _checks.one_of("preset", PRESET.value, PRESETS)
-    preset = PRESETS[PRESET.value]
+    _checks.one_of("preset", common.PRESET.value, PRESETS)
+    preset = PRESETS[common.PRESET.value]
     registry = claims.load_registry()
     if CLAIMS.value:
         registry = claims.select(registry, CLAIMS.value)
@@ -126,11 +123,13 @@ def prepare() -> Plan:
     )
     registry = claims.with_arms(registry, {setting.arm for setting in settings})
     if not registry.claims:
-        raise ValueError(f"claims must be decidable with the arms of preset {PRESET.value!r}.")
+        raise ValueError(
+            f"claims must be decidable with the arms of preset {common.PRESET.value!r}."
+        )
     run = runs.open_run(
-        common.OUT.value or os.path.join("results", PRESET.value),
+        common.OUT.value or os.path.join("results", common.PRESET.value),
         {
-            "preset": PRESET.value,
+            "preset": common.PRESET.value,
             "datasets": list(datasets),
             "claims": [claim.id for claim in registry.claims],
             **dataclasses.asdict(budget),
@@ -231,8 +230,10 @@ def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
         "epochs": EPOCHS.value,
         "num_attacked": NUM_ATTACKED.value,
         "num_steps": NUM_STEPS.value,
-        "random_key": RANDOM_KEY.value,
-        "seeds": None if SEEDS.value is None else common.parse_ints("seeds", SEEDS.value),
+        "random_key": common.RANDOM_KEY.value,
+        "seeds": None
+        if common.SEEDS.value is None
+        else common.parse_ints("seeds", common.SEEDS.value),
     }
     budget = dataclasses.replace(budget, **{k: v for k, v in given.items() if v is not None})
     _checks.seeds(budget.seeds)
