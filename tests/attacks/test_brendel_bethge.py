@@ -72,7 +72,7 @@ def _by_slsqp(norm, delta, normal, gap, radius, lower, upper):
     return np.sqrt(best) if norm == L2() else best
 
 
-@norms
+@slowly
 @given(st.integers(0, 2**31 - 1))
 @settings(max_examples=15, deadline=None)
 def test_the_subproblem_agrees_with_slsqp(norm, seed):
@@ -100,7 +100,7 @@ def test_a_plane_out_of_reach_is_approached_as_far_as_the_trust_region_goes(norm
 
 
 @slowly
-@pytest.mark.parametrize("num_classes", [2, 10])
+@pytest.mark.parametrize("num_classes", [pytest.param(2, marks=pytest.mark.slow), 10])
 def test_on_affine_models_of_image_size_it_is_exact(norm, num_classes, key):
     """The table of references: foolbox's Brendel-Bethge is off by a factor 41 at worst."""
     generator = np.random.default_rng(0)
@@ -146,6 +146,7 @@ def test_images_without_an_adversarial_start_have_an_infinite_distance(key):
     assert not found.is_adversarial.any() and (found.status != Status.DIVERGED).all()
 
 
+@pytest.mark.slow
 def test_a_targeted_attack_reaches_its_targets(key):
     model = attack_table.make_model("mlp")
     targets = (model.labels + 1) % NUM_CLASSES

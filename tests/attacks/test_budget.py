@@ -31,6 +31,7 @@ def test_the_smallest_budget_of_an_affine_model_is_its_exact_radius(norm, key):
     assert np.median(ratio) < 1.001 and ratio.max() < 1.02
 
 
+@pytest.mark.slow
 def test_targets_are_reached_at_a_budget_that_is_no_smaller(key):
     model = attack_table.make_model("mlp")
     targets = (model.labels + 1) % NUM_CLASSES

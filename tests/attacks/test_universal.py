@@ -11,7 +11,9 @@ from freqbias.attacks import L2, Linf, band_limited, universal
 from freqbias.spectral import band_mask
 from freqbias.typing import Status
 
-norms = pytest.mark.parametrize("norm", [L2(), Linf()], ids=["l2", "linf"])
+norms = pytest.mark.parametrize(
+    "norm", [L2(), pytest.param(Linf(), marks=pytest.mark.slow)], ids=["l2", "linf"]
+)
 
 
 def _one_class(num_images=23):
