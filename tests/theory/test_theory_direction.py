@@ -96,6 +96,25 @@ def test_deeper_full_width_nets_become_stationary_and_seeds_disagree(name):
         assert max(costs) / min(costs) > 1.02  # stationary, not minimal: no solver to compare with
 
 
+def test_deeper_nets_of_few_taps_end_with_weights_along_their_gradient(x64):
+    """No norm of beta is known for them; the condition is on the weights themselves."""
+    net = direction.conv_net(LINE, 2, kernel_size=(1, 3))
+    keys = jax.random.split(jax.random.key(0), 3)
+    start = direction.init_direction(net, keys, 8, dtype=jnp.float64)
+    end = direction.train_direction(net, start, IMAGES, LABELS, num_steps=20_000)
+
+    @jax.jit
+    @jax.vmap
+    def residual(params, dual_weights):
+        combined = jnp.einsum("n,nhwc->hwc", dual_weights * (2.0 * LABELS - 1), IMAGES)
+        return stationarity.parameter_stationarity(
+            lambda p: -jnp.sum(net.predictor(p) * combined), params
+        )
+
+    assert np.all(residual(start.params, start.dual_weights) > 0.3)
+    assert np.all(residual(end.params, end.dual_weights) < 1e-3)
+
+
 def test_full_width_and_kernel_nets_do_not_find_each_other_s_solution():
     full = margins.max_margin(IMAGES, LABELS, FOURIER)
     kernel = margins.max_margin(IMAGES, LABELS, KERNEL)

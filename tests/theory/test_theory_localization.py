@@ -7,6 +7,7 @@ import pytest
 import scipy.optimize
 from scipy.signal.windows import dpss
 
+from freqbias.spectral import radius_grid
 from freqbias.theory import localization as loc
 
 
@@ -224,6 +225,31 @@ def test_depth_doubles_the_fourth_moment_and_not_the_mean():
     np.testing.assert_allclose((power**2).mean(0) / power.mean(0) ** 2, expected, rtol=0.2)
     one = loc.random_net_power_moment([28], (28, 28))
     np.testing.assert_allclose(784 / one.mean(), 391, atol=1)  # 392 measured over draws
+
+
+RANDOM_NETS = [  # K of the hidden layers, layers with the full-width last one, participation
+    (3, 2, 237),
+    (3, 4, 129),
+    (28, 2, 203),
+    (28, 4, 71),
+]
+
+
+@pytest.mark.parametrize("taps, num_layers, participation", RANDOM_NETS)
+def test_random_nets_have_the_flat_mean_frequency_at_every_depth(taps, num_layers, participation):
+    """Depth concentrates a random predictor at random places; it moves the mean nowhere."""
+    draws, shape = 1000, (28, 28)
+    rng = np.random.default_rng(4)
+    power = np.ones((draws, *shape))
+    for layer in range(num_layers):
+        size = taps if layer < num_layers - 1 else 28
+        kernels = rng.standard_normal((draws, size, size)).astype(np.float32)
+        power *= np.abs(np.fft.fft2(kernels, shape)) ** 2
+    share = power / power.sum((1, 2), keepdims=True)
+    means = np.sum(share * radius_grid(shape), axis=(1, 2))
+    flat = loc.random_kernel_mean_frequency(taps, shape).mean
+    assert abs(means.mean() - flat) < 4 * means.std() / np.sqrt(draws)
+    np.testing.assert_allclose(np.mean(1 / np.sum(share**2, (1, 2))), participation, rtol=0.05)
 
 
 def test_bad_arguments_say_what_was_expected():

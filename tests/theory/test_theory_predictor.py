@@ -211,6 +211,20 @@ def test_closed_predictors_are_those_of_the_models(name, x64):
     np.testing.assert_allclose(closed, found.weights, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "name", [*MODELS, "locally_connected_tied", "scattered_unshared"]
+)  # fmt: skip
+def test_every_linear_architecture_is_its_predictor(name, dtype):
+    """|f(x) - f(0) - <beta, x>| / (|beta| |x|), of the forward pass itself."""
+    shape = (5, 5, 1)
+    small = {"width": 4} if name == "fc" else {"kernel_size": 3, "channels": 2}
+    model = models.create(name, num_classes=2, activation="none", depth=1, **small)
+    with jax.enable_x64(dtype == "float64"):
+        params = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, *shape), dtype))
+        assert pred.check_affine(model.apply, params, shape) <= TOLERANCE[dtype]
+
+
 def test_standardisation_inside_the_model_moves_the_bias_only():
     rng = np.random.default_rng(7)
     weights = normal(rng, (4, 4, 1, 3), "float32")
