@@ -8,16 +8,23 @@ from freqbias.models.convnet import ConvNet
 from freqbias.models.fully_connected import FullyConnected
 from freqbias.models.layers import num_parameters
 from freqbias.models.masked import MaskedConvNet, as_masked, tap_params
+from freqbias.models.patches import ConvMixer, MLPMixer, ViT
+from freqbias.models.residual import VGG, ResNet
 from freqbias.models.unshared import LocallyConnectedNet, ScatteredConvNet
 from freqbias.models.zoo import ARCHITECTURES, create
 
 __all__ = [
     "ARCHITECTURES",
+    "VGG",
+    "ConvMixer",
     "ConvNet",
     "FullyConnected",
     "LocallyConnectedNet",
+    "MLPMixer",
     "MaskedConvNet",
+    "ResNet",
     "ScatteredConvNet",
+    "ViT",
     "as_masked",
     "create",
     "num_parameters",

@@ -12,6 +12,8 @@ from flax import linen as nn
 from freqbias import _checks
 from freqbias.models.convnet import ConvNet
 from freqbias.models.fully_connected import FullyConnected
+from freqbias.models.patches import ConvMixer, MLPMixer, ViT
+from freqbias.models.residual import VGG, ResNet
 from freqbias.models.unshared import LocallyConnectedNet, ScatteredConvNet
 
 ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
@@ -21,6 +23,11 @@ ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
     "locally_connected_tied": partial(LocallyConnectedNet, tied_init=True),
     "scattered": partial(ScatteredConvNet, shared=True),
     "scattered_unshared": partial(ScatteredConvNet, shared=False),
+    "resnet": ResNet,
+    "vgg": VGG,
+    "conv_mixer": ConvMixer,
+    "vit": ViT,
+    "mlp_mixer": MLPMixer,
 }
 
 

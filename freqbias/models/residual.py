@@ -1,0 +1,129 @@
+"""Deep convolutional networks of shrinking resolution: ResNet and VGG, in the form for CIFAR.
+
+The size of their 3 x 3 kernels is a setting. Instead of batch normalisation they have group
+normalisation, with as many parameters and no running statistics: an image's logits do not depend on
+its batch, in training or after.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from freqbias import _checks
+from freqbias.models import layers
+from freqbias.typing import Array
+
+VGG_11 = (1, 1, 2, 2, 2)  # convolutions of each stage
+
+
+class ResNet(nn.Module):
+    """Residual network of basic blocks; by default ResNet-18 for images of 32 x 32.
+
+    Attributes:
+      num_classes: K.
+      blocks: basic blocks of each stage; every stage but the first halves the resolution.
+      width: channels of the first stage, doubled by each further one.
+      kernel_size: taps along each axis of all convolutions but the 1 x 1 shortcuts.
+      padding: "SAME" (zeros, as published) or "CIRCULAR".
+      groups: of the normalisation; divides ``width``.
+      mean: of the data per channel, intensity in [0, 1]; subtracted inside the model.
+      std: of the data per channel; divided by inside the model.
+
+    Reference:
+      He et al. 2016 (1512.03385), section 4.2; Wu & He 2018 (1803.08494) for the normalisation.
+    """
+
+    num_classes: int
+    blocks: Sequence[int] = (2, 2, 2, 2)
+    width: int = 64
+    kernel_size: int = 3
+    padding: str = "SAME"
+    groups: int = 8
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
+        _check(self)
+        x = layers.standardize(images, self.mean, self.std)
+        x = nn.relu(_norm(self, "norm")(_conv(self, self.width, 1, "stem", bias=False)(x)))
+        index = 0
+        for stage, blocks in enumerate(self.blocks):
+            width = self.width * 2**stage
+            for block in range(blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                x = layers.keep(self, f"hidden_{index}", self._block(x, width, stride, index))
+                index += 1
+        return nn.Dense(self.num_classes, name="head")(x.mean(axis=(1, 2)))
+
+    def _block(self, x: Array, width: int, stride: int, index: int) -> Array:
+        y = _conv(self, width, stride, f"conv_{index}_0", bias=False)(x)
+        y = nn.relu(_norm(self, f"norm_{index}_0")(y))
+        y = _norm(self, f"norm_{index}_1")(_conv(self, width, 1, f"conv_{index}_1", bias=False)(y))
+        if x.shape != y.shape:
+            shortcut = nn.Conv(width, (1, 1), stride, use_bias=False, name=f"shortcut_{index}")
+            x = _norm(self, f"norm_shortcut_{index}")(shortcut(x))
+        return nn.relu(x + y)
+
+
+class VGG(nn.Module):
+    """Stages of convolutions and 2 x 2 max pooling; by default VGG-11 for images of 32 x 32.
+
+    Attributes:
+      num_classes: K.
+      convolutions: of each stage.
+      width: channels of the first stage, doubled by each further one up to 8 times.
+      kernel_size: taps along each axis.
+      padding: "SAME" (zeros, as published) or "CIRCULAR".
+      groups: of the normalisation; divides ``width``.
+      mean: of the data per channel, intensity in [0, 1]; subtracted inside the model.
+      std: of the data per channel; divided by inside the model.
+
+    Reference:
+      Simonyan & Zisserman 2015 (1409.1556), table 1, with one dense layer at the end.
+    """
+
+    num_classes: int
+    convolutions: Sequence[int] = VGG_11
+    width: int = 64
+    kernel_size: int = 3
+    padding: str = "SAME"
+    groups: int = 8
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
+        _check(self)
+        x = layers.standardize(images, self.mean, self.std)
+        index = 0
+        for stage, number in enumerate(self.convolutions):
+            for _ in range(number):
+                x = _conv(self, self.width * min(2**stage, 8), 1, f"conv_{index}", bias=True)(x)
+                x = nn.relu(_norm(self, f"norm_{index}")(x))
+                x = layers.keep(self, f"hidden_{index}", x)
+                index += 1
+            x = nn.max_pool(x, (2, 2), (2, 2), padding="SAME")
+        return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
+
+
+def _conv(module: ResNet | VGG, channels: int, stride: int, name: str, *, bias: bool) -> nn.Conv:
+    size = (module.kernel_size, module.kernel_size)
+    he = nn.initializers.he_normal()
+    options = {"padding": module.padding, "use_bias": bias, "kernel_init": he, "name": name}
+    return nn.Conv(channels, size, stride, **options)  # type: ignore[arg-type]
+
+
+def _norm(module: ResNet | VGG, name: str) -> nn.GroupNorm:
+    return nn.GroupNorm(num_groups=module.groups, name=name)
+
+
+def _check(module: ResNet | VGG) -> None:
+    for name in ("num_classes", "width", "kernel_size", "groups"):
+        _checks.positive_int(name, getattr(module, name))
+    _checks.one_of("padding", module.padding, ("SAME", "CIRCULAR"))
+    if module.width % module.groups:
+        raise ValueError(f"groups must divide width ({module.width}); got {module.groups}.")

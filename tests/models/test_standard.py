@@ -1,0 +1,111 @@
+"""The standard architectures: published sizes, and what every network here must do."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from freqbias import models
+from freqbias.models import MLPMixer, ResNet, ViT
+
+SMALL = {
+    "vit": {"depth": 1, "width": 8, "heads": 2},
+    "mlp_mixer": {"depth": 1, "width": 8, "tokens_width": 4, "channels_width": 8},
+    "conv_mixer": {"depth": 1, "width": 8, "kernel_size": 3},
+    "resnet": {"blocks": (1, 1), "width": 8, "groups": 4},
+    "vgg": {"convolutions": (1, 1), "width": 8, "groups": 4},
+}
+every_model = pytest.mark.parametrize("name", SMALL)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "side", "published"),
+    [  # published: timm's counts, and for ResNet-18 that of the usual form for CIFAR-10
+        ("vit", dict(patch_size=16, depth=12, width=192, heads=3), 224, 5_717_416),
+        ("vit", dict(patch_size=16, depth=12, width=384, heads=6), 224, 22_050_664),
+        (
+            "mlp_mixer",
+            dict(patch_size=16, depth=8, width=512, tokens_width=256, channels_width=2048),
+            224,
+            18_528_264,
+        ),
+        ("conv_mixer", dict(patch_size=7, depth=32, width=768, kernel_size=7), 224, 21_110_248),
+        ("resnet", {}, 32, 11_173_962),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(name, settings, side, published):
+    model = models.create(name, num_classes=10 if side == 32 else 1000, **settings)
+    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert models.num_parameters(params) == published
+
+
+def test_vgg_11_by_hand():
+    widths = [3, 64, 128, 256, 256, 512, 512, 512, 512]
+    expected = sum(9 * a * b + 3 * b for a, b in itertools.pairwise(widths))
+    model = models.create("vgg", num_classes=10)
+    params = jax.eval_shape(
+        model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    )
+    assert models.num_parameters(params) == expected + 512 * 10 + 10
+
+
+@every_model
+def test_an_image_does_not_depend_on_its_batch_and_standardisation_is_inside(name):
+    images = jax.random.uniform(jax.random.key(0), (4, 8, 8, 2))
+    model = models.create(name, num_classes=3, mean=(0.3, 0.4), std=(0.2, 0.5), **SMALL[name])
+    params = model.init(jax.random.key(1), images)
+    logits = model.apply(params, images)
+    assert logits.shape == (4, 3)
+    np.testing.assert_allclose(model.apply(params, images[1:2]), logits[1:2], atol=1e-5)
+    bare = models.create(name, num_classes=3, **SMALL[name])
+    shifted = (images - jnp.array([0.3, 0.4]).reshape(1, 1, 1, 2)) / jnp.array([0.2, 0.5]).reshape(
+        1, 1, 1, 2
+    )
+    np.testing.assert_allclose(bare.apply(params, shifted), logits, rtol=1e-4, atol=1e-5)
+    slopes = jax.grad(lambda x: jnp.sum(model.apply(params, x) ** 2))(images)
+    assert (jnp.abs(slopes).max(axis=(1, 2, 3)) > 0).all()
+
+
+def test_mixers_and_transformers_see_patches_in_their_own_way():
+    """Swapping two patches: a transformer without positions is blind to it, a mixer is not."""
+    images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
+    swapped = images.at[:, :4, :4].set(images[:, 4:, 4:]).at[:, 4:, 4:].set(images[:, :4, :4])
+    vit = ViT(3, depth=1, width=8, heads=2)
+    params = vit.init(jax.random.key(1), images)
+    params["params"]["positions"] = jnp.zeros_like(params["params"]["positions"])
+    np.testing.assert_allclose(vit.apply(params, swapped), vit.apply(params, images), atol=1e-5)
+    mixer = MLPMixer(3, depth=1, width=8, tokens_width=4, channels_width=8)
+    params = mixer.init(jax.random.key(1), images)
+    assert not np.allclose(mixer.apply(params, swapped), mixer.apply(params, images), atol=1e-3)
+
+
+def test_circular_residual_networks_commute_with_shifts_of_their_stride():
+    """Global pooling and circular padding: logits do not see a shift by the total stride."""
+    images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
+    moved = jnp.roll(images, (2, 4), axis=(1, 2))
+    for padding, same in (("CIRCULAR", True), ("SAME", False)):
+        model = ResNet(3, blocks=(1, 1), width=8, groups=4, kernel_size=5, padding=padding)
+        params = model.init(jax.random.key(1), images)
+        close = np.allclose(model.apply(params, moved), model.apply(params, images), atol=1e-4)
+        assert close == same
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("vit", {"heads": 3}, "width must be a multiple of heads"),
+        ("vit", {"patch_size": 3}, "patch_size must divide the image"),
+        ("mlp_mixer", {"patch_size": 5}, "patch_size must divide the image"),
+        ("conv_mixer", {"padding": "reflect"}, "padding must be one of"),
+        ("conv_mixer", {"depth": 0}, "depth must be at least 1"),
+        ("resnet", {"groups": 3}, "groups must divide width"),
+        ("vgg", {"kernel_size": 0}, "kernel_size must be at least 1"),
+    ],
+)
+def test_bad_settings_are_named(name, change, message):
+    model = models.create(name, num_classes=3, **{**SMALL[name], **change})
+    with pytest.raises(ValueError, match=message):
+        model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
