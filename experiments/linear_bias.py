@@ -83,7 +83,7 @@ PRESETS: Mapping[str, Preset] = {
             TaskPlan("noise", PAIR, 1000),
             TaskPlan("teacher", PAIR, 1000),
             TaskPlan("fashion_0_6", PAIR, 1000),
-            TaskPlan("patches_1_2", PAIR, 1000),
+            TaskPlan("patches_0_3", PAIR, 1000),
             TaskPlan("patches_even_odd", MANY, 3000),
         ),
         arms=ARMS,
@@ -215,9 +215,8 @@ def execute(plan: Plan) -> None:
     titles = {name: task.title for name, task in plan.made.items()}
     page = linear_report.make_page(rows, limits, records, titles)
     path = report.write_page(plan.run, page)
-    for sentence in page.sections[0].text:
-        print(sentence)
-    print(claims.as_table(records))
+    for section in page.sections[:2]:  # when, and the tally of the claims
+        print("\n".join(section.text))
     print(f"report: {path}")
 
 

@@ -7,10 +7,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from scipy import stats
 
 from experiments.linear_summary import (
@@ -32,6 +33,11 @@ _NORMS = {  # norm -> (name, arm whose colour it takes)
     "fourier": ("l1 of the DFT", "conv_full_d1"),
     "kernel_3": ("R₃", "conv_k3_d1"),
     "locally_connected_3": ("3x3 windows", "locally_connected_k3_d1"),
+}
+_EMPTY: Mapping[Clock, str] = {
+    "step": "no estimate",
+    "separation": "too few seeds\nseparated",
+    "loss": "loss not reached",
 }
 CLOCK_LABELS: Mapping[str, str] = {
     "step": "training step",
@@ -86,13 +92,13 @@ def _curve(ax: Axes, reader: Reader, cell: Cell, arm: str, column: str) -> None:
     values, steps = reader.table(cell, arm, column), reader.steps(cell, arm)
     if not values.size:
         return
-    style, x = arm_style(arm), np.maximum(steps, 0.5)
+    style, x = arm_style(arm), _position(steps)
     mean, low, high = _bands(values)
     ax.plot(x, mean, color=style.color, linestyle=style.linestyle, linewidth=1.1)
     ax.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
     at = median_separation(reader, cell, arm)
     if at is not None and np.isfinite(mean[steps == at]).all():
-        ax.plot(max(at, 0.5), mean[steps == at], style.marker, color=style.color, markersize=3.6,
+        ax.plot(_position(at), mean[steps == at], style.marker, color=style.color, markersize=3.6,
                 markerfacecolor="white", markeredgewidth=0.8, zorder=3)  # fmt: skip
 
 
@@ -161,13 +167,12 @@ def difference_map(
     figure, axes = _panels(len(tasks), num_cols, height=0.34 + 0.19 * len(settings))
     for row, task in zip(axes, tasks, strict=True):
         for ax, num_train in zip(row, by_task[task], strict=False):
-            for y, (scale, step_size) in enumerate(settings):
-                cell = Cell(task, num_train, scale, step_size)
-                if cell in found:
-                    _map_row(ax, y, found[cell], norm)
-                    if clock == "step":
-                        at = [median_separation(reader, cell, arm) for arm in arms]
-                        _separation_edge(ax, y, at, grid)
+            here = [Cell(task, num_train, *setting) for setting in settings]
+            _map_panel(ax, [found.get(cell) for cell in here], norm, _EMPTY[clock])
+            for y, cell in enumerate(here):
+                if clock == "step" and cell in found:
+                    at = [median_separation(reader, cell, arm) for arm in arms]
+                    _separation_edge(ax, y, at, grid)
             _map_axes(ax, len(settings), grid, clock, last=row is axes[-1])
             ax.set_yticks(np.arange(len(settings)) + 0.5)
             ax.set_yticklabels(_scale_names(settings) if ax is row[0] else [])
@@ -201,8 +206,9 @@ def contrast_map(
     figure, axes = _panels(len(tasks), len(contrasts), height=0.34 + 0.19 * most)
     for row, task in zip(axes, tasks, strict=True):
         for ax, (name, arms) in zip(row, contrasts.items(), strict=True):
+            panel = [found[name, cell] for cell in chosen[task]]
+            _map_panel(ax, panel, norm, _EMPTY["step"])
             for y, cell in enumerate(chosen[task]):
-                _map_row(ax, y, found[name, cell], norm)
                 at = [median_separation(reader, cell, arm) for arm in arms]
                 _separation_edge(ax, y, at, grid)
             _map_axes(ax, len(chosen[task]), grid, "step", last=row is axes[-1])
@@ -213,15 +219,20 @@ def contrast_map(
     return _finished_map(figure, axes, norm, ("first arm", "second"), separated=True)
 
 
-def _map_row(ax: Axes, y: int, found: Difference, norm: Normalize) -> None:
-    colours = mpl.colormaps[_MAP]
-    for x, (estimate, sign) in enumerate(zip(found.estimate, found.sign, strict=True)):
-        if np.isnan(sign):
-            continue
-        ax.add_patch(Rectangle((x, y), 1, 1, facecolor=colours(norm(estimate)), linewidth=0))
-        if sign == 0:
-            ax.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="//////", linewidth=0,
-                                   edgecolor="#4a4a4a", alpha=0.55))  # fmt: skip
+def _map_panel(ax: Axes, found: Sequence[Difference | None], norm: Normalize, empty: str) -> None:
+    """Colours the cells of a panel, a row per difference, and hatches those that include 0."""
+    width = max((len(d.estimate) for d in found if d is not None), default=0)
+    blank = np.full(width, np.nan)
+    values = np.stack([blank if d is None else d.estimate for d in found])
+    signs = np.stack([blank if d is None else d.sign for d in found])
+    if not np.isfinite(signs).any():
+        ax.text(0.5, 0.5, empty, transform=ax.transAxes, ha="center", va="center", fontsize=6.5,
+                color=_GREY)  # fmt: skip
+        return
+    ax.pcolormesh(np.ma.masked_invalid(values), cmap=_MAP, norm=norm, rasterized=True)
+    corners = [[(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)] for y, x in np.argwhere(signs == 0)]
+    ax.add_collection(PolyCollection(corners, facecolors="none", hatch="//////", linewidths=0,
+                                     edgecolors="#4a4a4a", alpha=0.55))  # fmt: skip
 
 
 def _separation_edge(ax: Axes, y: int, steps: Sequence[float | None], grid: Any) -> None:
@@ -250,9 +261,9 @@ def _map_axes(ax: Axes, height: int, grid: Sequence[float], clock: Clock, *, las
 
 
 def _labelled(value: float, clock: Clock) -> bool:
-    """Powers of ten and zero on logarithmic clocks; every whole number on the loss's."""
+    """Powers of ten and zero on logarithmic clocks; few of the loss's."""
     if clock == "loss":
-        return float(value).is_integer()
+        return value in (-0.1, -0.5, -1, -2, -4)
     return value == 0 or float(np.log10(value)).is_integer()
 
 
@@ -317,6 +328,7 @@ def columns_over_time(
     *,
     num_train: Mapping[str, int],
     logarithmic: Sequence[str] = (),
+    ranges: Mapping[str, tuple[float, float]] | None = None,
     nulls: Mapping[str, float] | None = None,
     init_scale: float = 1.0,
 ) -> Figure:
@@ -329,6 +341,7 @@ def columns_over_time(
       titles: of the tasks.
       num_train: the sample size shown of each task.
       logarithmic: columns on a logarithmic axis.
+      ranges: column -> range of its axis.
       nulls: column -> value of white noise, dotted.
       init_scale: the initial scale shown.
     """
@@ -344,8 +357,8 @@ def columns_over_time(
                 ax.axhline(nulls[column], color=_GREY, linestyle=":", linewidth=1)
             if column in logarithmic and (rows[column] > 0).any():
                 ax.set_yscale("log")
-            if column.endswith("_change"):
-                ax.axhline(0, color=_GREY, linewidth=0.7, zorder=0)
+            if ranges and column in ranges:
+                ax.set_ylim(ranges[column])
         name = f"{titles[task]}, N = {num_train[task]}"
         _titles(row, name, _headings(columns.values(), row is axes[0]), heading="above")
     _step_axes(axes, sorted(rows["step"].unique()))
@@ -383,7 +396,7 @@ def slack_curves(
                 if not values.size:
                     continue
                 mean, low, high = _bands(values)
-                x = np.maximum(steps, 0.5)
+                x = _position(steps)
                 look = _sample_look(index)
                 ax.plot(x, mean, linewidth=1.1, label=f"N = {cell.num_train}", **look)
                 ax.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
@@ -420,23 +433,28 @@ def slack_scatter(
                     reader.table(cell, arm, name) for name in ("kernel_slack", "mean_frequency")
                 )
                 if x.size:
-                    ax.plot(
-                        x[:, -1],
-                        y[:, -1],
-                        "D" if "k7" in arm else "o",
-                        color=_sample_look(index)["color"],
-                        markersize=3.4,
-                        markeredgecolor="white",
-                        markeredgewidth=0.4,
-                        label=f"{arm_style(arm).label}, N = {cell.num_train}",
-                    )
-        ax.set_title(titles[task], loc="left", fontsize=7)
-        ax.legend(fontsize=5, handletextpad=0.1, borderpad=0.2)
+                    ax.plot(x[:, -1], y[:, -1], "D" if "k7" in arm else "o", markersize=3.4,
+                            color=_sample_look(index)["color"], markeredgecolor="white",
+                            markeredgewidth=0.4)  # fmt: skip
+        sizes = ", ".join(str(cell.num_train) for cell in chosen[task])
+        ax.set_title(f"{titles[task]}\nN = {sizes}", loc="left", fontsize=7)
     for ax in flat[max(0, len(tasks) - num_cols) : len(tasks)]:
         ax.set_xlabel("kernel slack (cycles/pixel)", fontsize=7)
         ax.tick_params(labelbottom=True)
     figure.supylabel("mean frequency of beta (cycles/pixel)", fontsize=8)
-    return _finished(figure, [])
+    marker: dict[str, Any] = {"linestyle": "none", "markersize": 4}
+    handles = [
+        Line2D([], [], marker="D" if "k7" in arm else "o", color=_GREY, label=arm_style(arm).label,
+               **marker)
+        for arm in arms
+    ]  # fmt: skip
+    most = max(map(len, chosen.values()))
+    handles += [
+        Line2D([], [], marker="s", color=_sample_look(k)["color"], **marker,
+               label=f"N: {('smallest', 'second', 'third', 'fourth')[min(k, 3)]} of the task's")
+        for k in range(most)
+    ]  # fmt: skip
+    return _finished(figure, handles)
 
 
 # --- Parts ----------------------------------------------------------------------------------------
@@ -466,7 +484,7 @@ def _sample_look(index: int) -> dict[str, Any]:
 def _panels(num_rows: int, num_cols: int, *, height: float, **share: Any) -> tuple[Figure, Any]:
     size = (PAGE_WIDTH, height * num_rows + 0.85)
     figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.03, w_pad=0.06, hspace=0.02, wspace=0.02)  # type: ignore
+    figure.get_layout_engine().set(h_pad=0.03, w_pad=0.08, hspace=0.02, wspace=0.02)  # type: ignore
     axes = figure.subplots(num_rows, num_cols, squeeze=False, **share)
     return figure, axes.tolist()
 
@@ -495,16 +513,20 @@ def _headings(names: Iterable[str], shown: bool) -> list[str]:
     return [name if shown else "" for name in names]
 
 
+def _position(steps: Any) -> Any:
+    """Place of steps on the logarithmic axis; 0 stands half a step before 1."""
+    return np.log10(np.maximum(steps, 0.5))
+
+
 def _step_axes(axes: Sequence[Sequence[Axes]], steps: Sequence[int]) -> None:
     """A logarithmic axis of steps, 0 included, with numbers under the last row only."""
     powers = [10**k for k in range(8) if 10**k <= max(steps)]
     for row in axes:
         for ax in row:
-            ax.set_xscale("log")
-            ax.set_xlim(0.45, max(steps) * 1.15)
+            ax.set_xlim(_position(0.45) - 0.04, _position(max(steps)) + 0.06)
             last = row is axes[-1]
-            ax.set_xticks([0.5, *powers], ["0", *map(_power, powers)] if last else [])
-            ax.minorticks_off()
+            labels = ["0", *map(_power, powers)] if last else []
+            ax.set_xticks(_position([0, *powers]), labels)
             if last:
                 ax.set_xlabel("training step", fontsize=7, labelpad=1)
 

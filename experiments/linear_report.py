@@ -30,6 +30,7 @@ LAYERS = {
     "K=3, layer 1 of 2": ("conv_k3_d2", "kernel_slack"),
     "K=3, layer 2 of 2": ("conv_k3_d2", "kernel_slack_2"),
 }
+LOSSES = (-0.05, -0.1, -0.2, -0.3, -0.5, -0.75, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 _FREQUENCY = "mean frequency of beta (cycles/pixel)"
 _LEARNED = "mean frequency of beta \N{MINUS SIGN} beta₀ (cycles/pixel)"
 _BANDS = (
@@ -110,7 +111,7 @@ def _when(
             "phase_loss",
             "The same at equal training loss",
             "at equal training loss, a clock that no step size sets",
-            {"clock": "loss", "grid": _loss_grid(rows)},
+            {"clock": "loss", "grid": LOSSES},
         ),
         (
             "phase_learned",
@@ -184,13 +185,6 @@ def _curves(
             limits=limits,
         ),
     )
-
-
-def _loss_grid(rows: pd.DataFrame) -> list[float]:
-    """Half decades of loss, from just below chance to where most trainings got."""
-    last = rows[rows["step"] == rows["step"].max()]["log_loss"] / np.log(10)
-    floor = max(-6.0, float(np.floor(last.quantile(0.25))))
-    return [float(value) for value in np.arange(-0.25, floor - 0.01, -0.25)][:24]
 
 
 def _claims(claims: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Section:
@@ -292,7 +286,8 @@ def _sparsity(
                     arms,
                     titles,
                     num_train=size,
-                    logarithmic=("parameter_residual", "gap_own"),
+                    logarithmic=("parameter_residual",),
+                    ranges={"gap_own": (0.0, 1.3)},
                     nulls=null,
                 ),
             ),
@@ -313,7 +308,11 @@ def _sparsity(
                     wide,
                     titles,
                     num_train=size,
-                    logarithmic=("gap_l2", "gap_fourier", "stationarity_residual"),
+                    ranges={
+                        "gap_l2": (0.0, 1.3),
+                        "gap_fourier": (0.0, 1.3),
+                        "stationarity_residual": (0.0, 1.05),
+                    },
                 ),
             ),
         ],

@@ -50,21 +50,21 @@ class Reader:
     """Reads columns on any clock; keeps the parts of the table it has looked up."""
 
     def __init__(self, rows: pd.DataFrame):
-        keys = [*Cell._fields, "arm"]
-        self._parts = dict(iter(rows.groupby(keys, sort=False)))
+        ordered = rows.sort_values(["seed", "step"], kind="stable")
+        self._parts = dict(iter(ordered.groupby([*Cell._fields, "arm"], sort=False)))
 
     def table(self, cell: Cell, arm: str, column: str) -> np.ndarray:
         """Values [S, T] by seed and recorded step; [0, 0] if the arm was not run."""
         part = self._parts.get((*cell, arm))
         if part is None:
             return np.zeros((0, 0))
-        wide = part.pivot(index="seed", columns="step", values=column)
-        return wide.to_numpy(dtype=np.float64, na_value=np.nan)
+        # Every seed has a row at every recorded step.
+        return part[column].to_numpy(dtype=np.float64).reshape(-1, len(self.steps(cell, arm)))
 
     def steps(self, cell: Cell, arm: str) -> np.ndarray:
         """The recorded steps [T]."""
         part = self._parts.get((*cell, arm))
-        return np.zeros(0) if part is None else np.sort(part["step"].unique()).astype(float)
+        return np.zeros(0) if part is None else part["step"].unique().astype(float)
 
     def separation(self, cell: Cell, arm: str) -> np.ndarray:
         """Each seed's first recorded step at which its sample is separated, [S]; NaN if none."""

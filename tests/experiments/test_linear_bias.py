@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from matplotlib.patches import Rectangle
+from matplotlib.collections import QuadMesh
 
 from experiments import claims, linear_bias, linear_figures, linear_study, linear_summary
 from experiments.linear_study import Budget, LimitPlan, TaskPlan
@@ -224,8 +224,9 @@ def test_words_and_sentences_come_from_the_rows():
 def test_maps_hatch_exactly_the_cells_whose_interval_includes_zero():
     rows = planted()
     figure = linear_figures.difference_map(rows, ARMS, {"noise": "Noise"}, grid=STEPS)
-    patches = [p for ax in figure.axes for p in ax.patches if isinstance(p, Rectangle)]
-    hatched = [p for p in patches if p.get_hatch()]
+    hatches = [c for ax in figure.axes for c in ax.collections if c.get_hatch()]
+    hatched = [path for collection in hatches for path in collection.get_paths()]
+    meshes = [c for ax in figure.axes for c in ax.collections if isinstance(c, QuadMesh)]
     reader, zero = Reader(rows), 0
     for cell in linear_summary.cells(rows):
         found = linear_summary.difference(
@@ -233,7 +234,8 @@ def test_maps_hatch_exactly_the_cells_whose_interval_includes_zero():
         )
         zero += int(np.sum(found.sign == 0))
     assert len(hatched) == zero
-    assert len(patches) - len(hatched) == 4 * len(STEPS)
+    panels = [mesh.get_array() for mesh in meshes if mesh.get_array().shape == (2, len(STEPS))]
+    assert len(panels) == 2 and not any(np.ma.getmaskarray(panel).any() for panel in panels)
     norm = linear_figures._symmetric([found])
     assert norm.vmin == -norm.vmax  # centred on 0
 
