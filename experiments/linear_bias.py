@@ -239,6 +239,7 @@ def run_jobs(plan: Plan) -> None:
         tqdm(
             total=sum(cost for cost, _ in jobs),
             desc="settings",
+            disable=not jobs,
             bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
         ) as progress,
     ):
