@@ -217,8 +217,10 @@ class L2:
     def steepest(self, gradient: Array) -> Array:
         """The unit vector gradient / ||gradient||_2, whatever the scale of the gradient."""
         scale = jnp.max(jnp.abs(gradient))
-        gradient = gradient / jnp.where(scale == 0, 1, scale)
-        return gradient / jnp.where(scale == 0, 1, self.value(gradient))
+        gradient = gradient / jnp.where(
+            scale == 0, 1, scale
+        )  # squares now neither over- nor underflow
+        return gradient / jnp.where(scale == 0, 1, jnp.sqrt(jnp.sum(gradient**2)))
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Delta * min(1, epsilon / ||delta||_2)."""
