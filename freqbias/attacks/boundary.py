@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from freqbias.attacks import losses, record
 from freqbias.attacks.affine import _minimal
 from freqbias.attacks.driver import Answer, IterativeAttack, Oracle, Phase, forward, gradient_of
-from freqbias.attacks.norms import L2, Bounds, Norm
+from freqbias.attacks.norms import L2, Bounds, Norm, Scalar
 from freqbias.attacks.protocol import Perturbation
 from freqbias.typing import Array
 
@@ -36,9 +36,11 @@ class Rivals(NamedTuple):
 
     classes: Array  # int32 [N, R], strongest first
     rank: Array  # int32 [], of the class asked for next
-    aim: Array  # int32 [N], the class whose linearised boundary is nearest
-    distance: Array  # [N], its distance; infinity while no gradient but zero was seen
-    length: Array  # [N], the same in L2, whatever the norm of the attack
+    distances: Array  # [N, R], of their linearised boundaries; infinity for a zero gradient
+    lengths: Array  # [N, R], the same in L2, whatever the norm of the attack
+    aim: Array  # int32 [N], the class aimed at: the nearest, until `aim_at` turns to another
+    distance: Array  # [N], its distance
+    length: Array  # [N], its length
 
 
 class Search(NamedTuple):
@@ -128,6 +130,7 @@ def start(
         classes = targets[:, None]
     classes = classes.astype(jnp.int32)
     zero, zeros = jnp.zeros((), jnp.int32), jnp.zeros(num_images, images.dtype)
+    unknown = jnp.full(classes.shape, jnp.inf, images.dtype)
     confidence = CONFIDENCE * jnp.abs(gain(logits, labels, targets))
     return MinimalState(
         targets=targets,
@@ -135,7 +138,7 @@ def start(
         delta=jnp.zeros_like(images),
         goal=(labels if targets is None else targets, classes[:, 0]),
         best=record.start(images, labels, targets, logits),
-        rivals=Rivals(classes, zero, classes[:, 0], zeros + jnp.inf, zeros + jnp.inf),
+        rivals=aim_at(Rivals(classes, zero, unknown, unknown, labels, zeros, zeros), 0),
         search=Search(jnp.zeros_like(images), zeros, zeros + 1, confidence),
     )
 
@@ -167,18 +170,31 @@ def probe(attack: Any, images: Array, labels: Array, state: Any, answer: Answer)
     distance = jax.vmap(attack.norm.value)(steps)  # where out of reach, of all the room there is
     alive = jnp.any(gradients != 0, axis=(1, 2, 3))
     distance = jnp.where(alive & jnp.isfinite(distance), distance, jnp.inf)
-    nearer = distance < state.rivals.distance
-    rank = state.rivals.rank + 1
-    rivals = Rivals(
-        classes=state.rivals.classes,
+    rivals, asked = state.rivals, state.rivals.rank
+    rank = asked + 1
+    rivals = rivals._replace(
         rank=rank,
-        aim=jnp.where(nearer, aims, state.rivals.aim),
-        distance=jnp.where(nearer, distance, state.rivals.distance),
-        length=jnp.where(nearer, jax.vmap(L2().value)(steps), state.rivals.length),
+        distances=rivals.distances.at[:, asked].set(distance),
+        lengths=rivals.lengths.at[:, asked].set(jax.vmap(L2().value)(steps)),
     )
+    rivals = aim_at(rivals, 0)
     last = rank == rivals.classes.shape[1]
     following = jnp.where(last, rivals.aim, jnp.take(rivals.classes, rank, axis=1, mode="clip"))
     return state._replace(best=best, rivals=rivals, goal=(owner, following))
+
+
+def aim_at(rivals: Rivals, position: Scalar) -> Rivals:
+    """Aims at the rival of this position, int [], in the order of distance; after the last, again.
+
+    Of equals, and of those not yet probed, the strongest comes first.
+    """
+    order = jnp.argsort(rivals.distances, axis=1, stable=True)
+    chosen = jnp.take(order, position, axis=1, mode="wrap")[:, None]
+    aim, distance, length = (
+        jnp.take_along_axis(leaf, chosen, axis=1)[:, 0]
+        for leaf in (rivals.classes, rivals.distances, rivals.lengths)
+    )
+    return rivals._replace(aim=aim, distance=distance, length=length)
 
 
 def positive(distance: Array) -> Array:
@@ -214,9 +230,17 @@ def clip(images: Array, delta: Array, *, bounds: Bounds | None) -> Array:
     return delta if bounds is None else jnp.clip(delta, bounds[0] - images, bounds[1] - images)
 
 
-def aims(state: MinimalState) -> Array:
-    """Whither to go [N]: the aim of the probe until the image fell, the strongest rival after."""
-    return jnp.where(state.best.is_adversarial, -1, state.rivals.aim)
+def aims(state: MinimalState, fell: Array | None = None) -> Array:
+    """Whither to go [N]: to the class aimed at until the image fell, to the strongest rival after.
+
+    Args:
+      state: of the attack.
+      fell: bool [N], whether the image fell since this start; by default ever.
+
+    Returns:
+      int32 [N], a class, or -1 for the strongest.
+    """
+    return jnp.where(state.best.is_adversarial if fell is None else fell, -1, state.rivals.aim)
 
 
 def column(numbers: Array) -> Array:
@@ -235,8 +259,9 @@ def result(attack: IterativeAttack, state: MinimalState) -> Perturbation:
 
 
 def keep(norm: Norm, labels: Array, state: Any, answer: Answer) -> Any:
-    """Records the iterate where it is adversarial and nearer than any before."""
+    """Records the iterate where it is adversarial, beyond rounding, and nearer than any before."""
     distance = jax.vmap(norm.value)(state.delta)
+    distance = jnp.where(_counts(labels, state, answer), distance, jnp.inf)
     best = record.keep_nearest(
         state.best, state.delta, distance, answer.logits, labels, state.targets
     )
@@ -251,19 +276,20 @@ def open_search(attack: Any, images: Array, labels: Array, state: Any, answer: A
 
 
 def bisect(attack: Any, images: Array, labels: Array, state: Any, answer: Answer) -> Any:
-    """Halves the bracket; a point counts if its loss is beyond rounding."""
+    """Records the middle of the bracket and halves it."""
     del images
-    search, best = state.search, state.best
-    adversarial, _ = record.judge(answer.logits, labels, state.targets)
-    adversarial &= gain(answer.logits, labels, state.targets) >= search.confidence
-    distance = jnp.where(adversarial, jax.vmap(attack.norm.value)(state.delta), jnp.inf)
-    best = record.keep_nearest(best, state.delta, distance, answer.logits, labels, state.targets)
-    middle = (search.low + search.high) / 2
+    state, search = keep(attack.norm, labels, state, answer), state.search
+    middle, counts = (search.low + search.high) / 2, _counts(labels, state, answer)
     search = search._replace(
-        low=jnp.where(adversarial, search.low, middle),
-        high=jnp.where(adversarial, middle, search.high),
+        low=jnp.where(counts, search.low, middle), high=jnp.where(counts, middle, search.high)
     )
-    return _look(attack.norm, state._replace(best=best), search)
+    return _look(attack.norm, state, search)
+
+
+def _counts(labels: Array, state: Any, answer: Answer) -> Array:
+    """Whether the iterate is adversarial by more than rounding might undo, bool [N]."""
+    adversarial, _ = record.judge(answer.logits, labels, state.targets)
+    return adversarial & (gain(answer.logits, labels, state.targets) >= state.search.confidence)
 
 
 def _look(norm: Norm, state: Any, search: Search) -> Any:

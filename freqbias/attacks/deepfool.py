@@ -195,7 +195,7 @@ class FABStart(NamedTuple):
     """Where FAB begins anew."""
 
     keys: Key  # [N]
-    restart: Array  # int32 [], starts drawn
+    restart: Array  # int32 [], starts made
 
 
 @flax.struct.dataclass
@@ -307,18 +307,20 @@ class FAB(IterativeAttack):
         return self.targeted or self.class_by_class
 
     def _draw(self, images: Array, state: MinimalState) -> MinimalState:
-        """The next start, uniform in the ball of half the best distance, and the next class."""
+        """The next start, for the next class; after one round uniform in half the best distance."""
         keys, restart = state.own
         sample = partial(self.norm.sample, shape=images.shape[1:], dtype=images.dtype)
         drawn = jax.vmap(sample)(jax.vmap(jax.random.fold_in, (0, None))(keys, restart))
         reached = jax.vmap(self.norm.value)(state.delta)
         best = record.nearest_distance(state.best)
-        radius = jnp.where(state.best.is_adversarial, best, reached) / 2
-        delta = boundary.clip(images, column(radius) * drawn, bounds=self.bounds)
-        goal = state.goal
+        radius = jnp.where(state.best.is_adversarial, best, boundary.positive(reached)) / 2
+        goal, round_length = state.goal, 1
         if self.class_by_class and not self.targeted:
-            rank = restart % state.rivals.classes.shape[1]
-            goal = goal[0], state.rivals.classes[:, rank]
+            round_length = state.rivals.classes.shape[1]
+            goal = goal[0], state.rivals.classes[:, restart % round_length]
+        drawing = (restart >= round_length) & (restart < self.num_restarts * round_length)
+        radius = jnp.where(drawing, radius, 0)
+        delta = boundary.clip(images, column(radius) * drawn, bounds=self.bounds)
         return state._replace(delta=delta, goal=goal, own=FABStart(keys, restart + 1))
 
 
@@ -359,7 +361,9 @@ def fab(
       alpha_max: largest share of the image's own projection.
       eta: length of a step, in ways to the boundary.
       beta: share of the perturbation kept after a success, < 1.
-      targeted: towards ``targets``, given at the call: adversarial only there.
+      targeted: towards ``targets``, given at the call: adversarial only there. A step knows one
+        boundary at a time, and a target among many classes has several: `ddn` and `fmn` reach it
+        nearer.
       bounds: (low, high) of a pixel, or None for no box.
       driver: "auto", "scan" or "host".
 

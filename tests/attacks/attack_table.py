@@ -193,9 +193,7 @@ def _minimal_case(name, make_attack, norm, *args, **options):
     def make(epsilon):
         return make_attack(*args, **options)
 
-    random = options.get("num_restarts", 1) > 1
-    targeted = options.get("targeted", False)
-    return Case(name, make, norm, "mlp", minimal=True, random=random, targeted=targeted)
+    return Case(name, make, norm, "mlp", minimal=True, targeted=options.get("targeted", False))
 
 
 CASES = [
@@ -217,7 +215,7 @@ CASES = [
     _minimal_case("ddn_l2", ddn, L2(), num_steps=6),
     _minimal_case("fmn_linf", fmn, Linf(), Linf(), num_steps=6),
     _minimal_case("deepfool_l2", deepfool, L2(), L2(), num_steps=4),
-    _minimal_case("fab_l2", fab, L2(), L2(), num_steps=2, num_restarts=3),
+    _minimal_case("fab_l2", fab, L2(), L2(), num_steps=4),
     _minimal_case("carlini_wagner", carlini_wagner, L2(), num_steps=6, num_search_steps=2),
 ]
 SLOW_CASES = [  # near relatives of the above
@@ -240,12 +238,14 @@ SLOW_CASES = [  # near relatives of the above
     _affine_case("affine_l1", L1(), minimal=True),
     _affine_case("affine_l1_budget", L1()),
     _affine_case("affine_l0", L0(), minimal=True),
-    _minimal_case("ddn_l2_targeted", ddn, L2(), num_steps=6, targeted=True),
+    _minimal_case("ddn_l2_targeted", ddn, L2(), num_steps=20, targeted=True),
     _minimal_case("fmn_l0", fmn, L0(), L0(), num_steps=6),
     _minimal_case("fmn_l1", fmn, L1(), L1(), num_steps=6),
     _minimal_case("fmn_l2", fmn, L2(), L2(), num_steps=6),
     _minimal_case("deepfool_linf", deepfool, Linf(), Linf(), num_steps=4),
-    _minimal_case("fab_linf_targeted", fab, Linf(), Linf(), num_steps=6, targeted=True),
+    _minimal_case(
+        "fab_linf_targeted", fab, Linf(), Linf(), num_steps=20, alpha_max=0.01, targeted=True
+    ),
     _minimal_case("fab_l1_by_class", fab, L1(), L1(), num_steps=3, class_by_class=True),
 ]
 EPSILON = {  # at which about half of the images fall

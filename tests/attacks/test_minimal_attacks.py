@@ -193,9 +193,8 @@ def _grey(params, images):
     return affine(params, images / 255)
 
 
-@pytest.mark.parametrize(
-    "name", [_slow("fmn_l0"), "fmn_linf", _slow("fab_l2"), _slow("carlini_wagner")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fmn_l0", "fmn_linf", "fab_l2", "carlini_wagner"])
 def test_the_unit_of_a_pixel_and_of_a_logit_plays_no_part(name, key):
     """Steps, radii and weights are measured by the linearised boundary."""
     attack, norm = ATTACKS[name]
@@ -226,9 +225,46 @@ def test_rivals_not_probed_cost_no_gradient_but_may_be_the_nearest(key):
     problem = _problem(10)
     few, many = (ddn(num_rivals=n, num_steps=5)(affine, *problem, key) for n in (1, 30))
     np.testing.assert_array_equal(few.gradient_evaluations, 6)
-    np.testing.assert_array_equal(many.gradient_evaluations, 14)  # there are only nine others
+    np.testing.assert_array_equal(many.gradient_evaluations, 19)  # there are only nine others
     assert (many.distance <= 1.001 * few.distance).all()
     assert (many.distance < 0.999 * few.distance).any()
+
+
+def test_a_second_aim_finds_nearer_classes_and_never_hurts(key):
+    """The nearest boundary of the linearised network is not always that of the network."""
+    model = attack_table.make_model("mlp", seed=4)
+    (weight, bias), last = model.params
+    model = model._replace(params=((2 * weight, bias), last))  # more strongly bent
+    model = model._replace(labels=jnp.argmax(model.apply_fn(model.params, model.images), -1))
+    first, both = (ddn(num_steps=20, num_restarts=n)(*model, key) for n in (1, 3))
+    np.testing.assert_array_equal(both.gradient_evaluations, first.gradient_evaluations + 40)
+    assert (both.distance <= 1.001 * first.distance).all()
+    assert (both.distance < 0.99 * first.distance).any()
+
+
+def _flat_below_half(params, images):
+    """No gradient at or below 0.5; class 1 wins from 0.6 on."""
+    x = images[:, 0, 0, 0]
+    return jnp.stack([params + 0.1 + jnp.zeros_like(x), jax.nn.relu(x - 0.5)], axis=-1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("class_by_class", [False, True])
+def test_restarts_of_fab_are_random_and_leave_a_plateau(class_by_class, key):
+    images, labels = np.full((8, 1, 1, 1), 0.5, np.float32), np.zeros(8, int)
+    once, often = (
+        fab(L2(), num_steps=5, num_restarts=n, class_by_class=class_by_class)(
+            _flat_below_half, jnp.float32(0), images, labels, key
+        )
+        for n in (1, 6)
+    )
+    assert np.isinf(once.distance).all() and (once.status == Status.DEAD).all()
+    found = np.asarray(often.status) == Status.OK
+    assert found.sum() >= 6  # each start leaves the plateau with probability 1/2
+    np.testing.assert_allclose(often.distance[found], 0.1, rtol=1e-3)
+    gradients = 5 if class_by_class else 10
+    np.testing.assert_array_equal(once.gradient_evaluations, gradients)
+    np.testing.assert_array_equal(often.gradient_evaluations, 6 * gradients)
 
 
 @pytest.mark.parametrize(
