@@ -21,7 +21,7 @@ import pandas as pd
 from absl import app, flags
 
 import freqbias as fb
-from freqbias.attacks import L1, L2, Linf
+from freqbias.attacks import L0, L1, L2, Linf
 
 NUM_IMAGES = flags.DEFINE_integer("num_images", 512, "Images attacked.", lower_bound=1)
 EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs of training.", lower_bound=1)
@@ -101,6 +101,15 @@ def pairs() -> list[Pair]:
             theirs,
         )
 
+    def minimal(name: str, norm: Any, make: Callable[[], Any], peer: str, **options: Any) -> Pair:
+        return Pair(
+            f"{name}_{norm.name}",
+            norm,
+            None,
+            make,
+            lambda foolbox: getattr(foolbox.attacks, peer)(**options),
+        )
+
     linf, l2, l1 = 0.03, 0.5, 4.0  # at which about half of the images stand
     return [
         fgsm(Linf(), linf, "LinfFastGradientAttack"),
@@ -116,6 +125,22 @@ def pairs() -> list[Pair]:
         square(L2(), l2),
         pgd(L1(step_fraction=0.05), l1, "L1PGD"),
         apgd(L1(), l1, "apgd"),
+        # Minimal attacks at the defaults here, and there with as many gradients or more.
+        minimal("ddn", L2(), fb.attacks.ddn, "DDNAttack", steps=110),
+        minimal("fmn", L2(), lambda: fb.attacks.fmn(L2()), "L2FMNAttack", steps=110),
+        minimal("fmn", Linf(), lambda: fb.attacks.fmn(Linf()), "LInfFMNAttack", steps=110),
+        minimal("fmn", L1(), lambda: fb.attacks.fmn(L1()), "L1FMNAttack", steps=110),
+        minimal("fmn", L0(), lambda: fb.attacks.fmn(L0()), "L0FMNAttack", steps=110),
+        minimal("deepfool", L2(), lambda: fb.attacks.deepfool(L2()), "L2DeepFoolAttack"),
+        minimal("deepfool", Linf(), lambda: fb.attacks.deepfool(Linf()), "LinfDeepFoolAttack"),
+        minimal(
+            "carlini_wagner",
+            L2(),
+            fb.attacks.carlini_wagner,
+            "L2CarliniWagnerAttack",
+            steps=52,
+            binary_search_steps=5,
+        ),
     ]
 
 
