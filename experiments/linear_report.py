@@ -151,7 +151,14 @@ def _when(
         summary.word_table(rows, CONV_FC, titles),
         folded="When, at which scale and at which N conv K=3 is above or below FC: every cell",
     )
-    return Section("when", "When", words, [table], shown)
+    short = Table(
+        "Readings (sample size x initial scale x recorded step) in which the 95 % interval of conv "
+        "K=3 minus FC lies above 0 / below 0 / includes it, before and after half of the seeds of "
+        "both are separated; of beta and of what was learned, beta minus beta₀.",
+        summary.TALLY_COLUMNS,
+        summary.tally_table(rows, CONV_FC, titles),
+    )
+    return Section("when", "When", words, [short, table], shown)
 
 
 def _curves(

@@ -7,7 +7,7 @@ Welch's 95 % interval over seeds.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -208,21 +208,80 @@ def median_separation(reader: Reader, cell: Cell, arm: str) -> float | None:
     return middle if np.isfinite(middle) else None
 
 
-def counts(rows: pd.DataFrame, arms: tuple[str, str], dataset: str) -> dict[str, Any]:
-    """How many readings (cell x recorded step > 0) of a task say which word, and where "above"."""
-    reader = Reader(rows)
-    total = {word: 0 for word in WORDS.values()}
-    above = []
+class Tally(NamedTuple):
+    """Readings of a task (cell x recorded step > 0) by what their interval says."""
+
+    above: int
+    below: int
+    neither: int
+    where: tuple[Cell, ...]  # the cells that are above at some step
+
+    def __str__(self) -> str:
+        return f"{self.above} / {self.below} / {self.neither}"
+
+
+def tally(
+    rows: pd.DataFrame,
+    arms: tuple[str, str],
+    dataset: str,
+    column: str = "mean_frequency",
+    *,
+    large_steps: bool | None = None,
+    separated: bool | None = None,
+) -> Tally:
+    """Counts of above, below and not distinguishable.
+
+    Args:
+      rows: the table.
+      arms: the first against the second.
+      dataset: the task.
+      column: the statistic.
+      large_steps: only these cells; None for all.
+      separated: only steps at which half of the seeds of both arms are separated, or only the
+        others; None for all.
+    """
+    reader, small = Reader(rows), small_step(rows)
+    total, where = {1: 0, -1: 0, 0: 0}, []
     for cell in cells(rows):
-        if cell.dataset != dataset:
+        if cell.dataset != dataset or large_steps not in (None, cell.step_size != small):
             continue
-        steps = [step for step in reader.steps(cell, arms[0]) if step > 0]
-        found = difference(reader, cell, arms, "mean_frequency", clock="step", grid=steps)
-        for value, word in WORDS.items():
-            total[word] += int(np.sum(found.sign == value))
+        at = [median_separation(reader, cell, arm) for arm in arms]
+        both = np.inf if None in at else max(step for step in at if step is not None)
+        steps = [
+            step
+            for step in reader.steps(cell, arms[0])
+            if step > 0 and separated in (None, step >= both)
+        ]
+        found = difference(reader, cell, arms, column, clock="step", grid=steps)
+        for value in total:
+            total[value] += int(np.sum(found.sign == value))
         if np.any(found.sign == 1):
-            above.append(cell)
-    return {**total, "cells_above": above}
+            where.append(cell)
+    return Tally(total[1], total[-1], total[0], tuple(where))
+
+
+def tally_table(
+    rows: pd.DataFrame, arms: tuple[str, str], titles: Mapping[str, str]
+) -> list[list[str]]:
+    """Above / below / not distinguishable before and after separation, by task and step size."""
+    statistics = {"beta": "mean_frequency", "learned": "learned_mean_frequency"}
+    return [
+        [
+            titles[dataset],
+            what,
+            "large" if large else "small",
+            *(
+                str(tally(rows, arms, dataset, column, large_steps=large, separated=separated))
+                for separated in (False, True)
+            ),
+        ]
+        for dataset in dict.fromkeys(rows["dataset"])
+        for what, column in statistics.items()
+        for large in (False, True)
+    ]
+
+
+TALLY_COLUMNS = ("task", "of", "steps", "before separation", "after separation")
 
 
 def sentences(
@@ -232,18 +291,17 @@ def sentences(
     small = small_step(rows)
     out = []
     for dataset in dict.fromkeys(rows["dataset"]):
-        found = counts(rows, arms, dataset)
-        total = sum(found[word] for word in WORDS.values())
+        found = tally(rows, arms, dataset)
         text = (
-            f"{titles[dataset]}: {names[0]} lies above {names[1]} in {found['above']} of {total} "
-            f"readings, below in {found['below']}, not distinguishable in "
-            f"{found['not distinguishable']}."
+            f"{titles[dataset]}: {names[0]} lies above {names[1]} in {found.above} of "
+            f"{found.above + found.below + found.neither} readings, below in {found.below}, "
+            f"not distinguishable in {found.neither}."
         )
-        if found["cells_above"]:
+        if found.where:
             where = [
                 f"N = {c.num_train}, init scale {c.init_scale:g}, "
                 f"{'small' if c.step_size == small else 'large'} steps"
-                for c in found["cells_above"]
+                for c in found.where
             ]
             text += f" Above at some step: {'; '.join(where)}."
         out.append(text)

@@ -219,6 +219,11 @@ def test_words_and_sentences_come_from_the_rows():
     (sentence,) = linear_summary.sentences(rows, ARMS, titles, ("conv", "FC"))
     above = int(re.search(r"above FC in (\d+) of 28 readings", sentence)[1])
     assert 16 <= above <= 18  # four cells, four of seven readings, and chance
+    found = linear_summary.tally(rows, ARMS, "noise", separated=True)
+    assert (found.above, found.below, found.neither) == (16, 0, 0)  # separated at step 10
+    early = linear_summary.tally(rows, ARMS, "noise", separated=False)
+    assert early.above + early.below + early.neither == 12 and early.neither >= 10
+    assert linear_summary.tally(rows, ARMS, "noise", large_steps=True).where == ()
 
 
 def test_maps_hatch_exactly_the_cells_whose_interval_includes_zero():
