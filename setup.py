@@ -21,7 +21,7 @@ CORE = [
     "orbax-checkpoint>=0.11",
 ]
 EXTRAS = {
-    "test": ["pytest>=8", "hypothesis>=6.100", "scikit-learn>=1.5"],
+    "test": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scikit-learn>=1.5"],
     "peers": ["foolbox>=3.3.4", "torch==2.13.0"],
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],
