@@ -127,7 +127,7 @@ class DeepFool(IterativeAttack):
         state = boundary.keep(self.norm, labels, state, answer)
         best, rows = record.take_gradients(state.best, answer.gradients)
         gradients, gaps = _differences(answer._replace(gradients=rows), *state.goal)
-        gaps = jnp.maximum(gaps, 0) + state.search.confidence[:, None]
+        gaps = jnp.maximum(gaps, 0) + 2 * state.search.confidence[:, None]
         points = images + state.delta
         nearest = nearest_boundary(self.norm, gradients, gaps, points, bounds=self.bounds)
         moved = state.delta + (1 + self.overshoot) * nearest.steps
@@ -268,6 +268,7 @@ class FAB(IterativeAttack):
             gradients, gaps = rows[:, None], -loss_fn(answer.logits, *state.goal)[:, None]
         else:
             gradients, gaps = _differences(answer._replace(gradients=rows), *state.goal)
+        gaps = gaps + 2 * state.search.confidence[:, None]  # where the box leaves no overshoot
         points = images + state.delta
         near = nearest_boundary(self.norm, gradients, gaps, points, bounds=self.bounds)
         travelled = jnp.sum(near.gradients * state.delta, axis=(1, 2, 3))
