@@ -270,7 +270,8 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
                 update = _compiled(phase.update)
                 for _ in range(phase.times):
                     answer = query(phase.oracle, apply_fn, params, images, state.delta, state.goal)
-                    state = update(shared, images, labels, state, answer)
+                    # One step in flight: two threads that fill XLA's queue on CPU can lock it.
+                    state = jax.block_until_ready(update(shared, images, labels, state, answer))
     return _compiled(kind.finalize)(shared, state)
 
 
