@@ -16,8 +16,8 @@ Plan = TypeVar("Plan")
 # Short programs spend their time compiling, and XLA's first level of optimisation compiles faster.
 # Read when JAX makes its first array; what is set already stands.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
-# Settings run side by side in threads. On CPU each then runs its own programs: queued for XLA's one
-# pool of threads (its way by default), those of two threads were seen to wait for each other for ever.
+# Settings run side by side in threads. On CPU each thread then runs its own programs: queued for
+# XLA's one pool (its way by default), those of two threads have waited for each other for ever.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 PRESET = flags.DEFINE_string("preset", "quick", "Design and budget; the table is in the module.")
