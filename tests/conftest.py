@@ -7,6 +7,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # tests spend their time compiling
 
 
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """Compiled programs of one file of tests are of no use to the next."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def key() -> jax.Array:
     """The key of a test."""
