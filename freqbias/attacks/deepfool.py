@@ -1,6 +1,7 @@
 """DeepFool and FAB: step onto the boundaries of the linearised network, nearest class first.
 
-Every step is exact for the linearised network within the box (`boundary.boundary_step`).
+Every step is exact for the linearised network (`boundary.boundary_step`), within the box for FAB
+and for box-aware DeepFool.
 """
 
 from functools import partial
@@ -82,6 +83,7 @@ class DeepFool(IterativeAttack):
       overshoot: share by which each step passes the linearised boundary; traced.
       num_steps: linearisations.
       num_rivals: other classes looked at.
+      box_aware: whether steps are the smallest within the box, or clipped to it.
       bounds: (low, high) of a pixel, or None for no box.
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
     """
@@ -90,6 +92,7 @@ class DeepFool(IterativeAttack):
     overshoot: Scalar = 0.02
     num_steps: int = flax.struct.field(pytree_node=False, default=20)
     num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
+    box_aware: bool = flax.struct.field(pytree_node=False, default=False)
     targeted: bool = flax.struct.field(pytree_node=False, default=False)
     bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
     driver: Driver = flax.struct.field(pytree_node=False, default="auto")
@@ -129,7 +132,8 @@ class DeepFool(IterativeAttack):
         gradients, gaps = _differences(answer._replace(gradients=rows), *state.goal)
         gaps = jnp.maximum(gaps, 0) + 2 * state.search.confidence[:, None]
         points = images + state.delta
-        nearest = nearest_boundary(self.norm, gradients, gaps, points, bounds=self.bounds)
+        box = self.bounds if self.box_aware else None
+        nearest = nearest_boundary(self.norm, gradients, gaps, points, bounds=box)
         moved = state.delta + (1 + self.overshoot) * nearest.steps
         moved = boundary.clip(images, moved, bounds=self.bounds)
         delta = jnp.where(column(best.is_adversarial), state.delta, moved)
@@ -146,23 +150,27 @@ def deepfool(
     num_steps: int = 20,
     overshoot: Scalar = 0.02,
     num_rivals: int = NUM_RIVALS,
+    box_aware: bool = False,
     bounds: Bounds | None = (0.0, 1.0),
     driver: Driver = "auto",
 ) -> DeepFool:
     """DeepFool: from linearised boundary to linearised boundary until the prediction changes.
 
-        delta_{i+1} = delta_i + (1 + overshoot) v_i,   v_i = argmin_v ||v||,
-        <grad(z_j - z_y), v> = z_y - z_j for some rival j,   image + delta_i + v_i in the box.
+        delta_{i+1} = clip(delta_i + (1 + overshoot) v_i),   v_i = argmin_v ||v||,
+        <grad(z_j - z_y), v> = z_y - z_j for some rival j.
 
-    It differs from the paper in two ways: the steps know the box (with ``bounds=None`` they are the
-    paper's), and a line search takes the last overshoot away. On an affine network one step is the
-    exact optimum.
+    It differs from the paper in one way: a line search takes the last overshoot away. On an affine
+    network without a box one step is the exact optimum; with ``box_aware``, so it is in the box.
+    On curved networks of images with many pixels on the edge, the paper's steps, which the clip
+    shortens so that the network is linearised more often, come nearer (by 5 % in the median, on
+    garments).
 
     Args:
       norm: the geometry.
       num_steps: linearisations at most; each costs num_rivals + 1 gradients.
       overshoot: share by which each step passes the linearised boundary.
       num_rivals: other classes looked at, the strongest at the clean image.
+      box_aware: whether v_i is the smallest step for which image + delta_i + v_i is in the box.
       bounds: (low, high) of a pixel, or None for no box.
       driver: "auto", "scan" or "host".
 
@@ -184,6 +192,7 @@ def deepfool(
         overshoot=overshoot,
         num_steps=num_steps,
         num_rivals=num_rivals,
+        box_aware=box_aware,
         bounds=as_bounds(bounds),
         driver=driver,
     )
