@@ -214,7 +214,7 @@ CASES = [
     _affine_case("affine_linf", Linf(), minimal=True),
     _minimal_case("ddn_l2", ddn, L2(), num_steps=6),
     _minimal_case("fmn_linf", fmn, Linf(), Linf(), num_steps=6),
-    _minimal_case("deepfool_l2", deepfool, L2(), L2(), num_steps=4),
+    _minimal_case("deepfool_l2", deepfool, L2(), L2(), num_steps=10),
     _minimal_case("fab_l2", fab, L2(), L2(), num_steps=4),
     _minimal_case("carlini_wagner", carlini_wagner, L2(), num_steps=6, num_search_steps=2),
 ]
@@ -242,7 +242,7 @@ SLOW_CASES = [  # near relatives of the above
     _minimal_case("fmn_l0", fmn, L0(), L0(), num_steps=6),
     _minimal_case("fmn_l1", fmn, L1(), L1(), num_steps=6),
     _minimal_case("fmn_l2", fmn, L2(), L2(), num_steps=6),
-    _minimal_case("deepfool_linf", deepfool, Linf(), Linf(), num_steps=4),
+    _minimal_case("deepfool_linf", deepfool, Linf(), Linf(), num_steps=10),
     _minimal_case(
         "fab_linf_targeted", fab, Linf(), Linf(), num_steps=20, alpha_max=0.01, targeted=True
     ),
