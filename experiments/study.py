@@ -62,7 +62,7 @@ class Budget:
     """What is spent on every arm alike."""
 
     seeds: tuple[int, ...] = tuple(range(8))
-    num_images: int = 2000  # training images of each seed, its own subsample
+    num_images: int = 1024  # training images of each seed, its own subsample
     epochs: int = 3
     batch_size: int = 32
     learning_rate: float = 0.02
@@ -70,7 +70,7 @@ class Budget:
     clip: float = 1.0  # largest global gradient norm of a step
     channels: int = 4  # of every convolution and unshared layer
     width: int = 256  # of every fully connected layer
-    num_tested: int = 512  # test images that give the test accuracy
+    num_tested: int = 256  # test images that give the test accuracy
     num_attacked: int = 64  # of them attacked
     num_steps: int = 20  # of PGD
     epsilon_l2: float = 1.0  # in units of intensity in [0, 1]
