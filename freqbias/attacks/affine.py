@@ -194,7 +194,7 @@ def _fill(priority: Array, caps: Array, target: Scalar) -> Array:
     return jnp.zeros_like(amounts).at[order].set(amounts).reshape(caps.shape)
 
 
-def _minimal(
+def minimal_step(
     norm: ClosedFormNorm, bounds: Bounds | None, normal: Array, image: Array, margin: Array
 ) -> tuple[Array, Array]:
     """The smallest perturbation [H, W, C] that takes a margin away, and its norm.
@@ -267,7 +267,7 @@ def _nearest(
     """The class of smallest minimal distance; if none is in reach, of the least margin left."""
     rows = jnp.moveaxis(model.weights, -1, 0)
     normals, margins = rows[label][None] - rows, logits[label] - logits
-    minimal = partial(_minimal, attack.norm, attack.bounds)
+    minimal = partial(minimal_step, attack.norm, attack.bounds)
     _, distances = jax.vmap(minimal, (0, None, 0))(normals, image, jnp.maximum(margins, 0))
     is_label = jnp.arange(logits.size) == label
     distances = jnp.where(is_label, jnp.inf, distances)
@@ -289,7 +289,7 @@ def _climb(
     nearest: _Nearest,
 ) -> Array:
     """The minimal delta [N, H, W, C] of the first slack that flips the prediction, else zero."""
-    minimal = partial(_minimal, attack.norm, attack.bounds)
+    minimal = partial(minimal_step, attack.norm, attack.bounds)
 
     def rung(carry: tuple[Array, Array], slack: Array) -> tuple[tuple[Array, Array], None]:
         delta, found = carry

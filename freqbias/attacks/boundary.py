@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from freqbias.attacks import losses, record
-from freqbias.attacks.affine import _minimal
+from freqbias.attacks.affine import minimal_step
 from freqbias.attacks.driver import Answer, IterativeAttack, Oracle, Phase, forward, gradient_of
 from freqbias.attacks.norms import L2, Bounds, Norm, Scalar
 from freqbias.attacks.protocol import Perturbation
@@ -220,7 +220,7 @@ def boundary_step(
 
     def one(gradient: Array, gap: Array, point: Array) -> Array:
         normal = jnp.where(gap < 0, gradient, -gradient)
-        return _minimal(norm, bounds, normal, point, jnp.abs(gap))[0]  # type: ignore[arg-type]
+        return minimal_step(norm, bounds, normal, point, jnp.abs(gap))[0]  # type: ignore[arg-type]
 
     return jax.vmap(one)(gradients, gap, points)
 

@@ -184,7 +184,7 @@ class IterativeAttack:
             apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted
         )
         keys = fold_keys(key, images.shape[0])
-        driver = _choose_driver(self.driver, (self, params, images, labels, keys))
+        driver = choose_driver(self.driver, (self, params, images, labels, keys))
         run = _scan if driver == "scan" else _on_host
         # One dtype, whatever was passed: one compilation.
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
@@ -239,7 +239,8 @@ class IterativeAttack:
         return self
 
 
-def _choose_driver(driver: Driver, inputs: object) -> Driver:
+def choose_driver(driver: Driver, inputs: object) -> Driver:
+    """What "auto" means for these inputs: "host" for values on CPU; traced or on devices "scan"."""
     if driver != "auto":
         return driver
     concrete = all(map(_checks.is_concrete, jax.tree.leaves(inputs)))

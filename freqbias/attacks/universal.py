@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from freqbias import _checks
 from freqbias.attacks import losses
-from freqbias.attacks.driver import Driver, _choose_driver
+from freqbias.attacks.driver import Driver, choose_driver
 from freqbias.attacks.norms import Bounds, Norm, Scalar
 from freqbias.attacks.protocol import as_bounds, check_arguments, check_bounds, fold_keys, predict
 from freqbias.typing import ApplyFn, Array, Key, LossFn, Params, Status
@@ -112,7 +112,7 @@ class UniversalAttack:
         )
         _checks.rank("key", key, 0)
         fold_keys(key, 1)  # checks its type
-        driver = _choose_driver(self.driver, (self, params, images, labels, key))
+        driver = choose_driver(self.driver, (self, params, images, labels, key))
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
         run = _scan if driver == "scan" else partial(_run, driver="host")
         return run(attack, apply_fn, params, images, labels, key)

