@@ -3,11 +3,13 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 from absl import app, flags
+from tqdm import tqdm
 
 from freqbias import _checks, data
 
@@ -39,6 +41,53 @@ WORKERS = flags.DEFINE_integer(
 def num_workers(backend: str) -> int:
     """Settings to run side by side."""
     return WORKERS.value or ((os.cpu_count() or 1) if backend == "cpu" else 1)
+
+
+Part: TypeAlias = tuple[float, Callable[[], object]]
+"""The cost of a part of a job that is computed, and what saves its results."""
+
+
+class Job(NamedTuple):
+    """Parts that one worker computes one after the other."""
+
+    cost: float  # of all parts, in any unit; for the order and the progress bar only
+    parts: Callable[[], Iterable[Part]]  # computes a part each time the next one is asked for
+
+
+def run_jobs(jobs: Sequence[Job], workers: int) -> None:
+    """Runs jobs side by side, under a progress bar with the time that is left.
+
+    The longest first, so that the workers end together. One thread saves, the workers compute. What
+    a job raises ends the others and is raised.
+
+    Args:
+      jobs: in any order.
+      workers: jobs at once.
+    """
+    with (
+        ThreadPoolExecutor(max_workers=1) as writer,
+        ThreadPoolExecutor(max_workers=workers) as computing,
+        tqdm(
+            total=sum(job.cost for job in jobs),
+            desc="settings",
+            disable=not jobs,
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
+        ) as progress,
+    ):
+
+        def run(job: Job) -> None:
+            for cost, save in job.parts():
+                writer.submit(save).result()
+                progress.update(cost)
+
+        order = sorted(jobs, key=lambda job: -job.cost)
+        futures: list[Future[None]] = [computing.submit(run, job) for job in order]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            computing.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def parse_ints(name: str, texts: Sequence[str]) -> tuple[int, ...]:

@@ -23,29 +23,21 @@ report.html.
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from absl import flags
-from tqdm import tqdm
 
-from experiments import claims, common, linear_report, linear_study, linear_summary
-from experiments.linear_study import Budget, LimitPlan, Task, TaskPlan
-from experiments.study import Setting
+from experiments import claims, common, linear_report, linear_study, linear_summary, linear_tasks
+from experiments.linear_study import Budget, LimitPlan
+from experiments.linear_tasks import Task, TaskPlan
+from experiments.study import Arm, Setting
 from freqbias import _checks, report, runs
 
 REGISTRY = Path(__file__).with_name("claims_linear.toml")
-
-
-class Arm(NamedTuple):
-    """An architecture with its depth (hidden layers) and kernel."""
-
-    architecture: str
-    depth: int = 1
-    kernel: str = ""
 
 
 class Preset(NamedTuple):
@@ -162,12 +154,12 @@ def prepare() -> Plan:
     preset = PRESETS[common.PRESET.value]
     budget = _budget(preset.budget)
     tasks = _tasks(preset)
-    sources = linear_study.load_sources([plan.name for plan in tasks])
+    sources = linear_tasks.load_sources([plan.name for plan in tasks])
     made = {}
     for plan in tasks:
-        source = linear_study.dataset_of(plan.name)
+        source = linear_tasks.dataset_of(plan.name)
         dataset = None if source is None else sources[source]
-        made[plan.name] = linear_study.make_task(plan, dataset, budget.random_key)
+        made[plan.name] = linear_tasks.make_task(plan, dataset, budget.random_key)
     registry = claims.with_arms(
         claims.load_registry(REGISTRY), {_setting("", arm).arm for arm in preset.arms}
     )
@@ -200,7 +192,7 @@ def prepare() -> Plan:
 
 def execute(plan: Plan) -> None:
     """Runs what is left, then judges, draws and reports."""
-    run_jobs(plan)
+    run_left(plan)
     rows = runs.write_rows(plan.run)
     order = [task.name for task in plan.tasks]
     rows = rows.sort_values("dataset", key=lambda names: names.map(order.index), kind="stable")
@@ -220,63 +212,41 @@ def execute(plan: Plan) -> None:
     print(f"report: {path}")
 
 
-def run_jobs(plan: Plan) -> None:
+def run_left(plan: Plan) -> None:
     """Every setting and every task's limits that are not there yet, side by side."""
     done = runs.finished(plan.run)
-    jobs: list[tuple[float, Callable[[], Callable[[], None]]]] = []
+    jobs = []
     for task in plan.tasks:
         name = f"limits/{task.name}.json"
         if not (plan.run / name).exists():
-            jobs.append((20.0, _limit_job(plan, task, name)))
+            jobs.append(_limit_job(plan, task, name))
         for arm in plan.arms:
             setting = _setting(task.name, arm)
             if f"{task.name}.{setting.arm}" not in done:
-                jobs.append((_cost(setting, task, plan.budget), _setting_job(plan, task, setting)))
-    jobs.sort(key=lambda job: -job[0])  # the longest first, so that the workers end together
-    with (
-        ThreadPoolExecutor(max_workers=1) as writer,  # one thread writes; the workers compute
-        ThreadPoolExecutor(max_workers=plan.workers) as workers,
-        tqdm(
-            total=sum(cost for cost, _ in jobs),
-            desc="settings",
-            disable=not jobs,
-            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
-        ) as progress,
-    ):
-
-        def run(cost: float, job: Callable[[], Callable[[], None]]) -> None:
-            writer.submit(job()).result()
-            progress.update(cost)
-
-        futures: list[Future[None]] = [workers.submit(run, *job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            workers.shutdown(wait=False, cancel_futures=True)
-            raise
+                jobs.append(_setting_job(plan, task, setting))
+    common.run_jobs(jobs, plan.workers)
 
 
-def _setting_job(plan: Plan, task: TaskPlan, setting: Setting) -> Callable[[], Callable[[], None]]:
-    """Computes one setting; what it returns saves it."""
+def _setting_job(plan: Plan, task: TaskPlan, setting: Setting) -> common.Job:
+    cost = _cost(setting, task, plan.budget)
 
-    def job() -> Callable[[], None]:
+    def parts() -> Iterator[common.Part]:
         rows = linear_study.run_setting(setting, plan.made[task.name], task, plan.budget)
-        return lambda: runs.append_rows(plan.run, f"{task.name}.{setting.arm}", rows)
+        yield cost, partial(runs.append_rows, plan.run, f"{task.name}.{setting.arm}", rows)
 
-    return job
+    return common.Job(cost, parts)
 
 
-def _limit_job(plan: Plan, task: TaskPlan, name: str) -> Callable[[], Callable[[], None]]:
-    """Solves for the maximum margins of one task; what it returns saves them."""
+def _limit_job(plan: Plan, task: TaskPlan, name: str) -> common.Job:
+    """The maximum margins of one task."""
 
-    def job() -> Callable[[], None]:
+    def parts() -> Iterator[common.Part]:
         wanted = [limit for limit in plan.limits if limit.num_train in task.num_train]
         seeds = plan.budget.seeds[: plan.limit_seeds]
         found = linear_study.solve_limits(plan.made[task.name], wanted, seeds, plan.budget)
-        return lambda: runs.save_json(plan.run, name, found)
+        yield 20.0, partial(runs.save_json, plan.run, name, found)
 
-    return job
+    return common.Job(20.0, parts)
 
 
 def _cost(setting: Setting, task: TaskPlan, budget: Budget) -> float:
@@ -297,7 +267,7 @@ def _tasks(preset: Preset) -> tuple[TaskPlan, ...]:
     """The preset's tasks, or those of --tasks with its sample sizes; --num_train replaces them."""
     known = {plan.name: plan for plan in preset.tasks}
     names = TASKS.value if TASKS.value is not None else list(known)
-    linear_study.check_task_names(names)
+    linear_tasks.check_names(names)
     pair = preset.tasks[-1] if len(preset.tasks) == 2 else preset.tasks[-2]
     plans = [known.get(name, pair._replace(name=name)) for name in names]
     if NUM_TRAIN.value is not None:

@@ -1,4 +1,4 @@
-"""Linear networks from their first step to deep in the separable regime: tasks, training, rows.
+"""Linear networks from their first step to deep in the separable regime: training and rows.
 
 One ensemble holds, for one architecture on one binary task, every seed at every sample size,
 initial scale and step size: they share each matrix product with the pool of images, and a seed's
@@ -17,41 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.linear_tasks import SHAPE, SIDE, Task, TaskPlan, members_of
 from experiments.study import Setting
-from freqbias import _checks, attacks, data, ops, spectral, theory
-from freqbias.data import Dataset
+from freqbias import _checks, attacks, ops, spectral, theory
 from freqbias.theory import DirectionState, LinearNet, Regularizer
 from freqbias.typing import Array, Status
-
-SIDE = 28  # pixels; larger images are cropped to it, so that all tasks share their compilations
-SHAPE = (SIDE, SIDE, 1)
-SYNTHETIC = ("noise", "teacher")
-DATASETS = {"fashion": "fashion_mnist_mini", "patches": "natural_patches", "digits": "digits"}
-TEACHER_BAND = (0.15, 0.25)  # cycles per pixel
-NUM_TEST = 512
-
-
-class TaskPlan(NamedTuple):
-    """A binary task by name, and the samples drawn of it."""
-
-    name: str  # "noise", "teacher", or e.g. "fashion_0_6", "patches_even_odd"
-    num_train: tuple[int, ...]  # sample sizes
-    pool: int  # images that the samples are drawn from
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Task:
-    """A binary task, standardised over its pool."""
-
-    name: str
-    title: str
-    images: np.ndarray  # float32 [P, 28, 28, 1], of mean 0 and standard deviation 1
-    labels: np.ndarray  # int32 [P], 0 or 1
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    mean: float  # pixels are std * images + mean
-    std: float
-    boxed: bool  # whether pixels lie in [0, 1]
 
 
 class Group(NamedTuple):
@@ -75,132 +45,6 @@ class Budget:
     large_step_size: float = 0.05  # constant; at initial scale 1 only
     stationarity_images: int = 128  # largest sample on which KKT residuals are fitted
     random_key: int = 0
-
-
-# --- Tasks ----------------------------------------------------------------------------------------
-
-
-def dataset_of(name: str) -> str | None:
-    """The data set that a task is made of, by its name in ``freqbias.data``; None if synthetic.
-
-    Raises:
-      ValueError: no such task.
-    """
-    prefix, _, classes = name.partition("_")
-    first, _, second = classes.partition("_")
-    pair = first.isdigit() and second.isdigit() and int(first) != int(second)
-    if prefix in DATASETS and (classes == "even_odd" or pair):
-        return DATASETS[prefix]
-    if name not in SYNTHETIC:
-        raise ValueError(
-            f"tasks must be {', '.join(SYNTHETIC)}, or one of {', '.join(DATASETS)} with two "
-            f"classes (fashion_0_6) or with even_odd (patches_even_odd); got {name!r}."
-        )
-    return None
-
-
-def make_task(plan: TaskPlan, dataset: Dataset | None, random_key: int) -> Task:
-    """The pool and the test images of a task.
-
-    ``noise``: white images, labels by coin. ``teacher``: images of amplitude 1/f, labelled by a
-    linear teacher whose spectrum lies in ``TEACHER_BAND``. Otherwise two classes of a data set, or
-    its even against its odd classes; colour is averaged, and images are cropped to 28 x 28.
-
-    Raises:
-      ValueError: a class does not exist, the images are too small, or there are too few.
-    """
-    if dataset is None:
-        return _synthetic(plan, np.random.default_rng([random_key, zlib.crc32(plan.name.encode())]))
-    classes = plan.name.partition("_")[2]
-    chosen = []
-    for split, limit in ((dataset.train, plan.pool), (dataset.test, NUM_TEST)):
-        if classes == "even_odd":
-            images, labels = split.images, split.labels % 2
-            title = "even against odd classes"
-        else:
-            pair = [int(text) for text in classes.split("_")]
-            if max(pair) >= dataset.num_classes:
-                raise ValueError(
-                    f"tasks must name classes below {dataset.num_classes}; got {plan.name!r}."
-                )
-            here = np.isin(split.labels, pair)
-            images, labels = split.images[here], split.labels[here] == pair[1]
-            title = " against ".join(dataset.class_names[k].replace("_", " ") for k in pair)
-        chosen.append((_grey(images[:limit]), labels[:limit].astype(np.int32)))
-    (images, labels), (test_images, test_labels) = chosen
-    if not max(plan.num_train) <= plan.pool <= len(images):
-        raise ValueError(
-            f"task {plan.name} has {len(images)} images, for a pool of {plan.pool} and samples of "
-            f"up to {max(plan.num_train)}."
-        )
-    what = {"fashion": "Fashion-MNIST", "patches": "Photographs"}.get(plan.name.partition("_")[0])
-    mean, std = float(images.mean()), float(images.std())
-    return Task(
-        name=plan.name,
-        title=f"{what or dataset.name}, {title}",
-        images=((images - mean) / std).astype(np.float32),
-        labels=labels,
-        test_images=((test_images - mean) / std).astype(np.float32),
-        test_labels=test_labels,
-        mean=mean,
-        std=std,
-        boxed=True,
-    )
-
-
-def members_of(task: Task, num_train: Sequence[int], seeds: Sequence[int], random_key: int) -> Any:
-    """Who trains on what, bool [len(num_train), S, P]: nested, class-balanced, per seed.
-
-    Sampled without replacement, so seeds overlap only by chance.
-    """
-    out = np.zeros((len(num_train), len(seeds), len(task.labels)), bool)
-    for s, seed in enumerate(seeds):
-        rng = np.random.default_rng([random_key, zlib.crc32(task.name.encode()), seed])
-        for label in (0, 1):
-            order = rng.permutation(np.flatnonzero(task.labels == label))
-            for n, num in enumerate(num_train):
-                out[n, s, order[: num // 2]] = True
-    return out
-
-
-def _grey(images: np.ndarray) -> np.ndarray:
-    """Centre 28 x 28 of images [N, H, W, C], mean over channels, [N, 28, 28, 1]."""
-    height, width = images.shape[1:3]
-    if min(height, width) < SIDE:
-        raise ValueError(f"images must be at least {SIDE} x {SIDE}; got {height} x {width}.")
-    y, x = (height - SIDE) // 2, (width - SIDE) // 2
-    return images[:, y : y + SIDE, x : x + SIDE].mean(axis=-1, keepdims=True)
-
-
-def _synthetic(plan: TaskPlan, rng: np.random.Generator) -> Task:
-    """``noise`` and ``teacher``."""
-    num = plan.pool + NUM_TEST
-    images = rng.standard_normal((num, SIDE, SIDE))
-    if plan.name == "noise":
-        labels, title = np.arange(num) % 2, "White noise, labels by coin"
-    else:
-        radius = spectral.radius_grid(SHAPE[:2])
-        slope = 1 / np.where(radius > 0, radius, 1 / SIDE)
-        band = (radius > TEACHER_BAND[0]) & (radius <= TEACHER_BAND[1])
-        teacher = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIDE, SIDE))) * band).real
-        images = np.fft.ifft2(np.fft.fft2(images) * slope).real
-        outputs = np.tensordot(images, teacher, 2)
-        labels = (outputs > np.median(outputs)).astype(int)
-        title = "1/f images, band-limited teacher"
-    images = images[..., None].astype(np.float32)
-    mean, std = float(images[: plan.pool].mean()), float(images[: plan.pool].std())
-    images, labels = (images - mean) / std, labels.astype(np.int32)
-    return Task(
-        name=plan.name,
-        title=title,
-        images=images[: plan.pool],
-        labels=labels[: plan.pool],
-        test_images=images[plan.pool :],
-        test_labels=labels[plan.pool :],
-        mean=mean,
-        std=std,
-        boxed=False,
-    )
 
 
 # --- Training and rows ----------------------------------------------------------------------------
@@ -490,17 +334,13 @@ def _delta_columns(
         beta = beta / jnp.linalg.norm(beta)
         logits = jnp.stack([jnp.zeros_like(beta), beta / std], axis=-1)
         predictor = ops.AffinePredictor(logits, jnp.zeros(2))
-        found = attack(_predict, predictor, pixels, labels)  # type: ignore[arg-type]
+        found = attack(ops.AffinePredictor.__call__, predictor, pixels, labels)  # type: ignore[arg-type]
         flat = found.delta.reshape(len(labels), -1)
         size = jnp.linalg.norm(flat, axis=1)
         cosine = jnp.abs(flat @ beta.ravel()) / jnp.where(size > 0, size, 1.0)
         return cosine.min(), cosine.mean(), spectral.mean_frequency(found.delta).mean()
 
     return jax.vmap(one)(beta)
-
-
-def _predict(predictor: ops.AffinePredictor, images: Array) -> Array:
-    return predictor(images)
 
 
 def _principal_subspace(task: Task, share: float = 0.99) -> np.ndarray:
@@ -645,16 +485,6 @@ def solve_limits(
     return out
 
 
-def check_task_names(names: Sequence[str]) -> None:
-    """Raises ValueError unless every name is a task's, and none repeats."""
-    for name in names:
-        dataset_of(name)
-    if len(set(names)) != len(names):
-        raise ValueError(f"tasks must not repeat; got {list(names)}.")
-    if not names:
-        raise ValueError("tasks must not be empty.")
-
-
 def check_budget(budget: Budget) -> None:
     """Raises ValueError or TypeError unless a budget can be spent."""
     if len(_checks.seeds(budget.seeds)) < 2:
@@ -668,9 +498,3 @@ def check_budget(budget: Budget) -> None:
         raise ValueError(f"init_scales must hold 1; got {list(budget.init_scales)}.")
     if budget.step_size == budget.large_step_size:
         raise ValueError(f"step_size and large_step_size must differ; both {budget.step_size}.")
-
-
-def load_sources(names: Sequence[str]) -> dict[str, Dataset]:
-    """The data sets that tasks are made of, by their names in ``freqbias.data``."""
-    wanted = dict.fromkeys(filter(None, map(dataset_of, names)))
-    return {name: data.load(name) for name in wanted}

@@ -21,27 +21,18 @@ Written to ``--out``: rows.csv, claims.json, spectra.npz, config.json, figures, 
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from absl import flags
-from tqdm import tqdm
 
 from experiments import claims, common, study
-from experiments.study import Budget, Setting
+from experiments.study import Arm, Budget, Setting
 from freqbias import _checks, report, runs
 from freqbias.data import Dataset
-
-
-class Arm(NamedTuple):
-    """An architecture with its depth (hidden layers) and kernel."""
-
-    architecture: str
-    depth: int = 1
-    kernel: str = ""
 
 
 class Preset(NamedTuple):
@@ -168,8 +159,6 @@ def _run_settings(plan: Plan) -> None:
     groups: dict[tuple[str | int, ...], list[Setting]] = {}
     for setting in left:
         groups.setdefault(study.program(setting), []).append(setting)
-    # The longest first, so that the workers end together.
-    order = sorted(groups.values(), key=lambda group: -sum(map(_cost, group)))
     nulls = {
         name: study.null_columns(
             dataset, plan.budget.num_attacked, jax.random.key(plan.budget.random_key)
@@ -177,7 +166,7 @@ def _run_settings(plan: Plan) -> None:
         for name, dataset in plan.datasets.items()
     }
 
-    def run_group(group: Sequence[Setting]) -> None:
+    def parts(group: Sequence[Setting]) -> Iterator[common.Part]:
         for setting in group:
             # The second opinion is asked where most claims are: at scale 1 and one hidden layer.
             second = setting.init_scale == 1.0 and setting.depth == 1
@@ -185,26 +174,10 @@ def _run_settings(plan: Plan) -> None:
             dataset = plan.datasets[setting.dataset]
             rows, arrays = study.run_setting(setting, dataset, plan.budget, geometries=geometries)
             rows = [{**row, **nulls[setting.dataset]} for row in rows]
-            finished.submit(_save, plan.run, setting, rows, arrays).result()
-            progress.update(_cost(setting))
+            yield _cost(setting), partial(_save, plan.run, setting, rows, arrays)
 
-    # One thread writes; the workers compute.
-    with (
-        ThreadPoolExecutor(max_workers=1) as finished,
-        ThreadPoolExecutor(max_workers=plan.workers) as workers,
-        tqdm(
-            total=sum(map(_cost, left)),
-            desc="settings",
-            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
-        ) as progress,
-    ):
-        futures: list[Future[None]] = [workers.submit(run_group, group) for group in order]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            workers.shutdown(wait=False, cancel_futures=True)
-            raise
+    jobs = [common.Job(sum(map(_cost, group)), partial(parts, group)) for group in groups.values()]
+    common.run_jobs(jobs, plan.workers)
 
 
 def _save(

@@ -9,7 +9,7 @@ import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,14 @@ from freqbias.typing import Array, Key, Status
 
 REGIMES = ("linear", "relu")
 NUM_EXAMPLES = 3  # perturbations of the first seed kept for the figures
+
+
+class Arm(NamedTuple):
+    """An architecture with its depth (hidden layers) and kernel."""
+
+    architecture: str
+    depth: int = 1
+    kernel: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,10 +247,6 @@ def _attack(geometry: str, setting: Setting, budget: Budget) -> tuple[str, Any]:
     return f"pgd_{geometry}", attack
 
 
-def _predict(predictor: ops.AffinePredictor, images: Array) -> Array:
-    return predictor(images)
-
-
 @partial(jax.jit, static_argnums=(0, 2))
 def _predictors(apply_fn: Any, params: Any, image_shape: tuple[int, ...]) -> ops.AffinePredictor:
     return jax.vmap(lambda one: ops.affine_predictor(apply_fn, one, image_shape))(params)  # type: ignore[arg-type]
@@ -251,7 +255,7 @@ def _predictors(apply_fn: Any, params: Any, image_shape: tuple[int, ...]) -> ops
 def _as_predictors(nets: Ensemble, image_shape: Sequence[int]) -> Ensemble:
     """The same functions, each as its affine predictor."""
     predictors = _predictors(nets.apply_fn, nets.params, tuple(image_shape))
-    return dataclasses.replace(nets, params=predictors, apply_fn=_predict)
+    return dataclasses.replace(nets, params=predictors, apply_fn=ops.AffinePredictor.__call__)
 
 
 def _status(nets: Ensemble, found: Perturbation) -> list[str]:

@@ -11,9 +11,17 @@ from absl import flags
 from absl.testing import flagsaver
 from matplotlib.collections import QuadMesh
 
-from experiments import claims, linear_bias, linear_figures, linear_study, linear_summary
-from experiments.linear_study import Budget, LimitPlan, TaskPlan
+from experiments import (
+    claims,
+    linear_bias,
+    linear_figures,
+    linear_study,
+    linear_summary,
+    linear_tasks,
+)
+from experiments.linear_study import Budget, LimitPlan
 from experiments.linear_summary import Cell, Reader
+from experiments.linear_tasks import TaskPlan
 from experiments.study import Setting
 from freqbias import data, runs, spectral, theory
 
@@ -23,7 +31,7 @@ from freqbias import data, runs, spectral, theory
 def test_a_pair_is_its_two_classes_grey_cropped_and_standardised():
     plan = TaskPlan("patches_1_2", (4, 8), 40)
     dataset = data.load("natural_patches")
-    task = linear_study.make_task(plan, dataset, 0)
+    task = linear_tasks.make_task(plan, dataset, 0)
     assert task.title == "Photographs, chelsea against coffee"
     assert task.images.shape == (40, 28, 28, 1) and task.boxed
     np.testing.assert_allclose([task.images.mean(), task.images.std()], [0, 1], atol=1e-5)
@@ -34,42 +42,42 @@ def test_a_pair_is_its_two_classes_grey_cropped_and_standardised():
 
 
 def test_the_teacher_separates_its_task_within_its_band():
-    task = linear_study.make_task(TaskPlan("teacher", (4,), 700), None, 0)
+    task = linear_tasks.make_task(TaskPlan("teacher", (4,), 700), None, 0)
     svm = theory.support_vector_machine(task.images[:400], task.labels[:400])
     right = np.tensordot(task.images[400:], svm.weights, 3) > 0
     assert np.mean(right == task.labels[400:]) > 0.6  # learnable, unlike noise
-    low, high = linear_study.TEACHER_BAND
+    low, high = linear_tasks.TEACHER_BAND
     share = spectral.band_fraction(svm.weights.astype(np.float32), low, high)
     area = spectral.band_mask((28, 28), low, high).mean()
     assert share > 1.5 * area
 
 
 def test_samples_are_nested_balanced_and_differ_between_seeds():
-    task = linear_study.make_task(TaskPlan("noise", (4, 16), 60), None, 0)
-    members = linear_study.members_of(task, (4, 16), (0, 1, 5), 0)
+    task = linear_tasks.make_task(TaskPlan("noise", (4, 16), 60), None, 0)
+    members = linear_tasks.members_of(task, (4, 16), (0, 1, 5), 0)
     assert members.shape == (2, 3, 60)
     np.testing.assert_array_equal(members.sum(-1), [[4] * 3, [16] * 3])
     assert np.all(members[1] >= members[0])
     assert np.all((members & (task.labels == 1)).sum(-1) == [[2], [8]])
     assert np.any(members[1, 0] != members[1, 1])
-    alone = linear_study.members_of(task, (16,), (5,), 0)
+    alone = linear_tasks.members_of(task, (16,), (5,), 0)
     np.testing.assert_array_equal(alone[0, 0], members[1, 2])  # whoever else is there
 
 
 @pytest.mark.parametrize("name", ["fashion", "fashion_3_3", "cifar_0_1", "patches_a_b", ""])
 def test_tasks_that_do_not_exist_are_named(name):
     with pytest.raises(ValueError, match=r"tasks must be noise, teacher, or one of fashion"):
-        linear_study.check_task_names([name])
+        linear_tasks.check_names([name])
 
 
 def test_tasks_too_small_or_of_unknown_classes_are_refused():
     patches, digits = data.load("natural_patches"), data.load("digits")
     with pytest.raises(ValueError, match="has 1024 images, for a pool of 5000"):
-        linear_study.make_task(TaskPlan("patches_0_1", (8,), 5000), patches, 0)
+        linear_tasks.make_task(TaskPlan("patches_0_1", (8,), 5000), patches, 0)
     with pytest.raises(ValueError, match="classes below 8"):
-        linear_study.make_task(TaskPlan("patches_0_9", (8,), 50), patches, 0)
+        linear_tasks.make_task(TaskPlan("patches_0_9", (8,), 50), patches, 0)
     with pytest.raises(ValueError, match="at least 28 x 28; got 8 x 8"):
-        linear_study.make_task(TaskPlan("digits_0_1", (8,), 50), digits, 0)
+        linear_tasks.make_task(TaskPlan("digits_0_1", (8,), 50), digits, 0)
 
 
 # --- Rows -----------------------------------------------------------------------------------------
@@ -78,7 +86,7 @@ def test_tasks_too_small_or_of_unknown_classes_are_refused():
 @pytest.fixture(scope="module")
 def tiny_rows():
     plan, budget = TaskPlan("noise", (4, 8), 40), Budget((0, 1, 2), (1.0, 0.5), num_steps=20)
-    task = linear_study.make_task(plan, None, 0)
+    task = linear_tasks.make_task(plan, None, 0)
     setting = Setting("noise", "linear", "conv", 1, "3")
     return pd.DataFrame(linear_study.run_setting(setting, task, plan, budget))
 
@@ -121,7 +129,7 @@ def test_separation_is_dated_by_the_first_step_without_errors(tiny_rows):
 
 def test_limits_are_certified_or_say_that_they_are_not():
     plan = TaskPlan("noise", (4, 8), 40)
-    task = linear_study.make_task(plan, None, 0)
+    task = linear_tasks.make_task(plan, None, 0)
     wanted = [LimitPlan("l2", 8, 100), LimitPlan("fourier", 8, 2)]
     exact, cut = linear_study.solve_limits(task, wanted, [0], Budget())
     assert exact["status"] == "ok" and abs(exact["gap"]) < 1e-6
@@ -307,7 +315,7 @@ def test_resume_fills_in_what_is_missing_and_nothing_else(tiny_run):
     lost.unlink()
     with flagsaver.flagsaver():
         flags.FLAGS(["linear_bias", *TINY, f"--out={tiny_run}", "--resume"])
-        linear_bias.run_jobs(linear_bias.prepare())
+        linear_bias.run_left(linear_bias.prepare())
     runs.write_rows(tiny_run)
     assert (tiny_run / "rows.csv").read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in kept} == times
