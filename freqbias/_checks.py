@@ -46,6 +46,26 @@ def positive_int(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be at least 1; got {value}.")
 
 
+def positive_scalars(holder: Any, *names: str) -> None:
+    """Raises ValueError unless these attributes of ``holder`` are finite scalars > 0."""
+    for name in names:
+        rank(name, getattr(holder, name), 0)
+        positive(name, getattr(holder, name))
+
+
+def positive_ints(holder: Any, *names: str) -> None:
+    """Raises TypeError or ValueError unless these attributes of ``holder`` are ints >= 1."""
+    for name in names:
+        positive_int(name, getattr(holder, name))
+
+
+def share(name: str, value: Any) -> None:
+    """Raises ValueError unless ``value`` is a scalar in (0, 1)."""
+    rank(name, value, 0)
+    if is_concrete(value) and not 0 < float(value) < 1:
+        raise ValueError(f"{name} must lie in (0, 1); got {value}.")
+
+
 def rank(name: str, array: Any, expected: int | Sequence[int]) -> None:
     """Raises ValueError unless ``array.ndim`` is (one of) ``expected``."""
     allowed = (expected,) if isinstance(expected, int) else tuple(expected)

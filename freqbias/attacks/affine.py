@@ -118,8 +118,7 @@ class AffineAttack:
         if not isinstance(self.norm, ClosedFormNorm):
             raise TypeError(f"norm must be one with a closed form; got {self.norm!r}.")
         if self.epsilon is not None:
-            _checks.rank("epsilon", self.epsilon, 0)
-            _checks.positive("epsilon", self.epsilon)
+            _checks.positive_scalars(self, "epsilon")
         check_bounds(self.bounds)
         fourier = isinstance(self.norm, FourierL1 | FourierLinf | WeightedFourierL2)
         if fourier and self.bounds is not None:

@@ -120,10 +120,8 @@ class AutoPGD(IterativeAttack):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        _checks.rank("epsilon", self.epsilon, 0)
-        _checks.positive("epsilon", self.epsilon)
-        _checks.positive_int("num_steps", self.num_steps)
-        _checks.positive_int("num_restarts", self.num_restarts)
+        _checks.positive_scalars(self, "epsilon")
+        _checks.positive_ints(self, "num_steps", "num_restarts")
         if self.num_targets is not None:
             _checks.positive_int("num_targets", self.num_targets)
             if self.targeted:

@@ -22,6 +22,7 @@ from freqbias.attacks.protocol import (
     as_bounds,
     check_arguments,
     check_bounds,
+    fold_each,
     fold_keys,
 )
 from freqbias.attacks.square import square
@@ -81,8 +82,7 @@ class AutoAttack:
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
-        _checks.rank("epsilon", self.epsilon, 0)
-        _checks.positive("epsilon", self.epsilon)
+        _checks.positive_scalars(self, "epsilon")
         _checks.positive_int("batch_size", self.batch_size)
         check_bounds(self.bounds)
         if not self.attacks:
@@ -132,7 +132,7 @@ class AutoAttack:
         found = run(partial(clean, self.norm), apply_fn, params, images, labels, keys, None)
         for index, attack in enumerate(attacks):
             standing = found.clean_correct & ~found.is_adversarial
-            own_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
+            own_keys = fold_each(keys, index)
             new = run(attack, apply_fn, params, images, labels, own_keys, standing)
             new = new._replace(
                 status=jnp.where(standing, new.status, Status.OK),

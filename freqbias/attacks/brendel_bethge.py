@@ -32,7 +32,7 @@ from freqbias.attacks import boundary, record
 from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
 from freqbias.attacks.norms import L1, L2, Bounds, Linf, Scalar
-from freqbias.attacks.protocol import Perturbation, as_bounds
+from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
 
 _NUM_SEEKS = 12  # doublings of the step towards a start
@@ -84,10 +84,8 @@ class BrendelBethge(IterativeAttack):
         super().check()
         if not isinstance(self.norm, L1 | L2 | Linf):
             raise TypeError(f"norm must be L1, L2 or Linf; got {self.norm!r}.")
-        _checks.rank("radius", self.radius, 0)
-        _checks.positive("radius", self.radius)
-        for name in ("num_steps", "num_starts", "num_rivals"):
-            _checks.positive_int(name, getattr(self, name))
+        _checks.positive_scalars(self, "radius")
+        _checks.positive_ints(self, "num_steps", "num_starts", "num_rivals")
 
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
@@ -190,7 +188,7 @@ class BrendelBethge(IterativeAttack):
         """Scores the last iterate and starts anew, from noise."""
         state, _ = self._judge(labels, state, answer)
         walk = state.own
-        keys = jax.vmap(jax.random.fold_in, (0, None))(walk.keys, walk.start)
+        keys = fold_each(walk.keys, walk.start)
         shape, dtype = images.shape[1:], images.dtype
         if self.bounds is None:
             draw = partial(jax.random.normal, shape=shape, dtype=dtype)

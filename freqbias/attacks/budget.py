@@ -9,7 +9,6 @@ so that Newton's step is r - margin / ||grad margin||_dual, kept within the brac
 which an image is known to stand and to fall.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import flax.struct
@@ -62,8 +61,7 @@ class SmallestBudget(IterativeAttack):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        for name in ("num_steps", "num_radii", "num_rivals"):
-            _checks.positive_int(name, getattr(self, name))
+        _checks.positive_ints(self, "num_steps", "num_radii", "num_rivals")
 
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
@@ -118,7 +116,7 @@ class SmallestBudget(IterativeAttack):
         best, gradients = record.take_gradients(state.best, answer.gradients)
         decay = boundary.decay(state.step, self.num_steps, images.dtype, last=0.02)
         step = column(2 * decay * state.own.radius) * jax.vmap(self.norm.steepest)(gradients)
-        delta = self._project(images, state.delta + step, state.own.radius)
+        delta = project(self.norm, state.own.radius, images, state.delta + step, bounds=self.bounds)
         state = state._replace(step=state.step + 1, delta=delta, best=best)
         return state._replace(goal=(state.goal[0], boundary.aims(state)))
 
@@ -138,7 +136,9 @@ class SmallestBudget(IterativeAttack):
         halfway = jnp.where(jnp.isinf(high), 2 * radius, (low + high) / 2)
         new = jnp.where((low < new) & (new < high), new, halfway)
         new = jnp.where(new > 0, new, radius)  # of an image that is adversarial as it is
-        delta = self._project(images, column(new / radius) * state.delta, new)
+        delta = project(
+            self.norm, new, images, column(new / radius) * state.delta, bounds=self.bounds
+        )
         state = state._replace(step=jnp.zeros_like(state.step), delta=delta, best=best)
         return state._replace(
             own=Budget(new, low, high), goal=(state.goal[0], boundary.aims(state))
@@ -154,10 +154,6 @@ class SmallestBudget(IterativeAttack):
         slope = jax.vmap(self.norm.dual)(gradients)
         growth = -loss_fn(answer.logits, *state.goal) / jnp.where(slope > 0, slope, 1)
         return jnp.where(slope > 0, growth, jnp.inf)
-
-    def _project(self, images: Array, delta: Array, radius: Array) -> Array:
-        project_one = partial(project, self.norm, bounds=self.bounds)
-        return jax.vmap(lambda r, x, d: project_one(r, x[None], d[None])[0])(radius, images, delta)
 
 
 def smallest_budget(

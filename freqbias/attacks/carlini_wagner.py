@@ -61,11 +61,8 @@ class CarliniWagner(IterativeAttack):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        for name in ("step_size", "weight"):
-            _checks.rank(name, getattr(self, name), 0)
-            _checks.positive(name, getattr(self, name))
-        for name in ("num_steps", "num_search_steps", "num_rivals"):
-            _checks.positive_int(name, getattr(self, name))
+        _checks.positive_scalars(self, "step_size", "weight")
+        _checks.positive_ints(self, "num_steps", "num_search_steps", "num_rivals")
 
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array

@@ -24,7 +24,7 @@ from freqbias.attacks.driver import (
     jacobian,
 )
 from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm, Scalar
-from freqbias.attacks.protocol import Perturbation, as_bounds
+from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
 
 
@@ -102,10 +102,8 @@ class DeepFool(IterativeAttack):
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
         _check_norm(self.norm)
-        _checks.rank("overshoot", self.overshoot, 0)
-        _checks.positive("overshoot", self.overshoot)
-        _checks.positive_int("num_steps", self.num_steps)
-        _checks.positive_int("num_rivals", self.num_rivals)
+        _checks.positive_scalars(self, "overshoot")
+        _checks.positive_ints(self, "num_steps", "num_rivals")
         if self.targeted:
             raise ValueError("targeted must be False: DeepFool has no targeted form.")
 
@@ -243,11 +241,9 @@ class FAB(IterativeAttack):
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
         _check_norm(self.norm)
-        for name in ("alpha_max", "eta", "beta"):
-            _checks.rank(name, getattr(self, name), 0)
-            _checks.positive(name, getattr(self, name))
-        for name in ("num_steps", "num_restarts", "num_rivals"):
-            _checks.positive_int(name, getattr(self, name))
+        _checks.positive_scalars(self, "alpha_max", "eta")
+        _checks.share("beta", self.beta)
+        _checks.positive_ints(self, "num_steps", "num_restarts", "num_rivals")
 
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
@@ -321,7 +317,7 @@ class FAB(IterativeAttack):
         """The next start, for the next class; after one round uniform in half the best distance."""
         keys, restart = state.own
         sample = partial(self.norm.sample, shape=images.shape[1:], dtype=images.dtype)
-        drawn = jax.vmap(sample)(jax.vmap(jax.random.fold_in, (0, None))(keys, restart))
+        drawn = jax.vmap(sample)(fold_each(keys, restart))
         reached = jax.vmap(self.norm.value)(state.delta)
         best = record.nearest_distance(state.best)
         radius = jnp.where(state.best.is_adversarial, best, boundary.positive(reached)) / 2

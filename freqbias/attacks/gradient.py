@@ -31,7 +31,7 @@ from freqbias.attacks.driver import (
     gradient_of,
 )
 from freqbias.attacks.norms import Bounds, Norm, Scalar
-from freqbias.attacks.protocol import Perturbation, as_bounds
+from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key, LossFn, Schedule
 
 
@@ -88,11 +88,8 @@ class GradientAttack(IterativeAttack):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        for name in ("epsilon", "step_size"):
-            _checks.rank(name, getattr(self, name), 0)
-            _checks.positive(name, getattr(self, name))
-        _checks.positive_int("num_steps", self.num_steps)
-        _checks.positive_int("num_restarts", self.num_restarts)
+        _checks.positive_scalars(self, "epsilon", "step_size")
+        _checks.positive_ints(self, "num_steps", "num_restarts")
         losses.check_loss(self.loss)
 
     def shared(self) -> Self:
@@ -381,10 +378,23 @@ def optimizer_pgd(
 def project(
     norm: Norm, epsilon: Scalar, images: Array, delta: Array, *, bounds: Bounds | None
 ) -> Array:
-    """Projection of each perturbation [N, H, W, C] onto the ball and, with bounds, the box."""
+    """Projection of each perturbation onto its ball and, with bounds, the box.
+
+    Args:
+      norm: the geometry.
+      epsilon: radius of all balls, [], or of each, [N].
+      images: [N, H, W, C].
+      delta: [N, H, W, C].
+      bounds: (low, high) of a pixel, or None.
+
+    Returns:
+      [N, H, W, C].
+    """
+    radii = jnp.broadcast_to(epsilon, delta.shape[:1])
     if bounds is None:
-        return jax.vmap(lambda one: norm.project(one, epsilon))(delta)
-    return jax.vmap(lambda one, image: norm.project_box(one, image, epsilon, bounds))(delta, images)
+        return jax.vmap(norm.project)(delta, radii)
+    within = partial(norm.project_box, bounds=bounds)
+    return jax.vmap(within)(delta, images, radii)
 
 
 def draw_start(
@@ -397,6 +407,6 @@ def draw_start(
     bounds: Bounds | None,
 ) -> Array:
     """Start number ``restart`` of each image [N, H, W, C]: uniform in the ball, then projected."""
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, restart)
+    keys = fold_each(keys, restart)
     sample = partial(norm.sample, shape=images.shape[1:], dtype=images.dtype)
     return project(norm, epsilon, images, epsilon * jax.vmap(sample)(keys), bounds=bounds)

@@ -43,11 +43,9 @@ class _Descent(IterativeAttack):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        for name in ("step_size", "gamma"):
-            _checks.rank(name, getattr(self, name), 0)
-            _checks.positive(name, getattr(self, name))
-        for name in ("num_steps", "num_restarts", "num_rivals"):
-            _checks.positive_int(name, getattr(self, name))
+        _checks.positive_scalars(self, "step_size")
+        _checks.share("gamma", self.gamma)
+        _checks.positive_ints(self, "num_steps", "num_restarts", "num_rivals")
 
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
@@ -185,8 +183,7 @@ class FMN(_Descent):
         length = boundary.positive(state.rivals.length) * radius / first
         length = self.step_size * decay(last=0.01) * length
         moved = state.delta + column(length) * jax.vmap(L2().steepest)(gradients)
-        project_one = partial(project, self.norm, bounds=self.bounds)
-        delta = jax.vmap(lambda r, x, d: project_one(r, x[None], d[None])[0])(radius, images, moved)
+        delta = project(self.norm, radius, images, moved, bounds=self.bounds)
         own = Ball(state.own.start, radius, state.own.fell | adversarial)
         state = state._replace(step=state.step + 1, delta=delta, best=best, own=own)
         return state._replace(goal=(state.goal[0], boundary.aims(state, own.fell)))

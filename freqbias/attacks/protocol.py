@@ -79,6 +79,11 @@ def fold_keys(key: Key, number: int, *, each: str = "image") -> Key:
     return key
 
 
+def fold_each(keys: Key, number: Array | int) -> Key:
+    """``fold_in(key, number)`` of every key [N]."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
 def predict(logits: Array) -> Array:
     """Predicted classes int32 [N]; -1 where a logit is not finite."""
     finite = jnp.all(jnp.isfinite(logits), axis=-1)

@@ -19,7 +19,7 @@ from freqbias.attacks import losses, record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
 from freqbias.attacks.gradient import project
 from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
-from freqbias.attacks.protocol import Perturbation, as_bounds
+from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
 
 HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # of the area, in 10,000 steps
@@ -72,10 +72,8 @@ class SquareAttack(IterativeAttack):
         super().check()
         if not isinstance(self.norm, Linf | L2):
             raise ValueError(f"norm must be Linf() or L2() for the Square attack; got {self.norm}.")
-        _checks.rank("epsilon", self.epsilon, 0)
-        _checks.positive("epsilon", self.epsilon)
-        _checks.positive_int("num_steps", self.num_steps)
-        _checks.positive_int("num_restarts", self.num_restarts)
+        _checks.positive_scalars(self, "epsilon")
+        _checks.positive_ints(self, "num_steps", "num_restarts")
         if not 0 < self.first_share <= 1:
             raise ValueError(f"first_share must be in (0, 1]; got {self.first_share}.")
 
@@ -140,8 +138,7 @@ class SquareAttack(IterativeAttack):
 
     def _keys(self, state: SquareState, step: Array) -> Key:
         """A key for each image, start and step."""
-        fold = jax.vmap(jax.random.fold_in, (0, None))
-        return fold(fold(state.keys, state.restart), step)
+        return fold_each(fold_each(state.keys, state.restart), step)
 
     def _keep(self, labels: Array, state: SquareState, answer: Answer) -> SquareState:
         logits = answer.logits

@@ -119,12 +119,9 @@ class UniversalAttack:
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
-        for name in ("epsilon", "step_size"):
-            _checks.rank(name, getattr(self, name), 0)
-            _checks.positive(name, getattr(self, name))
+        _checks.positive_scalars(self, "epsilon", "step_size")
         _checks.rank("clamp", self.clamp, 0)
-        for name in ("num_epochs", "batch_size"):
-            _checks.positive_int(name, getattr(self, name))
+        _checks.positive_ints(self, "num_epochs", "batch_size")
         _checks.one_of("driver", self.driver, ("auto", "scan", "host"))
         losses.check_loss(self.loss)
         check_bounds(self.bounds)

@@ -175,8 +175,7 @@ class _Mlp(nn.Module):
 
 def _patches(module: ViT | MLPMixer | ConvMixer, images: Array) -> Array:
     """Standardised patches, embedded: [N, H / P, W / P, width]."""
-    for name in ("num_classes", "patch_size", "depth", "width"):
-        _checks.positive_int(name, getattr(module, name))
+    _checks.positive_ints(module, "num_classes", "patch_size", "depth", "width")
     x = layers.standardize(images, module.mean, module.std)
     size = module.patch_size
     if images.shape[1] % size or images.shape[2] % size:

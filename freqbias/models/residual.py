@@ -122,8 +122,7 @@ def _norm(module: ResNet | VGG, name: str) -> nn.GroupNorm:
 
 
 def _check(module: ResNet | VGG) -> None:
-    for name in ("num_classes", "width", "kernel_size", "groups"):
-        _checks.positive_int(name, getattr(module, name))
+    _checks.positive_ints(module, "num_classes", "width", "kernel_size", "groups")
     _checks.one_of("padding", module.padding, ("SAME", "CIRCULAR"))
     if module.width % module.groups:
         raise ValueError(f"groups must divide width ({module.width}); got {module.groups}.")

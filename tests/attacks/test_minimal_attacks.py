@@ -273,6 +273,7 @@ def test_restarts_of_fab_are_random_and_leave_a_plateau(class_by_class, key):
     [
         (ddn, dict(num_steps=0), ValueError, "num_steps"),
         (ddn, dict(gamma=-0.1), ValueError, "gamma"),
+        (ddn, dict(gamma=1.0), ValueError, "gamma must lie in"),  # the ball would become a point
         (ddn, dict(step_size=0.0), ValueError, "step_size"),
         (ddn, dict(num_rivals=0), ValueError, "num_rivals"),
         (fmn, dict(norm="linf"), TypeError, "norm"),
@@ -280,6 +281,7 @@ def test_restarts_of_fab_are_random_and_leave_a_plateau(class_by_class, key):
         (deepfool, dict(norm=L2(), overshoot=-1.0), ValueError, "overshoot"),
         (fab, dict(norm=L0()), TypeError, "norm"),
         (fab, dict(norm=L2(), beta=0.0), ValueError, "beta"),
+        (fab, dict(norm=L2(), beta=1.5), ValueError, "beta must lie in"),  # away from the image
         (fab, dict(norm=L2(), num_restarts=0), ValueError, "num_restarts"),
         (carlini_wagner, dict(weight=0.0), ValueError, "weight"),
         (carlini_wagner, dict(num_search_steps=0), ValueError, "num_search_steps"),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from peer_problem import make_problem, network
 
 from freqbias.attacks import L0, L1, L2, Linf, carlini_wagner, ddn, deepfool, fmn
 
@@ -11,28 +12,9 @@ pytestmark = pytest.mark.peers
 NUM_IMAGES, NUM_STEPS = 128, 100  # theirs; ours take 50 from each of two starts
 
 
-def _network(params, images):
-    """Two circular 3 x 3 convolutions with ReLU and a linear readout, 10 classes."""
-    for kernel in params[:-1]:
-        padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="wrap")
-        images = jax.lax.conv_general_dilated(
-            padded, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        images = jax.nn.relu(images)
-    return images.reshape(images.shape[0], -1) @ params[-1]
-
-
 @pytest.fixture(scope="module")
 def problem():
-    """Random weights; labels are the predictions, so that every clean image is correct."""
-    keys = jax.random.split(jax.random.key(0), 4)
-    params = (
-        jax.random.normal(keys[0], (3, 3, 1, 8)) * np.sqrt(2 / 9),
-        jax.random.normal(keys[1], (3, 3, 8, 8)) * np.sqrt(2 / 72),
-        jax.random.normal(keys[2], (14 * 14 * 8, 10)) / np.sqrt(14 * 14 * 8),
-    )
-    images = jax.random.uniform(keys[3], (NUM_IMAGES, 14, 14, 1))
-    return params, images, jnp.argmax(_network(params, images), axis=-1)
+    return make_problem(NUM_IMAGES)
 
 
 CASES = {
@@ -59,11 +41,11 @@ def test_median_distance_is_at_most_two_percent_above_foolbox(name, problem):
 
     attack, norm, peer, options = CASES[name]
     params, images, labels = problem
-    ours = attack(_network, params, images, labels, jax.random.key(0))
+    ours = attack(network, params, images, labels, jax.random.key(0))
     assert ours.is_adversarial.all()
 
     model = foolbox.JAXModel(
-        jax.jit(lambda x: _network(params, x)), bounds=(0, 1), data_format="channels_last"
+        jax.jit(lambda x: network(params, x)), bounds=(0, 1), data_format="channels_last"
     )
     with jax.numpy_rank_promotion("allow"):
         _, theirs, success = getattr(foolbox.attacks, peer)(**options)(
