@@ -45,6 +45,7 @@ def seed_keys(key: Key, seeds: Iterable[int]) -> Key:
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(_checks.seeds(seeds), jnp.uint32))
 
 
+@jax.jit
 def stack(trees: Sequence[Any]) -> Any:
     """Stacks S pytrees of one structure along a new leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
@@ -103,13 +104,16 @@ def map_seeds(
     call = partial(_jitted, fn) if jit else fn
 
     def one(index: int) -> Any:
-        return jax.block_until_ready(call(*select(per_seed, index), *shared))
+        return jax.block_until_ready(call(*_select(per_seed, index), *shared))
 
     if strategy == "sequential" or num_seeds == 1:
         return stack([one(index) for index in range(num_seeds)])
     first = one(0)  # compiles once, before the others share it
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         return stack([first, *pool.map(one, range(1, num_seeds))])
+
+
+_select = jax.jit(select)  # one compilation for a whole tree
 
 
 @partial(jax.jit, static_argnums=0)

@@ -180,9 +180,9 @@ def initial_params(
       What ``model.init`` returns, every leaf with leading axis S.
     """
     keys = jax.vmap(lambda seed_key: _split(seed_key)[0])(seed_keys(key, seeds))
-    images = jnp.zeros((1, *image_shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     # Not jitted: the draws compile once per shape, and are shared by all models and scales.
-    return jax.vmap(lambda init_key: model.init(init_key, images))(keys)
+    return jax.vmap(lambda init_key: model.lazy_init(init_key, images))(keys)
 
 
 def shared_apply_fn(model: nn.Module) -> ApplyFn:
