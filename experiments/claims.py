@@ -89,7 +89,7 @@ def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
     the members of one claim, geometry and scale; `freqbias.inference.decide` has the last word.
 
     Args:
-      rows: the table of a run.
+      rows: the table of a run, of trained networks only.
       registry: the claims.
 
     Returns:
@@ -361,7 +361,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {argv[1:]}")
     rows = runs.read_rows(str(_RUN.value))
-    records = judge(rows, with_arms(load_registry(), rows["arm"]))
+    records = judge(rows[rows["final"]], with_arms(load_registry(), rows["arm"]))
     print(as_markdown(records) if _MARKDOWN.value else as_table(records))
 
 

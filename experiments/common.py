@@ -105,6 +105,21 @@ def parse_ints(name: str, texts: Sequence[str]) -> tuple[int, ...]:
     return tuple(values)
 
 
+def parse_floats(name: str, texts: Sequence[str]) -> tuple[float, ...]:
+    """Positive floats from a list flag.
+
+    Raises:
+      ValueError: a text that is none.
+    """
+    try:
+        values = tuple(map(float, texts))
+    except ValueError as error:
+        raise ValueError(f"{name} must be numbers like 0.5; got {','.join(texts)}.") from error
+    for value in values:
+        _checks.positive(name, value)
+    return values
+
+
 def load_datasets(names: Sequence[str]) -> dict[str, data.Dataset]:
     """Every data set by name; unknown names raise before anything is loaded."""
     for name in names:

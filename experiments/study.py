@@ -1,11 +1,13 @@
 """One setting of the study, from data to rows: train S seeds, attack them, measure the spectra.
 
-A `Setting` says *what* is compared (an arm, on a data set, in a regime, at an initial scale); a
-`Budget` says how much of everything is spent, the same for all arms. `run_setting` is the whole
-walk of the package, data -> models -> training -> attacks -> spectra -> rows.
+A `Setting` says *what* is compared (an arm, on a data set, in a regime, at an initial scale);
+`Asked` what is measured of it; a `Budget` how much of everything is spent, the same for all arms.
+`run_setting` is the whole walk of the package, data -> models -> training -> attacks -> spectra ->
+rows.
 """
 
 import dataclasses
+import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,33 +24,45 @@ from freqbias.ensemble import Ensemble
 from freqbias.typing import Array, Key, Status
 
 REGIMES = ("linear", "relu")
+BLOCKS = ("resnet", "vgg", "conv_mixer", "vit", "mlp_mixer")  # never linear
+MINIMAL_STEPS = 40  # of DDN
+CUTOFFS = (1 / 16, 1 / 8, 1 / 4)  # cycles/pixel, of the images that are filtered
 NUM_EXAMPLES = 3  # perturbations of the first seed kept for the figures
 
 
 class Arm(NamedTuple):
-    """An architecture with its depth (hidden layers) and kernel."""
+    """An architecture with what is varied of it."""
 
-    architecture: str
-    depth: int = 1
-    kernel: str = ""
+    architecture: str  # a name of freqbias.models.ARCHITECTURES
+    depth: int = 1  # hidden layers; blocks, where layers come in blocks
+    kernel: str = ""  # taps along each axis: "3", "7", ..., "full"; "" where there is no kernel
+    padding: str = "circular"  # of convolutions
+    channels: int = 0  # of convolutions; 0: the budget's
+    optimizer: str = "sgd"  # or "adam"
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is compared: one architecture on one data set."""
+    """What is compared: one arm on one data set. The fields of `Arm`, and these."""
 
     dataset: str
-    regime: str  # "linear" or "relu"
-    architecture: str  # a name of freqbias.models.ARCHITECTURES
-    depth: int  # hidden layers
-    kernel: str = ""  # taps along each axis: "3", "7", ..., "full"; "" for fc
+    regime: str  # "linear" or "relu" (any network that is not linear)
+    architecture: str
+    depth: int
+    kernel: str = ""
+    padding: str = "circular"
+    channels: int = 0
+    optimizer: str = "sgd"
     init_scale: float = 1.0
 
     @property
     def arm(self) -> str:
         """The compared thing without data set, regime and scale, e.g. ``conv_k3_d1``."""
         kernel = {"": "", "full": "_full"}.get(self.kernel, f"_k{self.kernel}")
-        return f"{self.architecture}{kernel}_d{self.depth}"
+        padding = "" if self.padding == "circular" else f"_{self.padding.lower()}"
+        channels = f"_c{self.channels}" if self.channels else ""
+        optimizer = "" if self.optimizer == "sgd" else f"_{self.optimizer}"
+        return f"{self.architecture}{kernel}_d{self.depth}{padding}{channels}{optimizer}"
 
     @property
     def id(self) -> str:
@@ -61,8 +75,20 @@ class Setting:
         return f"{self.dataset}/{self.regime}/{self.arm}/{self.init_scale:g}"
 
     def kernel_size(self, image_shape: Sequence[int]) -> int:
-        """Taps along each axis; 0 for a fully connected network."""
+        """Taps along each axis; 0 for a network without a kernel."""
         return {"": 0, "full": min(image_shape[:2])}.get(self.kernel) or int(self.kernel or 0)
+
+
+class Asked(NamedTuple):
+    """What is measured of a setting, beside the L2 attack of the trained networks."""
+
+    second_attack: bool = False  # L-inf
+    checkpoints: int = 0  # log-spaced steps at which all is measured too; 0: none; step 0 is free
+    minimal: bool = False  # smallest L2 perturbations
+    filtered: bool = False  # accuracy on low- and high-passed images
+
+
+PRIMARY = Asked()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +99,13 @@ class Budget:
     num_images: int = 1024  # training images of each seed, its own subsample
     epochs: int = 3
     batch_size: int = 32
-    learning_rate: float = 0.02
+    learning_rate: float = 0.02  # of SGD
     momentum: float = 0.9
+    adam_learning_rate: float = 0.002
     clip: float = 1.0  # largest global gradient norm of a step
     channels: int = 4  # of every convolution and unshared layer
     width: int = 256  # of every fully connected layer
+    block_width: int = 32  # channels of ViT, ConvMixer and MLP-Mixer
     num_tested: int = 256  # test images that give the test accuracy
     num_attacked: int = 64  # of them attacked
     num_steps: int = 20  # of PGD
@@ -87,7 +115,7 @@ class Budget:
 
 
 def run_setting(
-    setting: Setting, dataset: Dataset, budget: Budget, *, geometries: Sequence[str]
+    setting: Setting, dataset: Dataset, budget: Budget, asked: Asked = PRIMARY
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Trains, attacks and measures one setting.
 
@@ -95,14 +123,16 @@ def run_setting(
       setting: what is compared.
       dataset: the data set named by the setting.
       budget: what is spent.
-      geometries: of the attacks, from "l2" and "linf".
+      asked: what is measured.
 
     Returns:
-      One row per seed and attack, and the arrays for the figures, of the L2 attack.
+      One row per recorded step, seed and attack, and the arrays for the figures, of the L2 attack
+      of the trained networks.
     """
     key_train, key_attack = jax.random.split(setting_key(setting, budget))
-    model = make_model(setting, dataset, budget)
-    trained = _shared_form(setting, model)
+    trained = _shared_form(setting, make_model(setting, dataset, budget))
+    steps = budget.epochs * (budget.num_images // budget.batch_size)
+    recorded = training.log_spaced_steps(steps, asked.checkpoints) if asked.checkpoints else ()
     nets = training.train(
         trained,
         dataset.train,
@@ -111,55 +141,88 @@ def run_setting(
         epochs=budget.epochs,
         batch_size=budget.batch_size,
         num_images=budget.num_images,
-        optimizer=training.sgd(budget.learning_rate, budget.momentum, budget.clip),
+        optimizer=_optimizer(setting, budget),
+        checkpoint_steps=[step for step in recorded if step < steps],
         strategy=_strategy(setting),
     )
     start = training.initial_params(trained, dataset.image_shape, seeds=budget.seeds, key=key_train)
     compact = _compact_fn(trained)
-    attacked = nets if setting.regime == "relu" else _as_predictors(nets, dataset.image_shape)
-    test = dataset.test[: budget.num_attacked]
-    images, labels = jnp.asarray(test.images), jnp.asarray(test.labels)
-    common = {
-        "dataset": setting.dataset,
-        "regime": setting.regime,
+    fixed = {
+        **dataclasses.asdict(setting),
         "arm": setting.arm,
-        "architecture": setting.architecture,
-        "depth": setting.depth,
-        "kernel": setting.kernel,
         "kernel_size": setting.kernel_size(dataset.image_shape),
-        "channels": budget.width if setting.architecture == "fc" else budget.channels,
-        "init_scale": setting.init_scale,
+        "channels": budget.width if setting.architecture == "fc" else _channels(setting, budget),
         "num_parameters": models.num_parameters(ensemble.select(compact(nets.params), 0)),
         "num_images": budget.num_attacked,
     }
-    steps = budget.num_images // budget.batch_size
+    rows: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
+    for step, params in _recorded(nets, steps):
+        found, arrays = _measure(
+            setting, dataset, budget, asked, dataclasses.replace(nets, params=params),
+            start=start, compact=compact, key=key_attack,
+        )  # fmt: skip
+        accuracy = _train_accuracy(nets.history.accuracy, step, budget)
+        for columns, status in found:
+            common = {**fixed, "step": step, "final": step == steps, **columns.pop("attack")}
+            values = {"train_accuracy": accuracy, **columns}
+            rows += _rows(common, values, budget.seeds, status)
+    return rows, arrays
+
+
+def _measure(
+    setting: Setting,
+    dataset: Dataset,
+    budget: Budget,
+    asked: Asked,
+    nets: Ensemble,
+    *,
+    start: Any,
+    compact: Callable[[Any], Any],
+    key: Key,
+) -> tuple[list[tuple[dict[str, Any], list[str]]], dict[str, np.ndarray]]:
+    """The columns [S] and the statuses of each attack on networks as they are, and the arrays.
+
+    Among the columns, ``attack`` is what is common to all seeds.
+    """
+    attacked = nets if setting.regime == "relu" else _as_predictors(nets, dataset.image_shape)
+    test = dataset.test[: budget.num_attacked]
+    images, labels = jnp.asarray(test.images), jnp.asarray(test.labels)
     per_seed = {
-        "train_accuracy": nets.history.accuracy[:, -steps:].mean(axis=1),
         "test_accuracy": _test_accuracy(attacked, dataset.test, budget),
         **_kernel_columns(setting, budget, compact, (nets.params, start), dataset.image_shape),
         **_predictor_columns(setting, nets, start, attacked, dataset.image_shape),
+        **_filtered_columns(asked, attacked, dataset.test, budget),
+        **_minimal_columns(asked, setting, attacked, (images, labels), key),
     }
     features = _margin_gradients(attacked, images, labels) if setting.regime == "relu" else None
-    rows, arrays = [], {}
-    for geometry in geometries:
+    measured: list[tuple[dict[str, Any], list[str]]] = []
+    arrays: dict[str, np.ndarray] = {}
+    for geometry in ("l2", "linf") if asked.second_attack else ("l2",):
         name, attack = _attack(geometry, setting, budget)
-        found = attacked.attack(
-            attack,
-            images,
-            labels,
-            key=key_attack,
-            strategy="vmap" if setting.regime == "linear" else "sequential",
-        )
+        strategy = _attack_strategy(setting)
+        found = attacked.attack(attack, images, labels, key=key, strategy=strategy)
+        where = {"attack": name, "box": setting.regime == "relu", "epsilon": float(attack.epsilon)}
         columns = {**per_seed, **_attack_columns(found), **_alignment_columns(found, features)}
-        where = {
-            "attack": name,
-            "box": setting.regime == "relu",
-            "epsilon": float(attack.epsilon),
-        }
-        rows += _rows({**common, **where}, columns, budget.seeds, _status(nets, found))
+        measured.append(({"attack": where, **columns}, _status(nets, found)))
         if geometry == "l2":
             arrays = _arrays(setting, compact(nets.params), attacked, found.delta)
-    return rows, arrays
+    return measured, arrays
+
+
+def _recorded(nets: Ensemble, steps: int) -> list[tuple[int, Any]]:
+    """(steps done, parameters [S, ...]) at each checkpoint and at the end."""
+    kept = [
+        (int(step), jax.tree.map(lambda leaf, at=index: leaf[:, at], nets.history.checkpoints))
+        for index, step in enumerate(np.asarray(nets.history.checkpoint_steps)[0])
+    ]
+    return [*kept, (steps, nets.params)]
+
+
+def _train_accuracy(accuracy: Array, step: int, budget: Budget) -> np.ndarray:
+    """Accuracy [S] on the batches of the last epoch before a step, or of what there is of it."""
+    first = max(step - budget.num_images // budget.batch_size, 0)
+    return np.asarray(accuracy[:, first : max(step, 1)].mean(axis=1))
 
 
 def setting_key(setting: Setting, budget: Budget) -> Key:
@@ -172,31 +235,63 @@ def program(setting: Setting) -> tuple[str | int, ...]:
     family = setting.architecture.removesuffix("_tied")
     if _is_shared(setting):
         family = "circulant"
-    return (setting.dataset, setting.regime, family, setting.depth)
+    return (setting.dataset, setting.regime, family, setting.depth, setting.padding)
 
 
 def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
-    """The Flax module of a setting."""
+    """The Flax module of a setting; the families that are built of blocks in a small form."""
     settings: dict[str, Any] = {
         "num_classes": dataset.num_classes,
+        "mean": tuple(np.ravel(dataset.mean).tolist()),
+        "std": tuple(np.ravel(dataset.std).tolist()),
+    }
+    if setting.kernel:
+        settings["kernel_size"] = setting.kernel_size(dataset.image_shape)
+    if setting.architecture in ("resnet", "vgg"):
+        blocks = "blocks" if setting.architecture == "resnet" else "convolutions"
+        width = _channels(setting, budget)
+        settings |= {blocks: (1,) * setting.depth, "width": width, "groups": min(width, 4)}
+        return models.create(setting.architecture, padding=_block_padding(setting), **settings)
+    if setting.architecture in BLOCKS:
+        if setting.architecture == "conv_mixer":
+            settings["padding"] = _block_padding(setting)
+        side = min(dataset.image_shape[:2])
+        patch = next(size for size in (4, 2, 1) if side % size == 0)
+        settings |= {"depth": setting.depth, "patch_size": patch, "width": budget.block_width}
+        return models.create(setting.architecture, **settings)
+    settings |= {
         "depth": setting.depth,
         "activation": "none" if setting.regime == "linear" else "relu",
         "init_scale": setting.init_scale,
-        "mean": tuple(np.ravel(dataset.mean).tolist()),
-        "std": tuple(np.ravel(dataset.std).tolist()),
     }
     if setting.architecture == "fc":
         settings["width"] = budget.width
     else:
-        settings["kernel_size"] = setting.kernel_size(dataset.image_shape)
-        settings["channels"] = budget.channels
+        settings["channels"] = _channels(setting, budget)
+    if setting.architecture == "conv":
+        settings["padding"] = setting.padding
     return models.create(setting.architecture, **settings)
+
+
+def _channels(setting: Setting, budget: Budget) -> int:
+    return setting.channels or budget.channels
+
+
+def _block_padding(setting: Setting) -> str:
+    """Of families built of blocks, to Flax, which writes CIRCULAR."""
+    return setting.padding.upper()
+
+
+def _optimizer(setting: Setting, budget: Budget) -> Any:
+    if setting.optimizer == "adam":
+        return training.adam(budget.adam_learning_rate, budget.clip)
+    return training.sgd(budget.learning_rate, budget.momentum, budget.clip)
 
 
 def _is_shared(setting: Setting) -> bool:
     """Where the kernel varies on CPU, all circulant networks share one compilation."""
-    circulant = setting.architecture in ("conv", "scattered") and setting.depth == 1
-    return circulant and jax.default_backend() == "cpu"
+    circulant = setting.architecture in ("conv", "scattered") and setting.padding == "circular"
+    return circulant and setting.depth == 1 and jax.default_backend() == "cpu"
 
 
 def _shared_form(setting: Setting, model: Any) -> Any:
@@ -237,6 +332,10 @@ def _strategy(setting: Setting) -> ensemble.Strategy:
     return "auto"
 
 
+def _attack_strategy(setting: Setting) -> ensemble.Strategy:
+    return "vmap" if setting.regime == "linear" else "sequential"
+
+
 def _attack(geometry: str, setting: Setting, budget: Budget) -> tuple[str, Any]:
     norms: dict[str, attacks.L2 | attacks.Linf] = {"l2": attacks.L2(), "linf": attacks.Linf()}
     norm = norms[geometry]
@@ -272,13 +371,18 @@ def _statistics(summary: spectral.SpectralSummary) -> dict[str, Any]:
     return {name: value for name, value in summary._asdict().items() if name != "valid"}
 
 
-def _test_accuracy(nets: Ensemble, test: Split, budget: Budget) -> np.ndarray:
+def _test_accuracy(
+    nets: Ensemble,
+    test: Split,
+    budget: Budget,
+    change: Callable[[Array], Array] = lambda images: images,
+) -> np.ndarray:
     """Accuracy [S] on ``num_tested`` images, by the program that the attack compiles anyway."""
     correct = []
     size = budget.num_attacked
     for first in range(0, min(max(budget.num_tested, size), len(test.labels)) - size + 1, size):
         batch = test[first : first + size]
-        images = jnp.asarray(batch.images)
+        images = change(jnp.asarray(batch.images))
         answer = ensemble.map_seeds(
             partial(attacks.query, attacks.forward, nets.apply_fn),
             (nets.params,),
@@ -288,6 +392,59 @@ def _test_accuracy(nets: Ensemble, test: Split, budget: Budget) -> np.ndarray:
         )
         correct.append(np.argmax(answer.logits, axis=-1) == batch.labels[None])
     return np.concatenate(correct, axis=1).mean(axis=1)
+
+
+def _filtered_columns(
+    asked: Asked, nets: Ensemble, test: Split, budget: Budget
+) -> dict[str, np.ndarray]:
+    """Which frequencies a network uses: accuracy on low- and on high-passed images.
+
+    Both keep the mean of the image; neither is clipped to [0, 1].
+    """
+    names = [f"accuracy_{kind}_{cutoff:g}" for cutoff in CUTOFFS for kind in ("low", "high")]
+    if not asked.filtered:
+        return dict.fromkeys(names, np.full(len(nets.seeds), np.nan))
+    filters = [
+        partial(filter_fn, cutoff=cutoff)
+        for cutoff in CUTOFFS
+        for filter_fn in (spectral.low_pass, _high_pass_about_mean)
+    ]
+    return {
+        name: _test_accuracy(nets, test, budget, change)
+        for name, change in zip(names, filters, strict=True)
+    }
+
+
+def _high_pass_about_mean(images: Array, cutoff: float) -> Array:
+    return spectral.high_pass(images, cutoff) + images.mean(axis=(1, 2), keepdims=True)
+
+
+def _minimal_columns(
+    asked: Asked,
+    setting: Setting,
+    nets: Ensemble,
+    test: tuple[Array, Array],
+    key: Key,
+) -> dict[str, np.ndarray]:
+    """Smallest L2 perturbations of the images that are right: medians, and their frequency."""
+    names = ("minimal_distance", "minimal_relative_distance", "minimal_mean_frequency")
+    if not asked.minimal:
+        return dict.fromkeys(names, np.full(len(nets.seeds), np.nan))
+    attack: Any = attacks.ddn(num_steps=MINIMAL_STEPS)
+    if setting.regime == "linear":
+        attack = attacks.affine_attack(attacks.L2())
+    images, labels = test
+    found = nets.attack(attack, images, labels, key=key, strategy=_attack_strategy(setting))
+    summary = spectral.summarize(found.delta)
+    flipped = np.asarray(found.flipped)
+    size = np.linalg.norm(np.asarray(images).reshape(len(images), -1), axis=1)
+    distance = np.where(found.clean_correct, np.where(flipped, found.distance, np.inf), np.nan)
+    with warnings.catch_warnings():  # a network that is right nowhere has no distance
+        warnings.simplefilter("ignore", RuntimeWarning)
+        medians = [np.nanmedian(values, axis=1) for values in (distance, distance / size)]
+    finite = [np.where(np.isfinite(values), values, np.nan) for values in medians]
+    frequency = _masked_mean(summary.mean_frequency, np.asarray(summary.valid) & flipped)
+    return dict(zip(names, (*finite, frequency), strict=True))
 
 
 def _masked_mean(values: Any, where: Any) -> np.ndarray:

@@ -84,6 +84,14 @@ def sgd(
     return descent if clip is None else optax.chain(optax.clip_by_global_norm(clip), descent)
 
 
+@lru_cache
+def adam(learning_rate: float = 0.001, clip: float | None = None) -> optax.GradientTransformation:
+    """Adam, with the global gradient norm clipped to ``clip`` if given; cached as `sgd`."""
+    _checks.positive("learning_rate", learning_rate)
+    descent = optax.adam(learning_rate)
+    return descent if clip is None else optax.chain(optax.clip_by_global_norm(clip), descent)
+
+
 def log_spaced_steps(num_steps: int, num: int) -> tuple[int, ...]:
     """0, then about ``num`` distinct steps spaced evenly in log from 1 to ``num_steps``."""
     _checks.positive_int("num_steps", num_steps)

@@ -131,6 +131,8 @@ def _rows(rng, dataset, regime, arm, init_scale, slopes, deltas, gone):
                 "channels": 8,
                 "init_scale": init_scale,
                 "seed": seed,
+                "step": 96,
+                "final": True,
                 "attack": attack,
                 "box": regime == "relu",
                 "epsilon": 0.5 if attack != "pgd_linf" else 8 / 255,

@@ -33,6 +33,7 @@ def make_figures(
     Returns:
       The figures with captions. Formats are described in `freqbias.plotting`.
     """
+    rows = rows[rows["final"]]
     scale = 1.0 if np.isclose(rows["init_scale"], 1.0).any() else float(rows["init_scale"].max())
     seeds = f"{_seeds(rows)}, init scale {scale:g}"
     bars = f"Bars: 95 % t intervals over live seeds ({seeds})."

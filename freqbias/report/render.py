@@ -43,7 +43,7 @@ _ATTACKS = {
 }
 _COLUMNS = (
     *("dataset", "regime", "arm", "architecture", "kernel", "kernel_size", "depth"),
-    *("init_scale", "seed", "attack", "status", "mean_frequency", "num_images"),
+    *("init_scale", "seed", "attack", "status", "mean_frequency", "num_images", "final"),
 )
 
 
@@ -69,6 +69,7 @@ def build_report(
     """
     _check_rows(rows)
     figures = make_figures(rows, claims, spectra)
+    rows = _trained(rows)
     pictures = [plotting.png_bytes(item.figure, dpi=DPI) for item in figures]
     return _page(rows, claims, config, figures, pictures)
 
@@ -92,7 +93,7 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     claims = json.loads((Path(run_dir) / "claims.json").read_text(encoding="utf-8"))
     figures = make_figures(rows, claims, runs.load_arrays(run_dir, "spectra"))
     pictures = list(save_figures(run_dir, figures).values())
-    page = _page(rows, claims, runs.read_config(run_dir), figures, pictures)
+    page = _page(_trained(rows), claims, runs.read_config(run_dir), figures, pictures)
     target = runs.output_file(run_dir, "report.html")
     target.write_text(page, encoding="utf-8")
     return target
@@ -163,6 +164,10 @@ def _check_rows(rows: pd.DataFrame) -> None:
         raise ValueError(f"rows must have the columns {list(_COLUMNS)}; missing: {missing}.")
     if rows.empty:
         raise ValueError("rows must not be empty.")
+
+
+def _trained(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["final"]]
 
 
 # --- Claims ---------------------------------------------------------------------------------------

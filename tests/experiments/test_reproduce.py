@@ -11,7 +11,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments.reproduce import prepare
+from experiments import reproduce as binary
+from experiments import sweep
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -97,7 +98,7 @@ def test_bad_input_is_named_before_anything_is_written(flag, message, tmp_path):
     with flagsaver.flagsaver():
         flags.FLAGS(["reproduce", *TINY, f"--out={tmp_path / 'out'}", flag])
         with pytest.raises(ValueError, match=re.escape(message)):
-            prepare()
+            sweep.prepare("reproduce", binary.designs)
     assert not (tmp_path / "out").exists()
 
 

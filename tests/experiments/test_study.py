@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import study
-from experiments.study import Budget, Setting
+from experiments.study import Asked, Budget, Setting
 from freqbias import data, ensemble, spectral, training
 
 BUDGET = Budget(
@@ -24,7 +24,7 @@ def digits():
 
 
 def test_names():
-    setting = Setting("digits", "relu", "conv", 2, "full", 0.5)
+    setting = Setting("digits", "relu", "conv", 2, "full", init_scale=0.5)
     assert setting.arm == "conv_full_d2"
     assert setting.id == "digits.relu.conv_full_d2.scale0.5"
     assert setting.path == "digits/relu/conv_full_d2/0.5"
@@ -37,7 +37,7 @@ def test_names():
 @pytest.mark.parametrize("regime", ["linear", "relu"])
 def test_rows_and_arrays(regime, digits):
     setting = Setting("digits", regime, "conv", 1, "3")
-    rows, arrays = study.run_setting(setting, digits, BUDGET, geometries=("l2", "linf"))
+    rows, arrays = study.run_setting(setting, digits, BUDGET, Asked(second_attack=True))
     assert [(row["seed"], row["attack"].rsplit("_")[-1]) for row in rows] == [
         (0, "l2"), (3, "l2"), (0, "linf"), (3, "linf"),
     ]  # fmt: skip
@@ -61,9 +61,7 @@ def test_rows_and_arrays(regime, digits):
 def test_two_routes_to_the_mean_frequency(digits):
     """The row's number is the statistic of the perturbations, recomputed by NumPy."""
     setting = Setting("digits", "linear", "fc", 1)
-    rows, arrays = study.run_setting(
-        setting, digits, dataclasses.replace(BUDGET, num_attacked=3), geometries=("l2",)
-    )
+    rows, arrays = study.run_setting(setting, digits, dataclasses.replace(BUDGET, num_attacked=3))
     frequencies = []
     delta = arrays[f"{setting.path}.examples"]
     radius = np.hypot(*np.meshgrid(np.fft.fftfreq(8), np.fft.fftfreq(8)))
@@ -79,7 +77,7 @@ def test_two_routes_to_the_mean_frequency(digits):
 def test_arms_draw_independently(digits):
     """Equal seeds of two settings do not pair: other subsamples, other weights, other attacks."""
     settings = [
-        Setting("digits", regime, "conv", 1, kernel, scale)
+        Setting("digits", regime, "conv", 1, kernel, init_scale=scale)
         for regime, kernel, scale in [
             ("relu", "3", 1.0), ("linear", "3", 1.0), ("relu", "5", 1.0), ("relu", "3", 0.5),
         ]
@@ -109,9 +107,9 @@ def test_arms_draw_independently(digits):
 def test_the_form_that_shares_compilations_gives_the_same_rows(kernel, digits, monkeypatch):
     """Training kernels as data on the torus is training the convolution, to rounding."""
     setting = Setting("digits", "linear", "conv", 1, kernel)
-    shared, arrays = study.run_setting(setting, digits, BUDGET, geometries=("l2",))
+    shared, arrays = study.run_setting(setting, digits, BUDGET)
     monkeypatch.setattr(study, "_shared_form", lambda setting, model: model)
-    plain, expected = study.run_setting(setting, digits, BUDGET, geometries=("l2",))
+    plain, expected = study.run_setting(setting, digits, BUDGET)
     for one, other in zip(shared, plain, strict=True):
         assert one.keys() == other.keys()
         for name, value in one.items():
