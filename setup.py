@@ -22,7 +22,7 @@ CORE = [
 ]
 EXTRAS = {
     "test": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scikit-learn>=1.5"],
-    "peers": ["foolbox>=3.3.4", "torch==2.13.0"],
+    "peers": ["foolbox>=3.3.4", "torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31"],
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],
     "tfds": ["tensorflow-datasets>=4.9.9", "tensorflow-cpu>=2.18", "importlib_resources"],

@@ -111,10 +111,14 @@ class VGG(nn.Module):
 
 
 def _conv(module: ResNet | VGG, channels: int, stride: int, name: str, *, bias: bool) -> nn.Conv:
-    size = (module.kernel_size, module.kernel_size)
+    taps = module.kernel_size
+    # Zeros around each pixel kept, as published. XLA's own "SAME" would centre kernels of stride 2
+    # on the pixels between, one off the shortcut's.
+    zeros = [((taps - 1) // 2, taps // 2)] * 2
+    padding = zeros if module.padding == "SAME" else module.padding
     he = nn.initializers.he_normal()
-    options = {"padding": module.padding, "use_bias": bias, "kernel_init": he, "name": name}
-    return nn.Conv(channels, size, stride, **options)  # type: ignore[arg-type]
+    options = {"padding": padding, "use_bias": bias, "kernel_init": he, "name": name}
+    return nn.Conv(channels, (taps, taps), stride, **options)  # type: ignore[arg-type]
 
 
 def _norm(module: ResNet | VGG, name: str) -> nn.GroupNorm:
