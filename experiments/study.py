@@ -7,7 +7,6 @@ rows.
 """
 
 import dataclasses
-import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -84,7 +83,7 @@ class Asked(NamedTuple):
 
     second_attack: bool = False  # L-inf
     checkpoints: int = 0  # log-spaced steps at which all is measured too; 0: none; step 0 is free
-    minimal: bool = False  # smallest L2 perturbations
+    minimal: bool = False  # smallest L2 perturbations that change the prediction
     filtered: bool = False  # accuracy on low- and high-passed images
 
 
@@ -193,7 +192,7 @@ def _measure(
         **_kernel_columns(setting, budget, compact, (nets.params, start), dataset.image_shape),
         **_predictor_columns(setting, nets, start, attacked, dataset.image_shape),
         **_filtered_columns(asked, attacked, dataset.test, budget),
-        **_minimal_columns(asked, setting, attacked, (images, labels), key),
+        **_minimal_columns(asked, setting, attacked, images, key),
     }
     features = _margin_gradients(attacked, images, labels) if setting.regime == "relu" else None
     measured: list[tuple[dict[str, Any], list[str]]] = []
@@ -423,25 +422,27 @@ def _minimal_columns(
     asked: Asked,
     setting: Setting,
     nets: Ensemble,
-    test: tuple[Array, Array],
+    images: Array,
     key: Key,
 ) -> dict[str, np.ndarray]:
-    """Smallest L2 perturbations of the images that are right: medians, and their frequency."""
+    """Smallest L2 perturbations that change the prediction, right or wrong: medians over images.
+
+    So there is a number at initialisation too, where hardly an image is right.
+    """
     names = ("minimal_distance", "minimal_relative_distance", "minimal_mean_frequency")
     if not asked.minimal:
         return dict.fromkeys(names, np.full(len(nets.seeds), np.nan))
     attack: Any = attacks.ddn(num_steps=MINIMAL_STEPS)
     if setting.regime == "linear":
         attack = attacks.affine_attack(attacks.L2())
-    images, labels = test
-    found = nets.attack(attack, images, labels, key=key, strategy=_attack_strategy(setting))
+    strategy = _attack_strategy(setting)
+    predicted = np.argmax(nets.logits(images, strategy=strategy), axis=-1)
+    found = nets.attack(attack, images, predicted, key=key, strategy=strategy)
     summary = spectral.summarize(found.delta)
     flipped = np.asarray(found.flipped)
+    distance = np.where(flipped, found.distance, np.inf)
     size = np.linalg.norm(np.asarray(images).reshape(len(images), -1), axis=1)
-    distance = np.where(found.clean_correct, np.where(flipped, found.distance, np.inf), np.nan)
-    with warnings.catch_warnings():  # a network that is right nowhere has no distance
-        warnings.simplefilter("ignore", RuntimeWarning)
-        medians = [np.nanmedian(values, axis=1) for values in (distance, distance / size)]
+    medians = [np.median(values, axis=1) for values in (distance, distance / size)]
     finite = [np.where(np.isfinite(values), values, np.nan) for values in medians]
     frequency = _masked_mean(summary.mean_frequency, np.asarray(summary.valid) & flipped)
     return dict(zip(names, (*finite, frequency), strict=True))

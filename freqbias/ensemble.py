@@ -148,9 +148,10 @@ class _Attack(flax.struct.PyTreeNode):
 
     apply_fn: ApplyFn = flax.struct.field(pytree_node=False)
 
-    def __call__(self, params, key, attack, images, labels, targets):  # noqa: PLR0917
+    def __call__(self, params, key, own_labels, attack, images, labels, targets):  # noqa: PLR0917
         """Attacks one network; arguments in the order of `map_seeds`."""
         more = {} if targets is None else {"targets": targets}
+        labels = labels if own_labels is None else own_labels
         return attack(self.apply_fn, params, images, labels, key, **more)
 
 
@@ -205,7 +206,7 @@ class Ensemble:
         Args:
           attack: from `freqbias.attacks`.
           images: [N, H, W, C] in [0, 1].
-          labels: int [N].
+          labels: int [N], or [S, N]: of each network its own, e.g. what it predicts.
           key: seed s attacks with ``fold_in(key, s)``.
           targets: int [N], for a targeted attack.
           strategy: of the seed axis.
@@ -213,10 +214,11 @@ class Ensemble:
         Returns:
           `freqbias.attacks.Perturbation` with leading axes [S, N].
         """
+        own = np.ndim(labels) == 2
         return map_seeds(
             _Attack(self.apply_fn),
-            (self.params, seed_keys(key, self.seeds)),
-            (attack, images, labels, targets),
+            (self.params, seed_keys(key, self.seeds), labels if own else None),
+            (attack, images, None if own else labels, targets),
             strategy=strategy,
             jit=False,
         )

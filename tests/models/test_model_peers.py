@@ -30,7 +30,7 @@ def torch():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchvision warns that it cannot read image files
         try:
-            import torchvision  # noqa: F401, PLC0415
+            import torchvision  # noqa: PLC0415
         except RuntimeError:
             # Its compiled operators are those of another build of torch (the one for CPU beside
             # torchvision for CUDA). Networks do without, but for two declarations.

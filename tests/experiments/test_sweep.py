@@ -1,0 +1,194 @@
+"""What all binaries share: designs, flags that change them, parts that merge, what is asked."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import kernel_size, reproduce, study, sweep
+from experiments.study import Arm, Asked, Budget, Setting
+from experiments.sweep import Design
+from freqbias import data, ensemble, models, ops
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--preset=smoke", "--datasets=digits", "--regimes=linear", "--seeds=0-1", "--num_images=128",
+    "--epochs=1", "--num_attacked=8", "--num_steps=2", "--init_scales=1",
+)  # fmt: skip
+BUDGET = Budget(
+    seeds=(0, 3), num_images=128, epochs=2, batch_size=32, channels=2, width=8, block_width=8,
+    num_attacked=8, num_steps=2,
+)  # fmt: skip
+BINARIES = (*reproduce.BINARIES, reproduce)
+
+
+def run(binary, *given):
+    command = [sys.executable, "-m", f"experiments.{binary}", *given]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("binary", BINARIES, ids=lambda binary: binary.__name__)
+@pytest.mark.parametrize("preset", sweep.PRESETS)
+def test_every_binary_says_what_it_compares_at_every_preset(binary, preset):
+    settings = sweep.cells(binary.designs(preset))
+    assert settings
+    assert len({setting.id for setting in settings}) == len(settings)
+    for setting in settings:
+        assert setting.architecture in models.ARCHITECTURES
+        assert setting.regime == "relu" or setting.architecture not in study.BLOCKS
+
+
+def test_binaries_are_listed_in_reproduce():
+    """One that is left out would be missing from the standard preset."""
+    listed = {binary.__name__.rpartition(".")[2] for binary in reproduce.BINARIES}
+    found = {
+        path.stem
+        for path in (ROOT / "experiments").glob("*.py")
+        if "sweep.main(" in path.read_text() and path.stem not in ("reproduce", "sweep")
+    }
+    assert listed == found
+    for name in listed:
+        assert importlib.import_module(f"experiments.{name}").__doc__
+
+
+def test_a_setting_of_two_designs_is_run_once_with_all_that_both_ask():
+    one = Design(("digits",), (Arm("fc"),), asked=Asked(second_attack=True, checkpoints=2))
+    other = Design(("digits",), (Arm("fc"),), init_scales=(1.0,), asked=Asked(checkpoints=5))
+    found = sweep.cells((one, other))
+    assert len(found) == 4
+    asked = {(s.regime, s.init_scale): value for s, value in found.items()}
+    assert asked["relu", 1.0] == Asked(second_attack=True, checkpoints=5)
+    assert asked["relu", 0.5] == Asked(second_attack=True, checkpoints=2)
+
+
+def test_names_say_what_differs_from_the_default():
+    def name(*args, **more):
+        return Setting("digits", "relu", *Arm(*args, **more)).arm
+
+    assert name("conv", 1, "3") == "conv_k3_d1"
+    assert name("conv", 1, "3", "SAME") == "conv_k3_d1_same"
+    assert name("vit", 2, optimizer="adam") == "vit_d2_adam"
+    assert name("conv", 2, "full", channels=16) == "conv_full_d2_c16"
+
+
+def prepared(*given):
+    with flagsaver.flagsaver():
+        flags.FLAGS(["kernel_size", *TINY, *given])
+        return sweep.prepare("kernel_size", kernel_size.designs)
+
+
+def test_flags_replace_the_factors_of_a_preset(tmp_path):
+    plan = prepared(
+        "--kernel_sizes=1,5", "--depths=1-2", "--init_scales=1,0.1", f"--out={tmp_path}"
+    )
+    found = {(s.architecture, s.kernel, s.depth, s.init_scale) for s in plan.cells}
+    convs = {("conv", k, d, i) for k in "15" for d in (1, 2) for i in (1.0, 0.1)}
+    assert found == convs | {("fc", "", d, i) for d in (1, 2) for i in (1.0, 0.1)}
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--kernel_sizes=9", "kernel_sizes must be at most the image side, 8 for digits; got 9"),
+        ("--kernel_sizes=wide", "kernel_sizes must be positive ints or full; got 'wide'"),
+        ("--depths=0", "depths must be at least 1; got 0"),
+        ("--regimes=cubic", "regimes must be one of 'linear', 'relu'"),
+        ("--init_scales=0", "init_scales must be positive"),
+        ("--init_scales=big", "init_scales must be numbers like 0.5; got big"),
+        ("--shard=3/2", "shard must be i/n with 1 <= i <= n, e.g. 2/4; got '3/2'"),
+        ("--channels=0", "channels must be at least 1; got 0"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_written(flag, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        prepared(f"--out={tmp_path / 'out'}", flag)
+    assert not (tmp_path / "out").exists()
+
+
+def test_parts_merge_to_what_one_run_gives(tmp_path):
+    for part in ("1/2", "2/2"):
+        done = run("kernel_size", *TINY, f"--shard={part}", f"--out={tmp_path / part[0]}")
+        assert done.returncode == 0, done.stderr
+        assert not (tmp_path / part[0] / "report.html").exists()
+    done = run("merge", f"--shards={tmp_path / '1'}", f"--out={tmp_path / 'merged'}")
+    assert done.returncode == 2
+    assert "shards must be all parts of one sweep, each once; got 1/2." in done.stderr
+    done = run(
+        "merge", f"--shards={tmp_path / '1'},{tmp_path / '2'}", f"--out={tmp_path / 'merged'}"
+    )
+    assert done.returncode == 0, done.stderr
+    done = run("kernel_size", *TINY, f"--out={tmp_path / 'once'}")
+    assert done.returncode == 0, done.stderr
+    for name in ("rows.csv", "claims.json"):
+        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
+    assert (tmp_path / "merged" / "report.html").exists()
+
+
+@pytest.mark.parametrize("regime", study.REGIMES)
+def test_checkpoints_are_rows_and_change_nothing_at_the_end(regime):
+    digits = data.load("digits")
+    setting = Setting("digits", regime, "conv", 1, "3")
+    rows, arrays = study.run_setting(
+        setting, digits, BUDGET, Asked(checkpoints=3, minimal=True, filtered=True)
+    )
+    assert [row["step"] for row in rows[::2]] == [0, 1, 3, 8]
+    assert [row["final"] for row in rows[::2]] == [False, False, False, True]
+    plain, plain_arrays = study.run_setting(setting, digits, BUDGET)
+    for one, other in zip(rows[-2:], plain, strict=True):
+        for name in ("mean_frequency", "test_accuracy", "train_accuracy", "robust_accuracy"):
+            assert one[name] == pytest.approx(other[name], rel=1e-5)
+        assert np.isnan(other["minimal_distance"])
+    for name, array in plain_arrays.items():
+        np.testing.assert_allclose(arrays[name], array, rtol=1e-3, atol=1e-6)
+    for row in rows:
+        assert 0 <= row["accuracy_low_0.0625"] <= 1
+        # Images are longer than 1.
+        assert 0 < row["minimal_relative_distance"] < row["minimal_distance"]
+
+
+def test_minimal_distances_are_those_to_the_nearest_plane():
+    """Two classes: |difference of logits| / ||difference of weights||, whatever the label."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(3, 4, 4, 1, 2)).astype(np.float32)
+    bias = rng.normal(size=(3, 2)).astype(np.float32)
+    images = rng.uniform(size=(5, 4, 4, 1)).astype(np.float32)
+    nets = ensemble.Ensemble(
+        ops.AffinePredictor(jnp.asarray(weights), jnp.asarray(bias)),
+        np.zeros(3, np.int32), None, seeds=(0, 1, 2), apply_fn=ops.AffinePredictor.__call__,
+    )  # fmt: skip
+    found = study._minimal_columns(
+        Asked(minimal=True), Setting("digits", "linear", "fc", 1), nets, images, jax.random.key(0)
+    )
+    normal = weights[..., 1] - weights[..., 0]
+    gap = np.einsum("nhwc,shwc->sn", images, normal) + (bias[:, 1] - bias[:, 0])[:, None]
+    distance = np.abs(gap) / np.sqrt((normal**2).sum(axis=(1, 2, 3)))[:, None]
+    expected = np.median(distance, axis=1)
+    np.testing.assert_allclose(found["minimal_distance"], expected, rtol=1e-4)
+    size = np.sqrt((images**2).sum(axis=(1, 2, 3)))
+    np.testing.assert_allclose(
+        found["minimal_relative_distance"], np.median(distance / size, axis=1), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        Arm("resnet", 1, "3", "SAME"), Arm("vgg", 1, "3", "SAME"),
+        Arm("conv_mixer", 1, "3", "SAME"), Arm("vit", 1), Arm("mlp_mixer", 1),
+        Arm("conv", 1, "3", "VALID", 4, "adam"),
+    ],
+    ids=lambda arm: arm.architecture,
+)  # fmt: skip
+def test_every_family_goes_from_data_to_rows(arm):
+    rows, _ = study.run_setting(Setting("digits", "relu", *arm), data.load("digits"), BUDGET)
+    for row in rows:
+        assert row["status"] == "ok"
+        assert 0 < row["mean_frequency"] < 0.5 * np.sqrt(2)
