@@ -3,8 +3,9 @@
 python -m experiments.claims --run=results/quick      # judge the rows of a finished run again
 """
 
+import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import pandas as pd
 from absl import app, flags
 from scipy import stats
 
+from experiments import curves
 from freqbias import _checks, inference, runs
 from freqbias.inference import Arm, Estimate, Verdict
 
@@ -36,6 +38,17 @@ class Claim(NamedTuple):
     arms: tuple[str, ...]
     weights: tuple[float, ...] = ()  # of a contrast
     x: str = ""  # column of a trend or an association
+    needs: tuple[str, ...] = ()  # what must be asked of the arms, fields of `study.Asked`
+
+
+class Independence(NamedTuple):
+    """That the effect of a claim does not depend on the data set (C4)."""
+
+    id: str
+    title: str
+    statement: str
+    of: str  # id of the claim
+    margin: float  # largest deviation from the mean over data sets that does not matter
 
 
 class Registry(NamedTuple):
@@ -45,6 +58,7 @@ class Registry(NamedTuple):
     confidence: float
     min_live: float
     accuracy_floor: Mapping[str, float]
+    independence: tuple[Independence, ...] = ()
 
 
 def load_registry(path: Path = REGISTRY) -> Registry:
@@ -59,7 +73,13 @@ def load_registry(path: Path = REGISTRY) -> Registry:
     ids = [claim.id for claim in claims]
     if len(set(ids)) != len(ids):
         raise ValueError(f"claim ids must not repeat; got {ids}.")
-    return Registry(claims, accuracy_floor=content["accuracy_floor"], **content["rules"])
+    independence = tuple(Independence(**entry) for entry in content.get("independence", ()))
+    return Registry(
+        claims,
+        accuracy_floor=content["accuracy_floor"],
+        independence=independence,
+        **content["rules"],
+    )
 
 
 def select(registry: Registry, ids: Iterable[str]) -> Registry:
@@ -76,10 +96,25 @@ def select(registry: Registry, ids: Iterable[str]) -> Registry:
     return registry._replace(claims=tuple(chosen))
 
 
-def with_arms(registry: Registry, arms: Iterable[str]) -> Registry:
-    """The registry with only the claims all of whose arms are in a design."""
-    there = set(arms)
-    return registry._replace(claims=tuple(c for c in registry.claims if there.issuperset(c.arms)))
+def with_arms(registry: Registry, arms: Mapping[str, Collection[str]]) -> Registry:
+    """The registry with only the claims that a design can decide.
+
+    Args:
+      registry: the claims.
+      arms: of the design, each with the names of what is asked of it (`Claim.needs`).
+    """
+
+    def there(claim: Claim) -> bool:
+        return all(arm in arms and set(claim.needs) <= set(arms[arm]) for arm in claim.arms)
+
+    return registry._replace(claims=tuple(claim for claim in registry.claims if there(claim)))
+
+
+def registry_of(run: str | os.PathLike) -> Registry:
+    """The registry with the claims for which a run was made."""
+    ids = runs.read_config(run)["config"]["claims"]
+    registry = load_registry()
+    return registry._replace(claims=tuple(claim for claim in registry.claims if claim.id in ids))
 
 
 def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
@@ -111,6 +146,57 @@ def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
+def judge_independence(
+    records: Sequence[Mapping[str, Any]], registry: Registry
+) -> list[dict[str, Any]]:
+    """Whether effects depend on the data set, by `freqbias.inference.heterogeneity`.
+
+    Supported: every data set's effect is shown to lie within the margin of their mean; opposite:
+    some is shown to lie beyond. Data sets on which the claim is not decided do not take part.
+
+    Args:
+      records: what `judge` returned.
+      registry: the claims.
+
+    Returns:
+      One JSON-ready mapping per claim, regime and geometry with at least two data sets: the
+      standard deviation between data sets with its interval, the deviation of each, the verdict.
+    """
+    out = []
+    for entry in registry.independence:
+        members: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for record in records:
+            usable = record["id"] == entry.of and record["standard_error"]
+            if usable and record["verdict"] != Verdict.NOT_DECIDED:
+                members.setdefault((record["regime"], record["attack"]), []).append(record)
+        for (regime, geometry), group in members.items():
+            if len(group) < 2:
+                continue
+            found = inference.heterogeneity(
+                [_as_estimate(record, registry.confidence) for record in group],
+                entry.margin,
+                confidence=registry.confidence,
+            )
+            out.append(
+                {
+                    **entry._asdict(),
+                    "regime": regime,
+                    "attack": geometry,
+                    "sd": found.sd,
+                    "sd_low": found.sd_low,
+                    "sd_high": found.sd_high,
+                    "q": found.q,
+                    "p_value": found.p_value,
+                    "verdict": str(found.verdict),
+                    "deviations": {
+                        record["dataset"]: [deviation.estimate, deviation.low, deviation.high]
+                        for record, deviation in zip(group, found.deviations, strict=True)
+                    },
+                }
+            )
+    return out
+
+
 def as_table(records: Sequence[Mapping[str, Any]]) -> str:
     """The claims as a table for the terminal."""
 
@@ -128,6 +214,23 @@ def as_table(records: Sequence[Mapping[str, Any]]) -> str:
             "margin": [f"{r['margin']:g}" for r in records],
             "live": [f"{r['live_seeds']}/{r['seeds']}" for r in records],
             "verdict": [r["verdict"] for r in records],
+        }
+    )
+    return table.to_string(index=False)
+
+
+def independence_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Dependence on the data set as a table for the terminal."""
+    table = pd.DataFrame(
+        {
+            "claim": [f["id"] for f in found],
+            "regime": [f["regime"] for f in found],
+            "attack": [f["attack"] for f in found],
+            "data sets": [len(f["deviations"]) for f in found],
+            "sd between": [f"{f['sd']:.4f}" for f in found],
+            "95 % interval": [f"[{f['sd_low']:.4f}, {f['sd_high']:.4f}]" for f in found],
+            "margin": [f"{f['margin']:g}" for f in found],
+            "verdict": [f["verdict"] for f in found],
         }
     )
     return table.to_string(index=False)
@@ -178,7 +281,7 @@ def _parse(entry: Mapping[str, Any]) -> Claim:
         )
     kind, value = kinds[0], entry[kinds[0]]
     fields = {key: value for key, value in entry.items() if key not in KINDS}
-    fields |= {name: tuple(fields[name]) for name in ("regimes", "geometries")}
+    fields |= {name: tuple(fields.get(name, ())) for name in ("regimes", "geometries", "needs")}
     _checks.one_of("direction", fields["direction"], ("greater", "less"))
     if kind == "contrast":
         return Claim(**fields, kind=kind, arms=tuple(value), weights=tuple(value.values()))
@@ -322,6 +425,12 @@ def _record(
     }
 
 
+def _as_estimate(record: Mapping[str, Any], confidence: float) -> Estimate:
+    names = ("estimate", "standard_error", "degrees_of_freedom", "low", "high")
+    values: Any = {name: record[name] if record[name] is not None else np.inf for name in names}
+    return Estimate(**values, confidence=confidence, num_seeds=record["live_seeds"])
+
+
 def _unfit(name: str, scale: float, arm: Arm, min_live: float) -> list[str]:
     where = f"{name} at initial scale {scale:g}"
     if arm.num_live < min_live * arm.num_seeds:
@@ -360,8 +469,9 @@ def main(argv: Sequence[str]) -> None:
     """Prints the verdicts on the rows of a finished run."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {argv[1:]}")
-    rows = runs.read_rows(str(_RUN.value))
-    records = judge(rows[rows["final"]], with_arms(load_registry(), rows["arm"]))
+    registry = registry_of(_RUN.value)
+    rows = curves.with_curves(runs.read_rows(str(_RUN.value)), registry.accuracy_floor)
+    records = judge(rows[rows["final"]], registry)
     print(as_markdown(records) if _MARKDOWN.value else as_table(records))
 
 

@@ -11,7 +11,7 @@ FC, sparsity and certificates, kernel slack.
 preset       what                                                                        2 CPU cores
 ===========  ==========================================================================  ==========
 ``smoke``    two tasks, three arms, 3 seeds, 50 steps: shows that everything runs        < 1 minute
-``quick``    five tasks, eight arms, 8 seeds, three samples, 1,000 steps                 5 minutes
+``quick``    five tasks, eight arms, 8 seeds, three samples, 1,000 steps                 8 minutes
 ``full``     eight tasks, thirteen arms, 16 seeds, four samples, 20,000 steps            hours
 ===========  ==========================================================================  ==========
 
@@ -161,7 +161,7 @@ def prepare() -> Plan:
         dataset = None if source is None else sources[source]
         made[plan.name] = linear_tasks.make_task(plan, dataset, budget.random_key)
     registry = claims.with_arms(
-        claims.load_registry(REGISTRY), {_setting("", arm).arm for arm in preset.arms}
+        claims.load_registry(REGISTRY), {_setting("", arm).arm: () for arm in preset.arms}
     )
     run = runs.open_run(
         common.OUT.value or os.path.join("results", f"linear_{common.PRESET.value}"),

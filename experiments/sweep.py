@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import jax
 from absl import flags
 
-from experiments import claims, common, study
+from experiments import claims, common, curves, study
 from experiments.study import Arm, Asked, Budget, Setting
 from freqbias import _checks, report, runs
 from freqbias.data import Dataset
@@ -157,7 +157,7 @@ def prepare(name: str, designs: Designs) -> Plan:
     registry = claims.load_registry()
     if CLAIMS.value:
         registry = claims.select(registry, CLAIMS.value)
-    registry = claims.with_arms(registry, {setting.arm for setting in asked})
+    registry = claims.with_arms(registry, _asked_of_arms(asked))
     if CLAIMS.value and not registry.claims:
         raise ValueError(f"claims must be decidable with the arms of preset {preset!r}.")
     shard = _shard(SHARD.value)
@@ -199,19 +199,29 @@ def finish(run: Path) -> None:
     """Judges the rows of a run, joins its arrays, draws and reports."""
     rows = runs.write_rows(run)
     config = runs.read_config(run)["config"]
-    registry = claims.load_registry()
-    registry = registry._replace(
-        claims=tuple(claim for claim in registry.claims if claim.id in config["claims"])
-    )
-    records = claims.judge(rows[rows["final"]], registry)
-    runs.save_json(run, "claims.json", {"claims": records})
+    registry = claims.registry_of(run)
+    read_off = curves.with_curves(rows, registry.accuracy_floor)
+    records = claims.judge(read_off[read_off["final"]], registry)
+    independence = claims.judge_independence(records, registry)
+    runs.save_json(run, "claims.json", {"claims": records, "independence": independence})
     arrays: dict[str, Any] = {}
     for name in (*config["settings"], *config["datasets"]):
         arrays |= runs.load_arrays(run, f"arrays/{name}")
     runs.save_arrays(run, "spectra", **arrays)
     path = report.write_report(run)
     print(claims.as_table(records) if records else "no claim is decided by these settings")
+    if independence:
+        print(claims.independence_table(independence))
     print(f"report: {path}")
+
+
+def _asked_of_arms(settings: Mapping[Setting, Asked]) -> dict[str, set[str]]:
+    """Arm -> names of what is asked of it."""
+    names: dict[str, set[str]] = {}
+    for setting, asked in settings.items():
+        here = {name for name, value in asked._asdict().items() if value}
+        names[setting.arm] = names.get(setting.arm, set()) | here
+    return names
 
 
 def _with_flags(design: Design) -> Design:

@@ -48,6 +48,9 @@ def planted(effects=None, *, half=None, status="ok", accuracy=0.8, seeds=8, nois
                     "alignment": rng.normal(0.5, 0.01),
                     "kernel_slack": slack,
                     "kernel_slack_change": rng.normal(-0.05, 0.001),
+                    "frequency_at_floor": rng.normal(0.2, 0.01),
+                    "minimal_log_change": rng.normal(-0.5, 0.01),
+                    "minimal_early_share": rng.normal(0.2, 0.01),
                 }
             )
     return pd.DataFrame(rows)
@@ -130,8 +133,34 @@ def test_arms_that_were_not_run():
     rows = planted()
     rows = rows[rows["arm"] != "fc_d1"]
     assert verdicts(rows)["C1"]["reason"] == "arm fc_d1 was not run"
-    kept = claims.with_arms(claims.load_registry(), rows["arm"])
+    kept = claims.with_arms(claims.load_registry(), dict.fromkeys(rows["arm"], ()))
     assert "C1" not in {claim.id for claim in kept.claims}
+
+
+def test_a_claim_about_training_curves_needs_checkpoints():
+    def kept(*asked):
+        registry = claims.with_arms(claims.load_registry(), {"conv_k3_d1": asked})
+        return {claim.id for claim in registry.claims}
+
+    assert kept("checkpoints", "minimal") - kept("minimal") == {"C10", "C10-early"}
+
+
+def test_independence_of_the_data_set_is_found_and_refuted():
+    """Equal effects on three data sets; then one that differs by four margins."""
+    for shift, expected in ((0.0, "supported"), (0.04, "opposite")):
+        rows = [
+            planted({"conv_k3_d1": effect}).assign(dataset=name)
+            for name, effect in (("a", 0.05), ("b", 0.05), ("c", 0.05 + shift))
+        ]
+        registry = claims.select(claims.load_registry(), ["C1"])
+        records = claims.judge(pd.concat(rows), registry)
+        (found,) = claims.judge_independence(records, registry)
+        assert (found["id"], found["verdict"]) == ("C4-C1", expected)
+        assert found["deviations"]["c"][0] == pytest.approx(2 / 3 * shift, abs=0.002)
+        assert found["sd_low"] <= found["sd"] <= found["sd_high"]
+        assert "C4-C1" in claims.independence_table([found])
+    registry = registry._replace(accuracy_floor={"default": 0.9})  # nowhere decided
+    assert claims.judge_independence(claims.judge(pd.concat(rows), registry), registry) == []
 
 
 def test_tables_show_every_claim():

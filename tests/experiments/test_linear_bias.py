@@ -268,7 +268,7 @@ def test_claims_are_judged_on_separated_seeds_at_the_last_step():
 
 def test_every_registered_claim_can_be_decided_by_the_quick_preset():
     registry = claims.load_registry(linear_bias.REGISTRY)
-    arms = {linear_bias._setting("", arm).arm for arm in linear_bias.PRESETS["quick"].arms}
+    arms = {linear_bias._setting("", arm).arm: () for arm in linear_bias.PRESETS["quick"].arms}
     assert len(claims.with_arms(registry, arms).claims) == len(registry.claims)
     assert {claim.id.split("-")[0] for claim in registry.claims} >= {"C7", "C8"}
 
