@@ -1,0 +1,55 @@
+"""From numbers per seed to an effect, an interval over seeds and a verdict on a claim.
+
+The unit of replication is the seed: each number that enters here is one trained network's. Means,
+differences, trends, main effects and interactions are all contrasts of independent arm means with
+Welch-Satterthwaite degrees of freedom (`contrast_interval`). NumPy in float64; takes any array.
+``estimates`` has the intervals, ``verdicts`` the words and Holm's correction, ``heterogeneity``
+the comparison of data sets, ``power`` what the rules find.
+"""
+
+from freqbias.inference.estimates import (
+    Estimate,
+    contrast_interval,
+    crossed_interval,
+    difference_interval,
+    mean_interval,
+    rank_association,
+    trend_interval,
+)
+from freqbias.inference.heterogeneity import Heterogeneity, heterogeneity
+from freqbias.inference.power import (
+    detectable_effect,
+    planted_shift_power,
+    relabelling_rate,
+)
+from freqbias.inference.verdicts import (
+    Arm,
+    Decision,
+    Direction,
+    Verdict,
+    decide,
+    holm,
+    verdicts,
+)
+
+__all__ = [
+    "Arm",
+    "Decision",
+    "Direction",
+    "Estimate",
+    "Heterogeneity",
+    "Verdict",
+    "contrast_interval",
+    "crossed_interval",
+    "decide",
+    "detectable_effect",
+    "difference_interval",
+    "heterogeneity",
+    "holm",
+    "mean_interval",
+    "planted_shift_power",
+    "rank_association",
+    "relabelling_rate",
+    "trend_interval",
+    "verdicts",
+]
