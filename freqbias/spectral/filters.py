@@ -348,7 +348,8 @@ def _draw_permutation(key: Key, shape: tuple[int, int], include_dc: bool) -> Fou
     pair_key, flip_key, alone_key = jax.random.split(key, 3)
     origin = jax.random.permutation(pair_key, jnp.asarray(pairs))
     mirror = jnp.asarray(negative)
-    origin = jnp.where(jax.random.bernoulli(flip_key, shape=pairs.shape), mirror[origin], origin)
+    flip = jax.random.bernoulli(flip_key, np.float32(0.5), pairs.shape)  # x64 or not: one draw
+    origin = jnp.where(flip, mirror[origin], origin)
     source = jnp.asarray(index)
     source = source.at[pairs].set(origin).at[negative[pairs]].set(mirror[origin])
     source = source.at[alone].set(jax.random.permutation(alone_key, jnp.asarray(alone)))
