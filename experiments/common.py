@@ -11,7 +11,7 @@ import jax
 from absl import app, flags
 from tqdm import tqdm
 
-from freqbias import _checks, data
+from freqbias import data
 
 Plan = TypeVar("Plan")
 
@@ -123,7 +123,7 @@ def parse_floats(name: str, texts: Sequence[str]) -> tuple[float, ...]:
 def load_datasets(names: Sequence[str]) -> dict[str, data.Dataset]:
     """Every data set by name; unknown names raise before anything is loaded."""
     for name in names:
-        _checks.one_of("dataset", name, data.names())
+        data.check_name(name, argument="dataset")
     return {name: data.load(name) for name in names}
 
 

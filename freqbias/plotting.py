@@ -910,7 +910,8 @@ def _number(value: Any) -> float:
 def dataset_name(dataset: str) -> str:
     """The name of a data set as people write it."""
     known = {"fashion_mnist_mini": "Fashion-MNIST mini", "natural_patches": "Natural patches"}
-    return known.get(dataset, dataset.replace("_", " "))
+    first, *transforms = dataset.split("+")
+    return ", ".join([known.get(first, first), *transforms]).replace("_", " ")
 
 
 def _regime_name(regime: str) -> str:

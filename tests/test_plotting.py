@@ -198,3 +198,9 @@ def test_drawing_leaves_no_global_state(small):
     before = dict(mpl.rcParams)
     _figures(small)
     assert dict(mpl.rcParams) == before
+
+
+def test_transforms_of_a_data_set_are_read_one_by_one():
+    name = "fashion_mnist_mini+low_pass_0.125+permuted_0"
+    assert plotting.dataset_name(name) == "Fashion-MNIST mini, low pass 0.125, permuted 0"
+    assert plotting.dataset_name("natural_patches") == "Natural patches"

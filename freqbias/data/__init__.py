@@ -2,12 +2,44 @@
 
 ``load(name)`` gives a ``Dataset`` of two ``Split``s. Three sets come with the package and need no
 network; ``load_tfds`` reads others through tensorflow-datasets, ``load_idx`` reads folders of IDX
-files, and ``from_arrays`` takes what is in memory.
+files, and ``from_arrays`` takes what is in memory. ``frequency`` and ``teacher`` have transforms of
+any of them that control which frequencies carry what; ``load`` knows them by name (the grammar is
+in ``catalog``).
 """
 
-from freqbias.data.catalog import load, names
+from freqbias.data.catalog import check_name, load, names
 from freqbias.data.dataset import Dataset, Split, from_arrays
+from freqbias.data.frequency import (
+    FilteredSplit,
+    band_pass,
+    filter_split,
+    high_pass,
+    low_pass,
+    permute_frequencies,
+    plant_pattern,
+    replace_spectrum,
+)
 from freqbias.data.idx import load_idx
+from freqbias.data.teacher import label_by_teacher, power_law
 from freqbias.data.tfds import load_tfds
 
-__all__ = ["Dataset", "Split", "from_arrays", "load", "load_idx", "load_tfds", "names"]
+__all__ = [
+    "Dataset",
+    "FilteredSplit",
+    "Split",
+    "band_pass",
+    "check_name",
+    "filter_split",
+    "from_arrays",
+    "high_pass",
+    "label_by_teacher",
+    "load",
+    "load_idx",
+    "load_tfds",
+    "low_pass",
+    "names",
+    "permute_frequencies",
+    "plant_pattern",
+    "power_law",
+    "replace_spectrum",
+]

@@ -1,12 +1,39 @@
-"""One name, one data set."""
+"""One name, one data set.
 
-from freqbias import _checks
-from freqbias.data import embedded, tfds
+A name is a set, followed by any number of transforms, applied from left to right:
+
+    NAME      = SET ("+" TRANSFORM)*
+
+    SET       = a name of ``names()``
+              | power_law_ALPHA_HxWxC_CLASSES    Gaussian, amplitude 1/f^ALPHA, labels of a teacher
+
+    TRANSFORM = low_pass_CUTOFF | high_pass_CUTOFF | band_pass_LOW_HIGH
+              | spectrum_SET                     the mean power spectrum of another set
+              | permuted_SEED                    frequencies permuted, by ``jax.random.key(SEED)``
+              | planted_FRACTION_AMPLITUDE       a pattern per class on some of the frequencies
+              | teacher_LOW_HIGH                 labels of a teacher that sees one band
+
+Frequencies are in cycles per pixel. Numbers are written the shortest way (0.125, 2, not 0.1250 or
+2.0), so that a name has one spelling; names are safe as file names. ``freqbias.data.frequency`` and
+``teacher`` have the transforms as functions, with more arguments; what is drawn is drawn here by
+``jax.random.key(0)``, but for permutations.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+
+from freqbias import spectral
+from freqbias.data import embedded, frequency, teacher, tfds
 from freqbias.data.dataset import Dataset
+from freqbias.data.mapping import number_text
 
 
 def names() -> tuple[str, ...]:
-    """The names that ``load`` knows: the packaged sets first, then those of tensorflow-datasets."""
+    """The sets that are stored: the packaged ones first, then those of tensorflow-datasets."""
     return embedded.NAMES + tfds.NAMES
 
 
@@ -14,20 +41,138 @@ def load(name: str) -> Dataset:
     """Loads a data set by name.
 
     Args:
-      name: one of ``names()``. The packaged sets (``embedded.NAMES``) need nothing else; the others
-        are read by ``load_tfds`` from the default folder of tensorflow-datasets.
+      name: one of ``names()``, or a name of the grammar at the top of this module. The packaged
+        sets (``embedded.NAMES``) need nothing else; the others of ``names()`` are read by
+        ``load_tfds`` from the default folder of tensorflow-datasets.
 
     Returns:
-      The Dataset.
+      The Dataset, named ``name``.
 
     Raises:
-      ValueError: the name is unknown; the message lists the valid ones.
+      ValueError: the name is unknown or malformed, and the message lists the valid ones; or a
+        transform cannot be applied to the set.
       ImportError: the set is of tensorflow-datasets, which is not installed.
       FileNotFoundError: the set is of tensorflow-datasets and not prepared on this machine.
 
     Example:
       >>> load("digits").train.images.shape
       (1400, 8, 8, 1)
+      >>> float(load("digits+low_pass_0.25").contrast) < 1
+      True
     """
-    _checks.one_of("name", name, names())
-    return embedded.load_embedded(name) if name in embedded.NAMES else tfds.load_tfds(name)
+    load_set, transforms = _parse("name", name)
+    dataset = load_set()
+    for transform in transforms:
+        dataset = transform(dataset)
+    return dataset if dataset.name == name else dataclasses.replace(dataset, name=name)
+
+
+def check_name(name: str, *, argument: str = "name") -> None:
+    """Raises ValueError unless ``load`` knows what ``name`` means; loads nothing.
+
+    Args:
+      name: the name of a data set.
+      argument: what the message calls it.
+    """
+    _parse(argument, name)
+
+
+def _permuted(dataset: Dataset, seed: float) -> Dataset:
+    if not (seed.is_integer() and seed < 2**32):
+        raise ValueError(f"SEED must be an int below 2**32; got {number_text(seed)}.")
+    key = jax.random.key(int(seed))
+    permutation = spectral.fourier_permutation(key, dataset.image_shape[:2])
+    return frequency.permute_frequencies(dataset, permutation)
+
+
+def _planted(dataset: Dataset, fraction: float, amplitude: float) -> Dataset:
+    return frequency.plant_pattern(dataset, fraction, amplitude, key=jax.random.key(0))
+
+
+def _taught(dataset: Dataset, low: float, high: float) -> Dataset:
+    return teacher.label_by_teacher(dataset, low, high, key=jax.random.key(0))
+
+
+class _Transform(NamedTuple):
+    numbers: tuple[str, ...]
+    apply: Callable[..., Dataset]  # (dataset, *numbers) -> Dataset
+
+
+_TRANSFORMS: Mapping[str, _Transform] = {
+    "low_pass": _Transform(("CUTOFF",), frequency.low_pass),
+    "high_pass": _Transform(("CUTOFF",), frequency.high_pass),
+    "band_pass": _Transform(("LOW", "HIGH"), frequency.band_pass),
+    "permuted": _Transform(("SEED",), _permuted),
+    "planted": _Transform(("FRACTION", "AMPLITUDE"), _planted),
+    "teacher": _Transform(("LOW", "HIGH"), _taught),
+}
+_SPECTRUM, _POWER_LAW = "spectrum_", "power_law_"
+_USAGE = (
+    *("_".join((kind, *entry.numbers)) for kind, entry in _TRANSFORMS.items()),
+    f"{_SPECTRUM}SET",
+)
+_SYNTHETIC = f"{_POWER_LAW}ALPHA_HxWxC_CLASSES"
+
+
+def _parse(
+    argument: str, name: str
+) -> tuple[Callable[[], Dataset], list[Callable[[Dataset], Dataset]]]:
+    """How to load the set of a name, and its transforms."""
+    first, *rest = name.split("+") if isinstance(name, str) else (repr(name),)
+    return _parse_set(argument, first), [_parse_transform(argument, text) for text in rest]
+
+
+def _parse_set(argument: str, text: str) -> Callable[[], Dataset]:
+    if text in embedded.NAMES:
+        return partial(embedded.load_embedded, text)
+    if text in tfds.NAMES:
+        return partial(tfds.load_tfds, text)
+    alpha, shape, classes, *_ = [*text.removeprefix(_POWER_LAW).split("_"), "", ""]
+    sizes = shape.split("x")
+    if (
+        text == f"{_POWER_LAW}{alpha}_{shape}_{classes}"
+        and _number(alpha) is not None
+        and len(sizes) == 3
+        and all(_size(size) for size in (*sizes, classes))
+    ):
+        height, width, channels = map(int, sizes)
+        return partial(
+            teacher.power_law,
+            key=jax.random.key(0),
+            alpha=float(alpha),
+            image_shape=(height, width, channels),
+            num_classes=int(classes),
+        )
+    sets = ", ".join(map(repr, names()))
+    raise ValueError(
+        f"{argument} must be one of {sets} or {_SYNTHETIC}, followed by any number of "
+        f"+TRANSFORM, each one of {', '.join(_USAGE)}; got the set {text!r}."
+    )
+
+
+def _parse_transform(argument: str, text: str) -> Callable[[Dataset], Dataset]:
+    if text.startswith(_SPECTRUM):
+        load_other = _parse_set(argument, text.removeprefix(_SPECTRUM))
+        return lambda dataset: frequency.replace_spectrum(dataset, load_other())
+    for kind, (numbers, apply) in _TRANSFORMS.items():
+        if text.startswith(f"{kind}_"):
+            values = list(map(_number, text.removeprefix(f"{kind}_").split("_")))
+            if len(values) == len(numbers) and None not in values:
+                return lambda dataset: apply(dataset, *values)
+    raise ValueError(
+        f"{argument} must have transforms out of {', '.join(_USAGE)}, with numbers as in 0.125, 2 "
+        f"or inf; got {text!r}."
+    )
+
+
+def _number(text: str) -> float | None:
+    """The non-negative number that ``text`` is the shortest spelling of."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value >= 0 and number_text(value) == text else None
+
+
+def _size(text: str) -> bool:
+    return text.isascii() and text.isdigit() and text == str(int(text)) and int(text) > 0

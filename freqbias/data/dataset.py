@@ -97,6 +97,8 @@ class Dataset:
       description: what the images are and how they were selected.
       source: where they come from.
       licence: under which terms.
+      contrast: how much of the contrast of the stored images is left, in (0, 1]. A size epsilon of
+        a perturbation of those corresponds to ``epsilon * contrast`` here.
 
     Raises:
       TypeError: a split is no Split, or a name is no string.
@@ -111,6 +113,7 @@ class Dataset:
     description: str = ""
     source: str = ""
     licence: str = ""
+    contrast: float = 1.0
 
     def __post_init__(self):
         if not isinstance(self.name, str):
