@@ -11,7 +11,7 @@ import jax
 from absl import app, flags
 from tqdm import tqdm
 
-from freqbias import data
+from freqbias import _checks, data
 
 Plan = TypeVar("Plan")
 
