@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from synthetic_study import ARMS, synthetic_study
 
 from freqbias import inference, plotting
+from freqbias.plotting.mosaic import normalised_power
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +100,13 @@ def test_bands_of_profiles_are_t_intervals_on_the_log_scale():
 
 def test_white_noise_is_one_in_the_spectra_shown():
     noise = np.random.default_rng(0).standard_normal((400, 16, 16, 2))
-    power = plotting._normalised_power(noise)
+    power = normalised_power(noise)
     assert np.isnan(power[0, 0])
     assert np.nanmean(power) == pytest.approx(256 / 255)
     cosine = np.cos(2 * np.pi * 3 * np.arange(16) / 16)[None, None, :, None] * np.ones(
         (1, 16, 1, 1)
     )
-    power = plotting._normalised_power(cosine)
+    power = normalised_power(cosine)
     assert power[0, 3] == pytest.approx(128)
     assert power[0, 13] == pytest.approx(128)
 

@@ -1,0 +1,59 @@
+"""Figures of a study, from its tables and arrays to matplotlib `Figure` objects.
+
+Pure functions: nothing is shown or written (`save` does that), pyplot is not used, and no global
+state is left changed. One arm of a study has one colour and marker in every figure (`arm_style`).
+
+Inputs, as an experiment writes them:
+
+- ``rows``: one row per seed, setting and attack, with columns dataset, regime, arm, architecture,
+  kernel, kernel_size, depth, init_scale, seed, attack, box, status, mean_frequency and
+  null_mean_frequency (cycles per pixel). Rows whose status is not ``ok`` are counted, not plotted.
+- ``spectra``: arrays under ``{dataset}/{regime}/{arm}/{init_scale:g}.{field}``, fields ``profile``
+  [S, R] and ``spectrum`` [H, W] (normalised power, DC out; the profile times the number of
+  frequencies, so that white noise is 1), ``examples`` [n, H, W, C], ``kernels`` [K, K, I, O],
+  ``beta`` [H, W, C, classes]; and ``{dataset}.frequency`` [R] (cycles per pixel),
+  ``{dataset}.data_profile`` [R], ``{dataset}.example_images`` [n, H, W, C].
+- ``claims``: the mappings of ``claims.json``.
+
+Settings, arms and numbers that are missing leave a gap, never an error. ``numbers`` has the figures
+of mean frequency, ``spectra`` profiles and pictures, ``claims`` the effects beside their margins;
+``style`` the look of every arm, ``files`` the way to PNG and PDF.
+"""
+
+from freqbias.plotting.claims import claim_forest
+from freqbias.plotting.files import pdf_bytes, png_bytes, save
+from freqbias.plotting.numbers import arm_overview, frequency_against, init_scale_effect
+from freqbias.plotting.spectra import (
+    kernels_and_predictors,
+    perturbation_gallery,
+    radial_profiles,
+)
+from freqbias.plotting.style import (
+    L2_ATTACKS,
+    PAGE_WIDTH,
+    STYLE,
+    Style,
+    arm_style,
+    dataset_name,
+    is_linf,
+)
+
+__all__ = [
+    "L2_ATTACKS",
+    "PAGE_WIDTH",
+    "STYLE",
+    "Style",
+    "arm_overview",
+    "arm_style",
+    "claim_forest",
+    "dataset_name",
+    "frequency_against",
+    "init_scale_effect",
+    "is_linf",
+    "kernels_and_predictors",
+    "pdf_bytes",
+    "perturbation_gallery",
+    "png_bytes",
+    "radial_profiles",
+    "save",
+]

@@ -1,0 +1,48 @@
+"""Figures as files, the same bytes for the same figure."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from freqbias.plotting.style import (
+    STYLE,
+)
+
+
+def png_bytes(figure: Figure, *, dpi: int = 150) -> bytes:
+    """The figure as PNG, without metadata: the same figure gives the same bytes."""
+    return _encoded(figure, "png", {"Software": None}, dpi)
+
+
+def pdf_bytes(figure: Figure, *, dpi: int = 150) -> bytes:
+    """The figure as PDF, without dates: the same figure gives the same bytes."""
+    return _encoded(figure, "pdf", {"CreationDate": None, "Producer": None, "Creator": None}, dpi)
+
+
+def save(figure: Figure, path_stem: str | os.PathLike, *, dpi: int = 150) -> tuple[Path, Path]:
+    """Writes ``path_stem`` + ``.png`` and ``.pdf``, the same bytes for the same figure.
+
+    Args:
+      figure: from the functions above.
+      path_stem: path without suffix, in a folder that exists.
+      dpi: pixels per inch of the PNG, and of images within the PDF.
+
+    Returns:
+      The two files.
+    """
+    stem = Path(path_stem)
+    png, pdf = (stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf"))
+    png.write_bytes(png_bytes(figure, dpi=dpi))
+    pdf.write_bytes(pdf_bytes(figure, dpi=dpi))
+    return png, pdf
+
+
+@mpl.rc_context(STYLE)
+def _encoded(figure: Figure, kind: str, metadata: dict[str, Any], dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()

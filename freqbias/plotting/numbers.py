@@ -1,0 +1,197 @@
+"""Mean frequency against architecture, kernel size, depth and initial scale."""
+
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from freqbias.plotting.panels import (
+    arm_handle,
+    draw_point,
+    geometries,
+    geometry_handles,
+    grid_of_panels,
+    in_panel,
+    laid_out,
+    live_values,
+    null_handle,
+    null_line,
+    panels_of,
+    say,
+    seed_interval,
+)
+from freqbias.plotting.style import FAMILIES, GREY, PALE, STYLE, Style, arm_style, panel_name
+
+
+@mpl.rc_context(STYLE)
+def arm_overview(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
+    """Mean frequency of the perturbations of every arm, a panel per data set and regime.
+
+    Filled: L2 attack; hollow: L-inf attack. Bars: 95 % t intervals over live seeds; dotted: white
+    noise. The share of live seeds stands at the right where some are not.
+    """
+    rows = rows[np.isclose(rows["init_scale"], init_scale)]
+    arms = list(dict.fromkeys(rows["arm"]))
+    panels = panels_of(rows)
+    num_cols = min(2, max(1, len(panels)))
+    figure, axes = grid_of_panels(
+        len(panels), num_cols, height=0.55 + 0.2 * len(arms), sharex=True, sharey=True
+    )
+    for ax, (dataset, regime) in zip(axes, panels, strict=False):
+        panel = rows[(rows["dataset"] == dataset) & (rows["regime"] == regime)]
+        null_line(ax, panel, vertical=True)
+        for y, arm in enumerate(arms):
+            style = arm_style(arm)
+            for attack, filled, offset in geometries(panel):
+                seeds = panel[(panel["arm"] == arm) & (panel["attack"] == attack)]
+                values = live_values(seeds)
+                if len(values):
+                    draw_point(ax, style, values, y + offset, filled=filled, vertical=False)
+                if filled and len(seeds) and len(values) < len(seeds):
+                    text = f"{len(values)}/{len(seeds)} live"
+                    ax.text(0.99, y, text, fontsize=7, ha="right", va="center",
+                            transform=ax.get_yaxis_transform())  # fmt: skip
+        ax.set_title(panel_name(dataset, regime), loc="left", fontweight="bold")
+        ax.set_yticks(range(len(arms)), [arm_style(arm).label for arm in arms])
+        ax.set_ylim(len(arms) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="y", color=PALE, linewidth=0.8)
+        ax.set_axisbelow(True)
+    for ax in axes[-num_cols:]:
+        ax.set_xlabel("mean frequency (cycles/pixel)")
+    return laid_out(figure, [*geometry_handles(rows), null_handle()])
+
+
+@mpl.rc_context(STYLE)
+def frequency_against(
+    rows: pd.DataFrame, axis: Literal["kernel_size", "depth"], *, init_scale: float = 1.0
+) -> Figure:
+    """Mean frequency of convolutional nets against kernel size, or against depth.
+
+    The other factor stays at the level with the most arms. Filled: L2 attack, with every seed as a
+    small dot; hollow: L-inf attack. Bars: 95 % t intervals over seeds; black line and band: fully
+    connected (of the same depth where depth is fixed); dotted: white noise.
+
+    Raises:
+      ValueError: ``axis`` is neither.
+    """
+    if axis not in ("kernel_size", "depth"):
+        raise ValueError(f"axis must be 'kernel_size' or 'depth'; got {axis!r}.")
+    rows = rows[np.isclose(rows["init_scale"], init_scale)]
+    fixed = "depth" if axis == "kernel_size" else "kernel"
+    conv = rows[rows["architecture"] == "conv"]
+    fully = rows[rows["architecture"] == "fc"]
+    if len(conv):
+        conv = conv[conv[fixed] == conv.groupby(fixed)[axis].nunique().idxmax()]
+        depths = sorted(set(conv["depth"]))
+        fully = fully[fully["depth"] == (depths[0] if depths[0] in set(fully["depth"]) else 1)]
+    panels = panels_of(rows)
+    figure, axes = grid_of_panels(len(panels), min(4, max(1, len(panels))), height=2.1, sharey=True)
+    for ax, (dataset, regime) in zip(axes, panels, strict=False):
+        here = in_panel(dataset, regime)
+        null_line(ax, here(rows), vertical=False)
+        _reference_band(ax, here(fully))
+        _sweep(ax, here(conv), axis)
+        ax.set_title(panel_name(dataset, regime, "\n"), loc="left", fontweight="bold")
+        ax.set_xlabel("kernel size K (pixels)" if axis == "kernel_size" else "hidden layers")
+        ax.margins(y=0.12)
+    for ax in axes[:: min(4, max(1, len(panels)))]:
+        ax.set_ylabel("mean frequency\n(cycles/pixel)")
+    handles = [*geometry_handles(rows, FAMILIES["conv"][1], "convolutional, "), null_handle()]
+    if len(fully):
+        handles.insert(-1, Line2D([], [], color="black", label="fully connected, L2"))
+    return laid_out(figure, handles)
+
+
+def _sweep(ax: Axes, panel: pd.DataFrame, axis: str) -> None:
+    """Points of one panel over the levels of ``axis``, joined."""
+    levels = sorted(set(panel[axis]))
+    for attack, filled, _ in geometries(panel):
+        line: list[tuple[float, float]] = []
+        for level in levels:
+            seeds = panel[(panel[axis] == level) & (panel["attack"] == attack)]
+            values = live_values(seeds)
+            if not len(values):
+                continue
+            style = arm_style(seeds["arm"].iloc[0])
+            if filled:
+                beside = level * 1.12 if axis == "kernel_size" else level + 0.1
+                ax.plot(np.full(len(values), beside), values, ".", color=style.color, alpha=0.4,
+                        markersize=3.5, markeredgewidth=0)  # fmt: skip
+            mean = draw_point(ax, style, values, level, filled=filled, vertical=True)
+            line.append((level, mean))
+        if line:
+            ax.plot(*zip(*line, strict=True), color=FAMILIES["conv"][1], zorder=1,
+                    linewidth=1.0, linestyle="-" if filled else (0, (3, 2)), alpha=0.7)  # fmt: skip
+    if not levels:
+        say(ax, "not run")
+        return
+    if axis == "kernel_size":
+        names = dict(zip(panel["kernel_size"], panel["kernel"], strict=True))
+        ax.set_xscale("log", base=2)
+        ax.set_xlim(min(levels) / 1.4, max(levels) * 1.4)
+        labels = [f"full\n({k:g})" if names[k] == "full" else f"{k:g}" for k in levels]
+        ax.set_xticks(levels, labels)
+    else:
+        ax.set_xlim(min(levels) - 0.4, max(levels) + 0.4)
+        ax.set_xticks(levels)
+    ax.minorticks_off()
+
+
+def _reference_band(ax: Axes, panel: pd.DataFrame) -> None:
+    """The fully connected net's mean and interval under L2, across the panel."""
+    attacks = [attack for attack, filled, _ in geometries(panel) if filled]
+    values = live_values(panel[panel["attack"].isin(attacks)])
+    if len(values):
+        mean, low, high = seed_interval(values)
+        ax.axhline(mean, color="black", linewidth=1.0, zorder=0.5)
+        if np.isfinite(low):
+            ax.axhspan(low, high, color="black", alpha=0.12, linewidth=0, zorder=0.4)
+
+
+@mpl.rc_context(STYLE)
+def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.5)) -> Figure:
+    """Mean frequency (L2) of every arm at one init scale against that at another.
+
+    Bars: 95 % t intervals over seeds. An arm on the diagonal does not depend on the scale.
+    """
+    panels = panels_of(rows)
+    num_cols = min(4, max(1, len(panels)))
+    figure, axes = grid_of_panels(len(panels), num_cols, height=2.55, sharex=True, sharey=True)
+    limits: list[float] = []
+    drawn: dict[str, Style] = {}
+    for ax, (dataset, regime) in zip(axes, panels, strict=False):
+        panel = in_panel(dataset, regime)(rows)
+        primary = [attack for attack, filled, _ in geometries(panel) if filled]
+        panel = panel[panel["attack"].isin(primary)]
+        none = True
+        for arm in dict.fromkeys(panel["arm"]):
+            of_arm = panel[panel["arm"] == arm]
+            values = [live_values(of_arm[np.isclose(of_arm["init_scale"], s)]) for s in scales]
+            if min(map(len, values)) == 0:
+                continue
+            (x, *x_range), (y, *y_range) = map(seed_interval, values)
+            style = drawn[arm] = arm_style(arm)
+            ax.plot(x_range, [y, y], color=style.color, linewidth=0.9)
+            ax.plot([x, x], y_range, color=style.color, linewidth=0.9)
+            ax.plot(x, y, style.marker, color=style.color, markersize=4.5,
+                    markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip
+            limits += [x, y, *x_range, *y_range]
+            none = False
+        if none:
+            say(ax, "no two scales")
+        ax.axline((0, 0), slope=1, color=GREY, linewidth=0.7, zorder=0)
+        ax.locator_params(nbins=4, steps=[1, 2, 5, 10])
+        ax.set_title(panel_name(dataset, regime, "\n"), loc="left", fontweight="bold")
+        ax.set_xlabel(f"at init scale {scales[0]:g}\n(cycles/pixel)")
+    if limits:
+        low, high = np.nanmin(limits), np.nanmax(limits)
+        pad = 0.06 * (high - low) + 1e-3
+        axes[0].set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
+    for ax in axes[::num_cols]:
+        ax.set_ylabel(f"mean frequency\nat init scale {scales[1]:g}")
+    return laid_out(figure, [arm_handle(style) for style in drawn.values()])

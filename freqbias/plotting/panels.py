@@ -1,0 +1,138 @@
+"""What the panels of several figures share: layout, points with intervals, selection."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from freqbias import inference
+from freqbias.plotting.style import GREY, INK, L2_ATTACKS, PAGE_WIDTH, Style, is_linf
+
+
+def grid_of_panels(
+    num: int, num_cols: int, *, height: float, **share: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of ``num`` panels, row by row, laid out without overlap."""
+    num_rows = max(1, -(-num // num_cols))
+    width = PAGE_WIDTH if num > 1 else 4.0
+    figure = Figure(figsize=(width, height * num_rows + 0.45), layout="constrained")
+    axes = list(figure.subplots(num_rows, num_cols, squeeze=False, **share).ravel())
+    for ax in axes[num:] if num else axes:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def laid_out(figure: Figure, handles: Sequence[Line2D]) -> Figure:
+    """Adds the legend and settles the layout, once for all files."""
+    if handles:
+        figure.legend(handles=handles, loc="outside upper left", ncols=4)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+    return figure
+
+
+def arm_handle(style: Style, *, line: bool = False) -> Line2D:
+    """The legend's entry of an arm, as a marker or as a line."""
+    return Line2D(
+        [],
+        [],
+        color=style.color,
+        label=style.label,
+        linestyle=style.linestyle if line else "none",
+        marker=None if line else style.marker,
+        markersize=5,
+    )
+
+
+def null_handle() -> Line2D:
+    """The legend's entry of `null_line`."""
+    return Line2D([], [], color=GREY, linestyle=":", linewidth=1.2, label="white noise")
+
+
+def geometry_handles(rows: pd.DataFrame, color: str = INK, name: str = "") -> list[Line2D]:
+    """The legend's entries of the attacks that were run."""
+    attacks = set(rows["attack"])
+    handles = []
+    if any(not is_linf(attack) for attack in attacks):
+        handles.append(Line2D([], [], color=color, marker="o", markersize=4.5, linewidth=1,
+                              label=f"{name}L2 attack"))  # fmt: skip
+    if any(is_linf(attack) for attack in attacks):
+        handles.append(Line2D([], [], color=color, marker="o", markersize=4.5, linewidth=1,
+                              markerfacecolor="white", linestyle=(0, (3, 2)),
+                              label=f"{name}L∞ attack"))  # fmt: skip
+    return handles
+
+
+def geometries(panel: pd.DataFrame) -> list[tuple[str, bool, float]]:
+    """(attack, filled, offset) of the L2 attack shown and of the L-inf attack, where run."""
+    attacks = list(dict.fromkeys(panel["attack"]))
+    l2 = [a for a in L2_ATTACKS if a in attacks] or [a for a in attacks if not is_linf(a)]
+    linf = [attack for attack in attacks if is_linf(attack)]
+    both = bool(l2 and linf)
+    out = [(attack, True, -0.14 * both) for attack in l2[:1]]
+    return out + [(attack, False, 0.16 * both) for attack in linf[:1]]
+
+
+def draw_point(
+    ax: Axes, style: Style, values: np.ndarray, at: float, *, filled: bool, vertical: bool
+) -> float:
+    """A mean with its interval at ``at``; returns the mean."""
+    mean, low, high = seed_interval(values)
+    bar = ([at, at], [low, high]) if vertical else ([low, high], [at, at])
+    point = (at, mean) if vertical else (mean, at)
+    ax.plot(*bar, color=style.color, linewidth=1.2, solid_capstyle="butt")
+    ax.plot(*point, style.marker, color=style.color, markersize=4.5 if filled else 4,
+            markerfacecolor=style.color if filled else "white", markeredgewidth=0.9)  # fmt: skip
+    return mean
+
+
+def null_line(ax: Axes, panel: pd.DataFrame, *, vertical: bool) -> None:
+    """What white noise of the same shape gives, across the panel."""
+    if "null_mean_frequency" in panel and panel["null_mean_frequency"].notna().any():
+        draw = ax.axvline if vertical else ax.axhline
+        draw(panel["null_mean_frequency"].mean(), color=GREY, linestyle=":", linewidth=1.2)
+
+
+def say(ax: Axes, text: str) -> None:
+    """A word in the middle of an empty panel."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=7,
+            color=GREY)  # fmt: skip
+
+
+def panels_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """The (dataset, regime) of the rows, one panel each."""
+    return panel_order(zip(rows["dataset"], rows["regime"], strict=True))
+
+
+def panel_order(panels: Any) -> list[tuple[str, str]]:
+    """Distinct (dataset, regime), data sets as they come, linear before ReLU."""
+    distinct = list(dict.fromkeys(panels))
+    datasets = list(dict.fromkeys(dataset for dataset, _ in distinct))
+    return sorted(distinct, key=lambda panel: (datasets.index(panel[0]), panel[1]))
+
+
+def in_panel(dataset: str, regime: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Selects the rows of one panel."""
+    return lambda rows: rows[(rows["dataset"] == dataset) & (rows["regime"] == regime)]
+
+
+def live_values(rows: pd.DataFrame) -> np.ndarray:
+    """The mean frequencies of the live seeds; where both are there, without the box."""
+    rows = rows[(rows["status"] == "ok") & rows["mean_frequency"].notna()]
+    if "box" in rows and rows["box"].nunique() > 1:
+        rows = rows[~rows["box"].astype(bool)]
+    return rows["mean_frequency"].to_numpy(dtype=np.float64)
+
+
+def seed_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, and its 95 % t interval over seeds (NaN for a single seed)."""
+    if len(values) < 2:
+        return float(values[0]), np.nan, np.nan
+    estimate = inference.mean_interval(values)
+    return estimate.estimate, estimate.low, estimate.high
