@@ -1,12 +1,17 @@
-"""Small image-classification sets of tensorflow-datasets, read without TensorFlow.
+"""Image-classification sets of tensorflow-datasets, read without TensorFlow.
 
-A set is downloaded and written once by ``download_and_prepare``, which needs TensorFlow; after
-that ``load_tfds`` reads its ``array_record`` files through ``as_data_source``, which does not. It
-decodes one PNG per image: some 20 s for the 70,000 of MNIST.
+A set is downloaded and written once by ``python -m freqbias.data.prepare``, which needs TensorFlow;
+after that its ``array_record`` files are read through ``as_data_source``, which does not. Sets lie
+in the folder ``data_dir``; where none is given, in that of tensorflow-datasets: the environment
+variable ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``.
+
+``load_tfds`` reads a small set into memory. It decodes one PNG per image: some 20 s for the 70,000
+of MNIST. For large ones, see `freqbias.data.stream`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,29 +41,7 @@ def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
       ``load_tfds("cifar10", data_dir="~/datasets")``
     """
     _checks.one_of("name", name, NAMES)
-    try:
-        import tensorflow_datasets  # noqa: PLC0415  (an optional and slow import)
-    except ImportError as error:
-        raise ImportError(
-            f"{name} is read through tensorflow-datasets ({error}): pip install 'freqbias[tfds]'."
-        ) from error
-
-    folder = None if data_dir is None else str(Path(data_dir).expanduser())
-    where = "the default folder" if folder is None else folder
-    try:
-        builder = tensorflow_datasets.builder(name, data_dir=folder, file_format="array_record")
-    except ValueError as error:
-        raise FileNotFoundError(
-            f"{name} is prepared in another format in {where}; prepare it in a new folder, given "
-            f"as data_dir: {_prepare_command(name, 'NEW_FOLDER')}"
-        ) from error
-    try:
-        sources = builder.as_data_source(split=["train", "test"])
-    except (AssertionError, KeyError, NotImplementedError, OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"{name} is not prepared in {where}; run once: {_prepare_command(name, folder)}"
-        ) from error
-    info = builder.info
+    info, sources = open_prepared(name, ["train", "test"], data_dir)
     train, test = map(_read, sources)
     return Dataset(
         name,
@@ -71,18 +54,74 @@ def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
     )
 
 
-def _prepare_command(name: str, folder: str | None) -> str:
-    arguments = f"'{name}', file_format='array_record'"
-    if folder is not None:
-        arguments += f", data_dir='{folder}'"
-    builder = f"tfds.builder({arguments})"
-    return (
-        f'python -c "import tensorflow_datasets as tfds; {builder}.download_and_prepare()" '
-        "(needs pip install 'freqbias[tfds]')"
-    )
+def open_prepared(
+    name: str, splits: Sequence[str], data_dir: str | Path | None
+) -> tuple[Any, list[Sequence[dict[str, Any]]]]:
+    """The metadata of a prepared set and, of each split, its examples in random access.
+
+    Args:
+      name: of the set, as tensorflow-datasets spells it ("imagenet_resized/32x32").
+      splits: as tensorflow-datasets spells them ("train", "validation[:1000]").
+      data_dir: the folder in which it was prepared; by default that of tensorflow-datasets.
+
+    Returns:
+      Its ``DatasetInfo``, and a sequence of examples ("image", "label", ...) for each split.
+
+    Raises:
+      ImportError: tensorflow-datasets is not installed.
+      ValueError: there is no such set or split.
+      FileNotFoundError: the set is not prepared, or not as ``array_record``.
+    """
+    tfds = import_tfds(f"{name} is read through")
+    folder = None if data_dir is None else str(Path(data_dir).expanduser())
+    where = f"the default folder, {tfds.core.constants.DATA_DIR}" if folder is None else folder
+    try:
+        builder = tfds.builder(name, data_dir=folder, file_format="array_record")
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(
+            f"name must be a set of tensorflow-datasets or one prepared in {where}; got {name!r}."
+        ) from error
+    except ValueError as error:
+        raise FileNotFoundError(
+            f"{name} cannot be opened in {where} ({_first_line(error)}); if it is prepared in "
+            "another format than array_record, prepare it in a new folder, given as data_dir: "
+            + prepare_command(name, "NEW_FOLDER")
+        ) from error
+    for split in splits if builder.info.splits else ():  # none until it is prepared
+        _checks.one_of("split", split.partition("[")[0], builder.info.splits)
+    try:
+        return builder.info, builder.as_data_source(split=list(splits))
+    except (AssertionError, KeyError, NotImplementedError, OSError, ValueError) as error:
+        manual = "MANUAL_DIR" if getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None) else None
+        raise FileNotFoundError(
+            f"{name} is not prepared in {where}; run once: "
+            + prepare_command(name, folder, manual_dir=manual)
+        ) from error
 
 
-def _read(source: Sequence[dict[str, np.ndarray]]) -> Split:
+def import_tfds(purpose: str) -> Any:
+    """The package tensorflow_datasets, or an ImportError that says how to install it."""
+    try:
+        import tensorflow_datasets  # noqa: PLC0415  (an optional and slow import)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} tensorflow-datasets ({error}): pip install 'freqbias[tfds]'."
+        ) from error
+    return tensorflow_datasets
+
+
+def prepare_command(name: str, folder: str | None, *, manual_dir: str | None = None) -> str:
+    """What a person types to prepare a set."""
+    flags = {"name": name, "data_dir": folder, "manual_dir": manual_dir}
+    given = [f"--{flag}={value}" for flag, value in flags.items() if value is not None]
+    return f"python -m freqbias.data.prepare {' '.join(given)} (needs pip install 'freqbias[tfds]')"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _read(source: Sequence[dict[str, Any]]) -> Split:
     examples = [source[index] for index in range(len(source))]
     labels = np.array([example["label"] for example in examples], np.int32)
     return Split(np.stack([example["image"] for example in examples]), labels)

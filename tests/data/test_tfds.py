@@ -25,11 +25,9 @@ def test_a_set_that_is_not_prepared_gives_the_command_that_prepares_it(tmp_path)
     pytest.importorskip("tensorflow_datasets")
     with pytest.raises(FileNotFoundError) as caught:
         load_tfds("mnist", data_dir=tmp_path)
-    message = str(caught.value)
-    assert f"mnist is not prepared in {tmp_path}; run once: python -c" in message
     assert (
-        f"tfds.builder('mnist', file_format='array_record', data_dir='{tmp_path}')"
-        ".download_and_prepare()" in message
+        f"mnist is not prepared in {tmp_path}; run once: "
+        f"python -m freqbias.data.prepare --name=mnist --data_dir={tmp_path}" in str(caught.value)
     )
 
 
@@ -37,9 +35,12 @@ def test_a_set_prepared_in_another_format_asks_for_a_new_folder(monkeypatch):
     def builder(name, data_dir, file_format):
         raise ValueError("File format is already set to FileFormat.TFRECORD.")
 
-    fake = types.SimpleNamespace(builder=builder)
+    core = types.SimpleNamespace(
+        DatasetNotFoundError=KeyError, constants=types.SimpleNamespace(DATA_DIR="default")
+    )
+    fake = types.SimpleNamespace(builder=builder, core=core)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", fake)
-    message = "kmnist is prepared in another format in old; .*data_dir='NEW_FOLDER'"
+    message = "kmnist cannot be opened in old .*TFRECORD.* another format .*--data_dir=NEW_FOLDER"
     with pytest.raises(FileNotFoundError, match=message):
         load_tfds("kmnist", data_dir="old")
 
