@@ -2,9 +2,10 @@
 
 ``load(name)`` gives a ``Dataset`` of two ``Split``s. Three sets come with the package and need no
 network; ``load_tfds`` reads others through tensorflow-datasets, ``load_idx`` reads folders of IDX
-files, and ``from_arrays`` takes what is in memory. ``frequency`` and ``teacher`` have transforms of
-any of them that control which frequencies carry what; ``load`` knows them by name (the grammar is
-in ``catalog``).
+files, and ``from_arrays`` takes what is in memory. Sets too large for memory come in batches:
+``stream_tfds`` and ``stream_source`` give a ``Stream``. ``frequency`` and ``teacher`` have
+transforms of any of them that control which frequencies carry what; ``load`` knows them by name
+(the grammar is in ``catalog``).
 """
 
 from freqbias.data.catalog import check_name, load, names
@@ -20,6 +21,7 @@ from freqbias.data.frequency import (
     replace_spectrum,
 )
 from freqbias.data.idx import load_idx
+from freqbias.data.stream import Stream, stream_source, stream_tfds
 from freqbias.data.teacher import label_by_teacher, power_law
 from freqbias.data.tfds import load_tfds
 
@@ -27,6 +29,7 @@ __all__ = [
     "Dataset",
     "FilteredSplit",
     "Split",
+    "Stream",
     "band_pass",
     "check_name",
     "filter_split",
@@ -42,4 +45,6 @@ __all__ = [
     "plant_pattern",
     "power_law",
     "replace_spectrum",
+    "stream_source",
+    "stream_tfds",
 ]
