@@ -21,11 +21,23 @@ CORE = [
     "orbax-checkpoint>=0.11",
 ]
 EXTRAS = {
-    "test": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scikit-learn>=1.5"],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "hypothesis>=6.100",
+        "scikit-learn>=1.5",
+        "grain>=0.2.18",
+    ],
     "peers": ["foolbox>=3.3.4", "torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31"],
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],
-    "tfds": ["tensorflow-datasets>=4.9.9", "tensorflow-cpu>=2.18", "importlib_resources"],
+    "tfds": [
+        "tensorflow-datasets>=4.9.9",
+        "tensorflow-cpu>=2.18",
+        "importlib_resources",
+        "grain>=0.2.18",
+        "pillow>=10",
+    ],
     "theory": ["cvxpy>=1.6"],
 }
 
