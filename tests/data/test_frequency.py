@@ -255,6 +255,15 @@ def test_labels_depend_on_the_teachers_band_alone_and_classes_are_balanced(
     assert np.mean(other.train.labels == taught.train.labels) < 0.8
 
 
+def test_one_teacher_labels_both_splits():
+    """Test images that are training images get the labels they have there."""
+    images = toy().train.images
+    labels = np.arange(60) % 3
+    dataset = data.from_arrays(images, labels, images[5:16], labels[5:16])
+    taught = data.label_by_teacher(dataset, 0.1, 0.4, key=KEY)
+    np.testing.assert_array_equal(taught.test.labels, taught.train.labels[5:16])
+
+
 def test_a_linear_model_can_be_the_teacher(digits):
     """Labels are those of an affine argmax: least squares on band-passed pixels finds a median."""
     taught = data.label_by_teacher(digits, 0.2, 0.4, key=KEY, num_classes=2)
@@ -295,18 +304,20 @@ def test_a_band_of_the_synthetic_set_is_that_of_the_transform():
 # The filters of a test set.
 
 
-def test_low_and_high_passed_test_images_add_up(digits):
+@pytest.mark.parametrize("source", ["toy", "digits"])
+def test_low_and_high_passed_test_images_add_up(source, digits):
     """Without the loss of contrast they are the two halves of the image about the centre."""
-    centre = digits.mean
+    dataset = {"toy": toy(), "digits": digits}[source]
+    centre = dataset.mean  # one per channel
     parts = []
     for band in ({"high": 0.25}, {"low": 0.25}):
-        split, contrast = data.filter_split(digits.test, **band, centre=centre)
+        split, contrast = data.filter_split(dataset.test, **band, centre=centre)
         assert split.images.min() >= 0 and split.images.max() <= 1 and contrast < 1
         assert min(split.images.min(), 1 - split.images.max()) < 1e-5  # the largest that fits
-        np.testing.assert_array_equal(split.labels, digits.test.labels)
+        np.testing.assert_array_equal(split.labels, dataset.test.labels)
         parts.append((split.images.astype(float) - centre) / contrast)
-    np.testing.assert_allclose(sum(parts), digits.test.images - centre, atol=1e-5)
-    radius = spectral.radius_grid((8, 8))
+    np.testing.assert_allclose(sum(parts), dataset.test.images - centre, atol=1e-5)
+    radius = spectral.radius_grid(dataset.image_shape[:2])
     assert power(parts[0])[:, radius > 0.25].max() < 1e-10
     assert power(parts[1])[:, radius <= 0.25].max() < 1e-10
 
