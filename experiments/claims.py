@@ -379,7 +379,7 @@ def _record(
     rows: pd.DataFrame, member: Member, registry: Registry, full: _Result, half: _Result
 ) -> dict[str, Any]:
     claim, dataset, regime, geometry = member
-    floor = registry.accuracy_floor.get(dataset, registry.accuracy_floor["default"])
+    floor = curves.floor_of(registry.accuracy_floor, dataset)
     fitness, reasons = [], []
     for scale in (1.0, 0.5):
         for name, arm in zip(

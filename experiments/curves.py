@@ -11,6 +11,12 @@ NETWORK = ["dataset", "regime", "arm", "init_scale", "attack", "seed"]
 COLUMNS = ("frequency_at_floor", "minimal_log_change", "minimal_early_share")
 
 
+def floor_of(accuracy_floor: Mapping[str, float], dataset: str) -> float:
+    """The floor of a data set: its own, else that of its synthetic family, else the default."""
+    family = "power_law" if dataset.startswith("power_law_") else dataset
+    return accuracy_floor.get(dataset, accuracy_floor.get(family, accuracy_floor["default"]))
+
+
 def with_curves(rows: pd.DataFrame, accuracy_floor: Mapping[str, float]) -> pd.DataFrame:
     """Adds what is read off the training curve, one number per network and attack.
 
@@ -33,7 +39,7 @@ def with_curves(rows: pd.DataFrame, accuracy_floor: Mapping[str, float]) -> pd.D
     values = pd.DataFrame(np.nan, index=rows.index, columns=list(COLUMNS))
     recorded = rows[~rows.groupby(NETWORK)["final"].transform("all")].sort_values("step")
     for (dataset, *_), curve in recorded.groupby(NETWORK, sort=False):
-        floor = accuracy_floor.get(str(dataset), accuracy_floor["default"])
+        floor = floor_of(accuracy_floor, str(dataset))
         step, accuracy, frequency, distance = (
             curve[name].to_numpy(float)
             for name in ("step", "test_accuracy", "mean_frequency", "minimal_relative_distance")

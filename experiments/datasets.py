@@ -13,10 +13,15 @@ from experiments.sweep import Design
 from freqbias.data import embedded
 
 ARMS = (Arm("conv", 1, "3"), Arm("conv", 1, "full"), Arm("fc"))
+CONTROLLED = (
+    "fashion_mnist_mini+low_pass_0.125",
+    "natural_patches+permuted_0",
+    "fashion_mnist_mini+teacher_0.25_0.35",
+)
 DATASETS_OF = {
     "smoke": ("fashion_mnist_mini", "digits"),
     "quick": embedded.NAMES,
-    "standard": embedded.NAMES,
+    "standard": (*embedded.NAMES, *CONTROLLED),
     "paper": ("cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist", "kmnist"),
 }
 

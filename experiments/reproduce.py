@@ -26,6 +26,7 @@ from experiments import (
     datasets,
     depth,
     emergence,
+    frequency_controlled_data,
     init_scale,
     kernel_size,
     padding,
@@ -37,8 +38,8 @@ from experiments.study import Arm, Asked
 from experiments.sweep import Design
 
 BINARIES = (
-    kernel_size, depth, symmetry, init_scale, padding, datasets, architectures, emergence,
-    robustness,
+    kernel_size, depth, symmetry, init_scale, padding, datasets, frequency_controlled_data,
+    architectures, emergence, robustness,
 )  # fmt: skip
 
 

@@ -198,7 +198,7 @@ def _measure(
     measured: list[tuple[dict[str, Any], list[str]]] = []
     arrays: dict[str, np.ndarray] = {}
     for geometry in ("l2", "linf") if asked.second_attack else ("l2",):
-        name, attack = _attack(geometry, setting, budget)
+        name, attack = _attack(geometry, setting, budget, dataset.contrast)
         strategy = _attack_strategy(setting)
         found = attacked.attack(attack, images, labels, key=key, strategy=strategy)
         where = {"attack": name, "box": setting.regime == "relu", "epsilon": float(attack.epsilon)}
@@ -335,10 +335,11 @@ def _attack_strategy(setting: Setting) -> ensemble.Strategy:
     return "vmap" if setting.regime == "linear" else "sequential"
 
 
-def _attack(geometry: str, setting: Setting, budget: Budget) -> tuple[str, Any]:
+def _attack(geometry: str, setting: Setting, budget: Budget, contrast: float) -> tuple[str, Any]:
+    """The attack, its budget as much smaller as a transformed data set has less contrast."""
     norms: dict[str, attacks.L2 | attacks.Linf] = {"l2": attacks.L2(), "linf": attacks.Linf()}
     norm = norms[geometry]
-    epsilon = {"l2": budget.epsilon_l2, "linf": budget.epsilon_linf}[geometry]
+    epsilon = {"l2": budget.epsilon_l2, "linf": budget.epsilon_linf}[geometry] * contrast
     if setting.regime == "linear":
         return f"closed_form_{geometry}", attacks.affine_attack(norm, epsilon=epsilon)
     attack = attacks.pgd(norm, epsilon=epsilon, num_steps=budget.num_steps, loss="margin")
