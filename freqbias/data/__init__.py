@@ -4,7 +4,7 @@
 network; ``load_tfds`` reads others through tensorflow-datasets, ``load_idx`` reads folders of IDX
 files, and ``from_arrays`` takes what is in memory. Sets too large for memory come in batches:
 ``stream_tfds`` and ``stream_source`` give a ``Stream``. ``frequency`` and ``teacher`` have
-transforms of any of them that control which frequencies carry what; ``load`` knows them by name
+transforms of any ``Dataset`` that control which frequencies carry what; ``load`` knows them by name
 (the grammar is in ``catalog``).
 """
 
