@@ -27,6 +27,7 @@ from experiments import (
     depth,
     emergence,
     frequency_controlled_data,
+    heatmap,
     init_scale,
     kernel_size,
     padding,
@@ -39,7 +40,7 @@ from experiments.sweep import Design
 
 BINARIES = (
     kernel_size, depth, symmetry, init_scale, padding, datasets, frequency_controlled_data,
-    architectures, emergence, robustness,
+    architectures, emergence, robustness, heatmap,
 )  # fmt: skip
 
 

@@ -85,6 +85,7 @@ class Asked(NamedTuple):
     checkpoints: int = 0  # log-spaced steps at which all is measured too; 0: none; step 0 is free
     minimal: bool = False  # smallest L2 perturbations that change the prediction
     filtered: bool = False  # accuracy on low- and high-passed images
+    heat_map: bool = False  # error rate under every plane wave
 
 
 PRIMARY = Asked()
@@ -110,6 +111,7 @@ class Budget:
     num_steps: int = 20  # of PGD
     epsilon_l2: float = 1.0  # in units of intensity in [0, 1]
     epsilon_linf: float = 8 / 255
+    epsilon_heat_map: float = 4.0  # L2 norm of a plane wave
     random_key: int = 0
 
 
@@ -166,6 +168,8 @@ def run_setting(
             common = {**fixed, "step": step, "final": step == steps, **columns.pop("attack")}
             values = {"train_accuracy": accuracy, **columns}
             rows += _rows(common, values, budget.seeds, status)
+    if asked.heat_map:
+        arrays |= _heat_map_arrays(setting, dataset, budget, nets, key_attack)
     return rows, arrays
 
 
@@ -329,6 +333,24 @@ def _strategy(setting: Setting) -> ensemble.Strategy:
     if jax.default_backend() == "cpu":
         return "vmap" if setting.regime == "linear" else "sequential"
     return "auto"
+
+
+def _heat_map_arrays(
+    setting: Setting, dataset: Dataset, budget: Budget, nets: Ensemble, key: Key
+) -> dict[str, np.ndarray]:
+    """Error rates [S, H, W] under plane waves of one L2 norm, with random signs, in the box."""
+    attacked = nets if setting.regime == "relu" else _as_predictors(nets, dataset.image_shape)
+    test = dataset.test[: budget.num_attacked]
+    errors = attacks.heat_map(
+        attacked.apply_fn,
+        attacked.params,
+        test.images,
+        test.labels,
+        key,
+        epsilon=budget.epsilon_heat_map * dataset.contrast,
+        ensemble=True,
+    )
+    return {f"{setting.path}.heat_map": errors.astype(np.float32)}
 
 
 def _attack_strategy(setting: Setting) -> ensemble.Strategy:

@@ -143,6 +143,7 @@ def _both(one: Asked, other: Asked) -> Asked:
         checkpoints=max(one.checkpoints, other.checkpoints),
         minimal=one.minimal or other.minimal,
         filtered=one.filtered or other.filtered,
+        heat_map=one.heat_map or other.heat_map,
     )
 
 

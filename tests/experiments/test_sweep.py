@@ -178,6 +178,15 @@ def test_minimal_distances_are_those_to_the_nearest_plane():
     )
 
 
+def test_a_heat_map_is_kept_per_seed():
+    setting = Setting("digits", "linear", "fc", 1)
+    _, arrays = study.run_setting(setting, data.load("digits"), BUDGET, Asked(heat_map=True))
+    errors = arrays[f"{setting.path}.heat_map"]
+    assert errors.shape == (2, 8, 8)
+    assert ((errors >= 0) & (errors <= 1)).all()
+    np.testing.assert_array_equal(errors, np.roll(np.flip(errors, (1, 2)), 1, (1, 2)))  # f and -f
+
+
 @pytest.mark.parametrize(
     "arm",
     [
