@@ -29,6 +29,7 @@ from freqbias import typing as typing
 from freqbias.ensemble import Ensemble as Ensemble
 from freqbias.training import sgd as sgd
 from freqbias.training import train as train
+from freqbias.training import train_on_batches as train_on_batches
 from freqbias.typing import Status as Status
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "spectral",
     "theory",
     "train",
+    "train_on_batches",
     "training",
     "typing",
 ]

@@ -25,7 +25,7 @@ from flax import linen as nn
 
 from freqbias import _checks, ops
 from freqbias.ensemble import Ensemble, Strategy, map_seeds, seed_keys
-from freqbias.typing import ApplyFn, Array, Key, LossFn, Params, Status
+from freqbias.typing import ApplyFn, Array, ArrayLike, Key, LossFn, Params, Status
 
 
 class History(NamedTuple):
@@ -155,22 +155,82 @@ def train(
             f"num_images must lie between batch_size ({batch_size}) and the number of training "
             f"images ({len(images)}); got {num_images}."
         )
-    if not callable(loss):
-        _checks.one_of("loss", loss, LOSSES)
-        loss = LOSSES[loss]
     plan = _Plan(len(images), num_images, batch_size, epochs)
     stops = _stops(checkpoint_steps, plan.num_steps)
     images, labels = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
     params = initial_params(model, images.shape[1:], seeds=seeds, key=key)
-    apply_fn = shared_apply_fn(model)
-    run = _TrainOne(apply_fn, _is_affine(model), optimizer or sgd(), loss, plan.steps_per_epoch)
+    run = _TrainOne(_step(model, optimizer, loss), plan.steps_per_epoch)
     params, status, history = map_seeds(
         run,
         (params, _batches(plan, seed_keys(key, seeds))),
         (images, labels, jnp.asarray(stops, jnp.int32)),
         strategy=strategy,
     )
-    return Ensemble(params, status, history, seeds=seeds, apply_fn=apply_fn)
+    return Ensemble(params, status, history, seeds=seeds, apply_fn=run.step.apply_fn)
+
+
+def train_on_batches(
+    model: nn.Module,
+    batches: Iterable[tuple[ArrayLike, ArrayLike]],
+    *,
+    seeds: Iterable[int],
+    key: Key,
+    optimizer: optax.GradientTransformation | None = None,
+    loss: str | LossFn = "cross_entropy",
+    strategy: Strategy = "auto",
+) -> Ensemble:
+    """Trains one network per seed, all on the same batches, a step on each as they come.
+
+    For data that do not fit in memory: seeds differ in their initialisation alone, which is that of
+    `train` with the same seeds and key.
+
+    Args:
+      model: as for `train`.
+      batches: pairs of images float [B, H, W, C] in [0, 1] and labels int [B], at least one.
+      seeds: S distinct ints.
+      key: of the initialisation.
+      optimizer: as for `train`.
+      loss: as for `train`.
+      strategy: of the seed axis, see `freqbias.ensemble`.
+
+    Returns:
+      An `Ensemble` like that of `train`, without checkpoints; DEAD are the networks of which the
+      gradient of the loss with respect to the input was exactly zero on the last batch.
+
+    Raises:
+      TypeError: a dtype or a type is wrong.
+      ValueError: a shape, range or option is wrong, or there is no batch.
+
+    Example:
+      ``stream = data.stream_tfds("imagenet_resized/32x32", side=32, batch_size=256, key=key)`` and
+      ``train_on_batches(model, stream.batches(stop=stream.steps_per_epoch), seeds=[0], key=key)``
+      for one epoch.
+    """
+    seeds = _checks.seeds(seeds)
+    step = _step(model, optimizer, loss)
+    state, metrics = None, []
+    for images, labels in batches:
+        _checks.images(images)
+        _checks.labels(labels, num_examples=len(images), num_classes=model.num_classes)
+        if state is None:
+            params = initial_params(model, images.shape[1:], seeds=seeds, key=key)
+            state = (params, jax.vmap(step.optimizer.init)(params))
+        batch = (jnp.asarray(images), jnp.asarray(labels, jnp.int32))
+        *state, measured = map_seeds(step, tuple(state), batch, strategy=strategy)
+        metrics.append(measured)
+    if state is None:
+        raise ValueError("batches must not be empty.")
+    params, _ = state
+    losses, accuracy, alive = (jnp.stack(values, axis=1) for values in zip(*metrics, strict=True))
+    no_steps = jnp.zeros((len(seeds), 0), jnp.int32)
+    no_params = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:, None][:, :0]), params)
+    return Ensemble(
+        params,
+        jax.vmap(_status)(params, losses, alive[:, -1]),
+        History(losses, accuracy, no_steps, no_params),
+        seeds=seeds,
+        apply_fn=step.apply_fn,
+    )
 
 
 def initial_params(
@@ -264,50 +324,24 @@ def _batches(plan: _Plan, keys: Key) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class _TrainOne:
-    """The training of one seed as a pure function; equal settings share a compilation."""
+class _Step:
+    """One step of one network as a pure function; equal settings share a compilation."""
 
     apply_fn: ApplyFn
     affine: bool
     optimizer: optax.GradientTransformation
     loss: LossFn
-    steps_per_epoch: int
 
     def __call__(
-        self, params: Params, batches: Array, images: Array, labels: Array, stops: Array
-    ) -> tuple[Params, Array, History]:
-        num_steps = batches.shape[0]
-
-        def step(index: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            params, moments, losses, accuracy, alive = carry
-            batch = batches[index]
-            (loss, correct), (slopes, input_slope) = jax.value_and_grad(
-                self._mean_loss, argnums=(0, 1), has_aux=True
-            )(params, images[batch], labels[batch])
-            updates, moments = self.optimizer.update(slopes, moments, params)
-            return (
-                optax.apply_updates(params, updates),
-                moments,
-                losses.at[index].set(loss),
-                accuracy.at[index].set(correct),
-                alive.at[index].set(jnp.any(input_slope != 0)),
-            )
-
-        def segment(carry: tuple[Array, Any], stop: Array) -> tuple[tuple[Array, Any], Params]:
-            start, state = carry
-            state = jax.lax.fori_loop(start, stop, step, state)
-            return (stop, state), state[0]
-
-        metrics = (jnp.zeros(num_steps), jnp.zeros(num_steps), jnp.zeros(num_steps, bool))
-        state = (params, self.optimizer.init(params), *metrics)
-        (_, state), kept = jax.lax.scan(segment, (jnp.int32(0), state), stops)
-        params, _, losses, accuracy, alive = state
-        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((params, losses))]
-        alive = jnp.any(alive[-self.steps_per_epoch :])
-        status = jnp.where(alive, Status.OK, Status.DEAD)
-        status = jnp.where(jnp.all(jnp.stack(finite)), status, Status.DIVERGED).astype(jnp.int32)
-        checkpoints = jax.tree.map(lambda leaf: leaf[:-1], kept)
-        return params, status, History(losses, accuracy, stops[:-1], checkpoints)
+        self, params: Params, moments: Any, images: Array, labels: Array
+    ) -> tuple[Params, Any, tuple[Array, Array, Array]]:
+        """Parameters, the optimiser's state; loss and accuracy before the step, and if alive."""
+        (loss, correct), (slopes, input_slope) = jax.value_and_grad(
+            self._mean_loss, argnums=(0, 1), has_aux=True
+        )(params, images, labels)
+        updates, moments = self.optimizer.update(slopes, moments, params)
+        alive = jnp.any(input_slope != 0)
+        return optax.apply_updates(params, updates), moments, (loss, correct, alive)
 
     def _mean_loss(self, params: Params, images: Array, labels: Array) -> tuple[Array, Array]:
         if self.affine:
@@ -318,3 +352,53 @@ class _TrainOne:
             logits = self.apply_fn(params, images)
         correct = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
         return jnp.mean(self.loss(logits, labels)), correct
+
+
+def _step(
+    model: nn.Module, optimizer: optax.GradientTransformation | None, loss: str | LossFn
+) -> _Step:
+    if not callable(loss):
+        _checks.one_of("loss", loss, LOSSES)
+        loss = LOSSES[loss]
+    return _Step(shared_apply_fn(model), _is_affine(model), optimizer or sgd(), loss)
+
+
+def _status(params: Params, losses: Array, alive: Array) -> Array:
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((params, losses))]
+    status = jnp.where(alive, Status.OK, Status.DEAD)
+    return jnp.where(jnp.all(jnp.stack(finite)), status, Status.DIVERGED).astype(jnp.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainOne:
+    """The training of one seed as a pure function; equal settings share a compilation."""
+
+    step: _Step
+    steps_per_epoch: int
+
+    def __call__(
+        self, params: Params, batches: Array, images: Array, labels: Array, stops: Array
+    ) -> tuple[Params, Array, History]:
+        num_steps = batches.shape[0]
+
+        def step(index: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            params, moments, *metrics = carry
+            batch = batches[index]
+            params, moments, values = self.step(params, moments, images[batch], labels[batch])
+            metrics = [
+                metric.at[index].set(value) for metric, value in zip(metrics, values, strict=True)
+            ]
+            return (params, moments, *metrics)
+
+        def segment(carry: tuple[Array, Any], stop: Array) -> tuple[tuple[Array, Any], Params]:
+            start, state = carry
+            state = jax.lax.fori_loop(start, stop, step, state)
+            return (stop, state), state[0]
+
+        metrics = (jnp.zeros(num_steps), jnp.zeros(num_steps), jnp.zeros(num_steps, bool))
+        state = (params, self.step.optimizer.init(params), *metrics)
+        (_, state), kept = jax.lax.scan(segment, (jnp.int32(0), state), stops)
+        params, _, losses, accuracy, alive = state
+        status = _status(params, losses, jnp.any(alive[-self.steps_per_epoch :]))
+        checkpoints = jax.tree.map(lambda leaf: leaf[:-1], kept)
+        return params, status, History(losses, accuracy, stops[:-1], checkpoints)

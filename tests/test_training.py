@@ -91,7 +91,7 @@ def test_the_affine_route_takes_the_same_steps(name, x64):
     results = []
     for affine in (True, False):
         run = training._TrainOne(
-            model.apply, affine, training.sgd(0.05), training.cross_entropy, 10
+            training._Step(model.apply, affine, training.sgd(0.05), training.cross_entropy), 10
         )
         results.append(jax.jit(run)(params, batches, images, labels, jnp.array([20], jnp.int32)))
     leaves_close(results[0][0], results[1][0], rtol=1e-8, atol=1e-10)
@@ -131,6 +131,31 @@ def test_checkpoints_are_the_shorter_trainings():
     leaves_close(middle, train(conv(), epochs=1).params, atol=1e-6)
 
 
+@pytest.mark.parametrize("activation", ["relu", "none"])
+def test_the_same_batches_from_outside_train_the_same_network(activation):
+    """A stream of batches is another route to the numbers of the compiled loop."""
+    model, split, key = conv(activation=activation), make_split(), jax.random.key(0)
+    inside = train(model, seeds=[5])
+    plan = training._Plan(total=96, num_images=96, batch_size=16, epochs=2)
+    order = np.asarray(training._batches(plan, ensemble.seed_keys(key, [5])))[0]
+    batches = [(split.images[batch], split.labels[batch]) for batch in order]
+    outside = training.train_on_batches(model, batches, seeds=[5, 2], key=key)
+    assert outside.seeds == (5, 2) and outside.alive.all()
+    chosen = jax.tree.map(lambda leaf: leaf[:1], (outside.params, outside.history[:2]))
+    leaves_close(chosen, (inside.params, inside.history[:2]), atol=1e-5)
+    assert outside.history.loss.shape == (2, len(order))
+    assert outside.accuracy(split.images, split.labels).shape == (2,)
+
+
+def test_bad_batches_are_named():
+    with pytest.raises(ValueError, match="batches must not be empty"):
+        training.train_on_batches(conv(), [], seeds=[0], key=jax.random.key(0))
+    split = make_split()
+    batch = (split.images, split.labels + 1)
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2; got values in 1\.\.3"):
+        training.train_on_batches(conv(), [batch], seeds=[0], key=jax.random.key(0))
+
+
 def test_log_spaced_steps():
     assert training.log_spaced_steps(100, 3) == (0, 1, 10, 100)
     assert training.log_spaced_steps(4, 50) == (0, 1, 2, 3, 4)
@@ -149,7 +174,8 @@ def test_dead_is_a_status():
     params = model.init(jax.random.key(0), jnp.asarray(split.images[:1]))
     params["params"]["bias_0"] -= 1e3
     run = training._TrainOne(
-        model.apply, False, training.sgd(), training.cross_entropy, steps_per_epoch=2
+        training._Step(model.apply, False, training.sgd(), training.cross_entropy),
+        steps_per_epoch=2,
     )
     batches = jnp.arange(32).reshape(2, 16)
     _, status, _ = run(

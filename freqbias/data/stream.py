@@ -1,11 +1,11 @@
 """Data sets too large for memory, batch by batch, in a new order each epoch, read through Grain.
 
 Batch t of a `Stream` is a function of the source, the key and t alone. No state is kept, so a
-training resumes at step t by asking for batch t. One epoch of a prepared set, in four lines:
+training resumes at step t by asking for batch t. One epoch of a prepared set, for an ensemble:
 
     stream = stream_tfds("imagenet_resized/32x32", side=32, batch_size=256, key=key)
-    for images, labels in stream.batches(stop=stream.steps_per_epoch):
-        params, state = update(params, state, images, labels)
+    epoch = stream.batches(stop=stream.steps_per_epoch)
+    nets = freqbias.train_on_batches(model, epoch, seeds=range(8), key=key)
 
 Needs ``pip install 'freqbias[tfds]'``; of it, reading needs no TensorFlow.
 """
