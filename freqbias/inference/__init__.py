@@ -4,7 +4,8 @@ The unit of replication is the seed: each number that enters here is one trained
 differences, trends, main effects and interactions are all contrasts of independent arm means with
 Welch-Satterthwaite degrees of freedom (`contrast_interval`). NumPy in float64; takes any array.
 ``estimates`` has the intervals, ``verdicts`` the words and Holm's correction, ``heterogeneity``
-the comparison of data sets, ``power`` what the rules find.
+the comparison of data sets, ``power`` what the rules find, ``factors`` the variance over networks
+shared out between what was varied.
 """
 
 from freqbias.inference.estimates import (
@@ -16,6 +17,7 @@ from freqbias.inference.estimates import (
     rank_association,
     trend_interval,
 )
+from freqbias.inference.factors import INTERACTIONS, SEEDS, VarianceShare, variance_shares
 from freqbias.inference.heterogeneity import Heterogeneity, heterogeneity
 from freqbias.inference.power import (
     detectable_effect,
@@ -33,11 +35,14 @@ from freqbias.inference.verdicts import (
 )
 
 __all__ = [
+    "INTERACTIONS",
+    "SEEDS",
     "Arm",
     "Decision",
     "Direction",
     "Estimate",
     "Heterogeneity",
+    "VarianceShare",
     "Verdict",
     "contrast_interval",
     "crossed_interval",
@@ -51,5 +56,6 @@ __all__ = [
     "rank_association",
     "relabelling_rate",
     "trend_interval",
+    "variance_shares",
     "verdicts",
 ]
