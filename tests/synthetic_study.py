@@ -129,6 +129,8 @@ def _rows(rng, dataset, regime, arm, init_scale, slopes, deltas, gone):
                 if kernel in ("", "full")
                 else int(kernel),
                 "channels": 8,
+                "padding": "circular",
+                "optimizer": "sgd",
                 "init_scale": init_scale,
                 "seed": seed,
                 "step": 96,
@@ -146,6 +148,36 @@ def _rows(rng, dataset, regime, arm, init_scale, slopes, deltas, gone):
                 "mean_frequency": np.nan if gone else value,
                 "null_mean_frequency": null,
             }
+
+
+def varied(rows, arm, shift, /, **columns):
+    """The rows of an arm again, as one that differs from it in some columns and is higher."""
+    of_arm = rows[rows.arm == arm]
+    return of_arm.assign(mean_frequency=of_arm.mean_frequency + shift, **columns)
+
+
+def over_steps(rows, steps=(0, 3, 24), seed=0):
+    """The rows with earlier ones of the same networks, and all that is measured of them.
+
+    Frequency and accuracy rise, and the smallest perturbations shrink, with the steps.
+    """
+    rng = np.random.default_rng(seed)
+    last = int(rows["step"].iloc[0])
+    out = []
+    for step in (*steps, last):
+        done = np.log1p(step) / np.log1p(last)
+        at_step = rows.assign(
+            step=step,
+            final=step == last,
+            mean_frequency=rows.mean_frequency * (0.8 + 0.2 * done),
+            test_accuracy=0.1 + (rows.test_accuracy - 0.1) * done,
+            minimal_relative_distance=np.exp(0.1 * rng.standard_normal(len(rows)) - 2 * done),
+        )
+        for cutoff, low in ((0.0625, 0.5), (0.125, 0.8), (0.25, 0.95)):
+            at_step[f"accuracy_low_{cutoff:g}"] = low * at_step.test_accuracy
+            at_step[f"accuracy_high_{cutoff:g}"] = (1.1 - low) * at_step.test_accuracy
+        out.append(at_step)
+    return pd.concat(out, ignore_index=True)
 
 
 def _parts(arm):

@@ -4,12 +4,29 @@ import itertools
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
-from synthetic_study import ARMS, synthetic_study
+from synthetic_study import ARMS, synthetic_study, varied
 
 from freqbias import inference, plotting
 from freqbias.plotting.mosaic import normalised_power
+
+VARIED = (
+    "conv_k3_d1_same",
+    "conv_k3_d1_valid",
+    "conv_k7_d2_same_c16_adam",
+    "conv_k3_d1_adam",
+    "conv_full_d1_adam",
+    "fc_d1_adam",
+    "resnet_k3_d2_same_adam",
+    "resnet_k7_d2_same_adam",
+    "vgg_k3_d2_same_adam",
+    "conv_mixer_k3_d1_same_adam",
+    "conv_mixer_k7_d2",
+    "vit_d2_adam",
+    "mlp_mixer_d2_adam",
+)
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +143,61 @@ def test_the_spectrum_shown_has_its_frequencies_on_the_axes():
 
 
 def test_every_arm_has_a_look_of_its_own():
-    styles = [plotting.arm_style(arm) for arm in ARMS]
-    assert len({style.label for style in styles}) == len(ARMS)
+    """Also for eyes that lack one kind of cone (Machado, Oliveira & Fernandes 2009, severity 1)."""
+    eyes = [
+        np.eye(3),
+        [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],  # protanopia
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],  # deuteranopia
+    ]
+    arms = (*ARMS, *VARIED, "fc_d2", "fc_d3", "fc_d4", "conv_k3_d4")
+    styles = [plotting.arm_style(arm) for arm in arms]
+    assert len({style.label for style in styles}) == len(arms)
     for a, b in itertools.combinations(styles, 2):
-        apart = np.linalg.norm(np.subtract(to_rgb(a.color), to_rgb(b.color)))
-        assert apart > 0.2 or a.linestyle != b.linestyle
+        difference = np.subtract(to_rgb(a.color), to_rgb(b.color))
+        apart = min(np.linalg.norm(eye @ difference) for eye in eyes)
+        assert apart > 0.18 or a[2:] != b[2:], (a, b)
     assert plotting.arm_style("conv_k5_d1").color not in {style.color for style in styles}
     assert plotting.arm_style("resnet_18").label == "resnet 18"
+
+
+def test_the_label_says_what_differs_from_the_usual():
+    assert [plotting.arm_style(arm).label for arm in VARIED] == [
+        "Conv K=3, zero padding",
+        "Conv K=3, no padding",
+        "Conv K=7, 2 layers, zero padding, 16 channels, Adam",
+        "Conv K=3, Adam",
+        "Conv full width, Adam",
+        "Fully connected, Adam",
+        "ResNet K=3, 2 blocks, Adam",
+        "ResNet K=7, 2 blocks, Adam",
+        "VGG K=3, 2 blocks, Adam",
+        "ConvMixer K=3, 1 block, Adam",
+        "ConvMixer K=7, 2 blocks, circular padding",
+        "ViT, 2 blocks, Adam",
+        "MLP-Mixer, 2 blocks, Adam",
+    ]
+
+
+def test_only_alike_arms_are_joined_over_kernel_sizes(study):
+    """Arms with other padding, channels or optimizer stay out, also where they come first."""
+    others = [
+        varied(study.rows, "conv_k3_d1", 0.2, arm="conv_k3_d1_same", padding="SAME"),
+        varied(study.rows, "conv_k3_d1", 0.2, arm="conv_k3_d1_adam", optimizer="adam"),
+        varied(study.rows, "conv_k7_d1", 0.2, arm="conv_k7_d1_adam", optimizer="adam"),
+        varied(study.rows, "conv_full_d1", 0.2, arm="conv_full_d1_adam", optimizer="adam"),
+        varied(study.rows, "conv_k7_d1", 0.2, arm="conv_k7_d1_c32", channels=32),
+        varied(study.rows, "fc_d1", 0.2, arm="fc_d1_adam", optimizer="adam"),
+    ]
+    mixed = pd.concat([*others, study.rows])
+    for axis in ("kernel_size", "depth"):
+        drawn, expected = (
+            [
+                line.get_xydata().round(9).tolist()
+                for line in plotting.frequency_against(r, axis).axes[0].lines
+            ]
+            for r in (mixed, study.rows)
+        )
+        assert drawn == expected
 
 
 def test_the_forest_shows_intervals_verdicts_and_gaps(small):

@@ -72,9 +72,10 @@ def frequency_against(
 ) -> Figure:
     """Mean frequency of convolutional nets against kernel size, or against depth.
 
-    The other factor stays at the level with the most arms. Filled: L2 attack, with every seed as a
-    small dot; hollow: L-inf attack. Bars: 95 % t intervals over seeds; black line and band: fully
-    connected (of the same depth where depth is fixed); dotted: white noise.
+    The other factor stays at the level with the most arms; so do padding, optimizer and channels,
+    where rows have them (in doubt circular and SGD). Filled: L2 attack, with every seed as a small
+    dot; hollow: L-inf attack. Bars: 95 % t intervals over seeds; black line and band: fully
+    connected (of the same depth where depth is fixed, by the same optimizer); dotted: white noise.
 
     Raises:
       ValueError: ``axis`` is neither.
@@ -86,6 +87,7 @@ def frequency_against(
     conv = rows[rows["architecture"] == "conv"]
     fully = rows[rows["architecture"] == "fc"]
     if len(conv):
+        conv, fully = _alike(conv, fully)
         conv = conv[conv[fixed] == conv.groupby(fixed)[axis].nunique().idxmax()]
         depths = sorted(set(conv["depth"]))
         fully = fully[fully["depth"] == (depths[0] if depths[0] in set(fully["depth"]) else 1)]
@@ -105,6 +107,19 @@ def frequency_against(
     if len(fully):
         handles.insert(-1, Line2D([], [], color="black", label="fully connected, L2"))
     return laid_out(figure, handles)
+
+
+def _alike(conv: pd.DataFrame, fully: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows with the padding, optimizer and channels that most arms have; of FC, the optimizer."""
+    for column, usual in (("padding", "circular"), ("optimizer", "sgd"), ("channels", None)):
+        if column in conv:
+            arms = conv.groupby(column, sort=False)["arm"].nunique()
+            most = arms.index[arms == arms.max()]
+            level = usual if usual in most else most[0]
+            conv = conv[conv[column] == level]
+            if column == "optimizer":
+                fully = fully[fully[column] == level]
+    return conv, fully
 
 
 def _sweep(ax: Axes, panel: pd.DataFrame, axis: str) -> None:

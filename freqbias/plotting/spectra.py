@@ -28,6 +28,7 @@ from freqbias.plotting.panels import (
 )
 from freqbias.plotting.style import (
     ARM_NAME,
+    BLOCKS,
     GREY,
     PALE,
     STYLE,
@@ -114,14 +115,22 @@ def _profile_groups(arms: Sequence[str]) -> dict[str, list[str]]:
     """Arms to be compared within one panel, by the factor in which they differ."""
     parts = {arm: ARM_NAME.fullmatch(arm) for arm in dict.fromkeys(arms)}
     known = {arm: match for arm, match in parts.items() if match}
-    shallow = [a for a, m in known.items() if m[1] in ("fc", "conv") and m[3] == "1"]
-    deep = [a for a, m in known.items() if m[1] == "conv" and m[2] in (None, "k3")]
-    reference = [a for a in ("conv_k3_d1",) if a in known]
-    unshared = [a for a, m in known.items() if m[1] not in ("fc", "conv")]
+    blocks = [a for a, m in known.items() if m["architecture"] in BLOCKS]
+    varied = [a for a, m in known.items() if a not in blocks and any(m.groups()[3:])]
+    plain = {a: m for a, m in known.items() if a not in (*blocks, *varied)}
+    pair = ("fc", "conv")
+    shallow = [a for a, m in plain.items() if m["architecture"] in pair and m["depth"] == "1"]
+    deep = [
+        a for a, m in plain.items() if m["architecture"] == "conv" and m["kernel"] in (None, "k3")
+    ]
+    reference = [a for a in ("conv_k3_d1",) if a in plain]
+    unshared = [a for a, m in plain.items() if m["architecture"] not in pair]
     groups = {
         "Kernel size": shallow,
         "Depth": deep if len(deep) > 1 else [],
         "Sharing and locality": [*reference, *unshared] if unshared else [],
+        "Padding and optimiser": [*reference, *varied] if varied else [],
+        "Blocks": blocks,
     }
     shown = {arm for group in groups.values() for arm in group}
     groups["Other"] = [arm for arm in parts if arm not in shown]
@@ -239,9 +248,11 @@ def _few(arms: Sequence[str], most: int) -> list[str]:
 
 
 def _column_name(arm: str) -> str:
-    """An arm's label on two lines, for a narrow column."""
+    """An arm's label on a few lines, for a narrow column."""
     label = arm_style(arm).label.replace("Fully connected", "Fully\nconnected")
     label = label.replace("Locally connected", "Locally\nconnected")
+    if arm.startswith(("conv", *BLOCKS)) and ", " in label:
+        return label.replace(", ", "\n")
     if "layers" in label:
         return label.replace(", ", "\n", 1)
     return label.replace("Conv ", "Conv\n").replace("Scattered, ", "Scattered\n")

@@ -55,42 +55,97 @@ class Style(NamedTuple):
 
 
 ARM_NAME = re.compile(
-    r"(fc|conv|locally_connected_tied|locally_connected|scattered_unshared|scattered)"
-    r"(?:_(k\d+|full))?_d(\d+)"
+    r"(?P<architecture>fc|conv_mixer|conv|locally_connected_tied|locally_connected"
+    r"|scattered_unshared|scattered|resnet|vgg|vit|mlp_mixer)"
+    r"(?:_(?P<kernel>k\d+|full))?_d(?P<depth>\d+)"
+    r"(?:_(?P<padding>same|valid))?(?:_c(?P<channels>\d+))?(?:_(?P<optimizer>adam))?"
 )
-FAMILIES = {  # name, colour (Okabe and Ito's colour-blind safe set), marker
+"""The name of an arm; what it leaves out is circular padding, the budget's channels, and SGD."""
+FAMILIES = {  # name, colour (Okabe and Ito's colour-blind safe set, then Tol's), marker
     "fc": ("Fully connected", "#000000", "s"),
     "conv": ("Conv", "#0072b2", "o"),
     "locally_connected": ("Locally connected", "#d55e00", "^"),
     "locally_connected_tied": ("Locally connected, tied init", "#e69f00", "v"),
     "scattered": ("Scattered, shared", "#cc79a7", "D"),
     "scattered_unshared": ("Scattered, unshared", "#84376b", ">"),
+    "resnet": ("ResNet", "#117733", "P"),
+    "vgg": ("VGG", "#999933", "p"),
+    "conv_mixer": ("ConvMixer", "#44aa99", "h"),
+    "vit": ("ViT", "#aa1e3c", "*"),
+    "mlp_mixer": ("MLP-Mixer", "#ee7788", "d"),
 }
-_KERNEL_RAMP = ((np.log2(3), "#0072b2"), (np.log2(7), "#56b4e9"), (np.log2(32), "#009e73"))
-_DEPTH_RAMP = {2: "#5e4fa2", 3: "#2e1c63"}
+BLOCKS = ("resnet", "vgg", "conv_mixer", "vit", "mlp_mixer")
+"""Architectures whose depth counts blocks, and whose usual padding is zeros."""
+_KERNEL_RAMP = (
+    (np.log2(3), "#0072b2"),
+    (np.log2(7), "#56b4e9"),
+    (np.log2(15), "#a6dfc3"),
+    (np.log2(32), "#009e73"),
+)
+_DEPTH_RAMP = {2: "#5e4fa2", 3: "#2e1c63", 4: "#a48fe0"}
 _LINESTYLES: dict[int, Literal["-", "--", "-."]] = {1: "-", 2: "--", 3: "-."}
+_PADDINGS = {"same": ("zero padding", "<"), "valid": ("no padding", "X")}  # name, marker
 
 
 def arm_style(arm: str) -> Style:
-    """The label, colour, marker and line of an arm, e.g. ``conv_k3_d1``.
+    """The label, colour, marker and line of an arm, e.g. ``conv_k3_d1`` or ``vit_d2_adam``.
 
     The architecture fixes marker and hue; within convolutions the hue runs from blue (K = 3) to
-    green (full width), and to violet with depth. Unknown arms are grey, under their own name.
+    green (full width), and to violet with depth. Of other families larger kernels and more layers
+    are lighter. Other than usual: the optimiser (SGD; for blocks Adam) is darker (fully connected:
+    brown), the padding (circular; for blocks zeros) lighter with a marker of its own, channels
+    greyer. Unknown arms are grey, under their own name.
     """
     match = ARM_NAME.fullmatch(arm)
     if match is None:
         return Style(arm.replace("_", " "), GREY, "X", "-")
-    architecture, kernel, depth = match[1], match[2] or "", int(match[3])
-    label, color, marker = FAMILIES[architecture]
-    size = "full width" if kernel == "full" else kernel.replace("k", "K=")
+    architecture, kernel = match["architecture"], match["kernel"] or ""
+    depth = int(match["depth"])
+    color, marker = FAMILIES[architecture][1:]
+    blocks = architecture in BLOCKS
     if architecture == "conv":
-        label = f"{label} {size}".strip()
-        color = _kernel_color(kernel) if depth == 1 else _DEPTH_RAMP.get(depth, _DEPTH_RAMP[3])
+        color = _kernel_color(kernel)
+        if depth > 1:
+            ramp = _DEPTH_RAMP.get(depth, _DEPTH_RAMP[4])
+            color = ramp if kernel in ("", "k3") else _mixed(ramp, color, 0.5)
+    else:
+        size = 32 if kernel == "full" else int(kernel[1:] or 3)
+        steps = 0.3 * np.log2(size / 3) + 0.22 * (depth - 1 - blocks)
+        color = _mixed(color, "#ffffff", float(np.clip(steps, 0, 0.6)))
+    usual = match["padding"] == ("same" if blocks else None)
+    if not usual and kernel:
+        color, marker = _mixed(color, "#ffffff", 0.3), _PADDINGS.get(match["padding"], ("", "<"))[1]
+    if match["channels"]:
+        color = _mixed(color, "#999999", min(0.2 + 0.1 * np.log2(int(match["channels"])), 0.7))
+    if bool(match["optimizer"]) != blocks:
+        color = _mixed(color, "#cc6600" if architecture == "fc" else "#000000", 0.35)
+    return Style(_label(match), color, marker, _LINESTYLES.get(depth - blocks, ":"))
+
+
+def _label(match: re.Match[str]) -> str:
+    """What an arm is, in words; what every arm of its kind has is left out."""
+    architecture, kernel = match["architecture"], match["kernel"] or ""
+    depth, blocks = int(match["depth"]), architecture in BLOCKS
+    name = FAMILIES[architecture][0]
+    size = "full width" if kernel == "full" else kernel.replace("k", "K=")
+    if size and (architecture == "conv" or blocks):
+        name = f"{name} {size}"
     elif size and size != "K=3":
-        label = f"{label}, {size}"
-    if depth > 1:
-        label = f"{label}, {depth} layers"
-    return Style(label, color, marker, _LINESTYLES.get(depth, ":"))
+        name = f"{name}, {size}"
+    words = [name]
+    if blocks:
+        words.append(f"{depth} block{'' if depth == 1 else 's'}")
+    elif depth > 1:
+        words.append(f"{depth} layers")
+    if blocks and kernel and not match["padding"]:
+        words.append("circular padding")
+    elif match["padding"] and (match["padding"], blocks) != ("same", True):
+        words.append(_PADDINGS[match["padding"]][0])
+    if match["channels"]:
+        words.append(f"{match['channels']} channel{'' if match['channels'] == '1' else 's'}")
+    if match["optimizer"]:
+        words.append(match["optimizer"].capitalize())
+    return ", ".join(words)
 
 
 def _kernel_color(kernel: str) -> str:
@@ -102,6 +157,14 @@ def _kernel_color(kernel: str) -> str:
     channels = np.array([to_rgb(color) for _, color in _KERNEL_RAMP]).T
     size = np.log2(int(kernel[1:]))
     red, green, blue = (float(np.interp(size, positions, channel)) for channel in channels)
+    return to_hex((red, green, blue))
+
+
+def _mixed(color: str, other: str, share: float) -> str:
+    """``color`` with a share of ``other``."""
+    red, green, blue = (
+        (1 - share) * a + share * b for a, b in zip(to_rgb(color), to_rgb(other), strict=True)
+    )
     return to_hex((red, green, blue))
 
 
