@@ -3,44 +3,34 @@
 At an iterate delta near the boundary, with b the unit normal of the boundary there and c the
 distance along b to just beyond it, the next iterate is
 
-    argmin_z ||z||  subject to  <b, z - delta> = c,  ||z - delta||_2 <= r,  image + z in the box.
+    argmin_z ||z||  subject to  <b, z - delta> = c,  ||z - delta||_2 <= r,  image + z in the box,
 
-The problem is convex. For a fixed multiplier theta of the trust region, the stationary points in
-each pixel are a line in the multiplier tau of the boundary, shrunk by theta and clipped to the box:
-
-    L2      z = clip((1 - theta) delta + tau b)
-    L1      z = clip(soft(delta + tau b, s)),          s growing with theta from 0
-    L-inf   z = clip(clip(delta + tau b, -t, t)),      t falling with theta to 0
-
-<b, z> grows with tau, so that tau is the root of one piecewise linear equation; ||z - delta||_2
-grows and ||z|| falls with theta, so that theta is the largest at which the trust region holds. Both
-are found by bracketed iterations with a fixed limit: nothing can hang or become singular. (In L1, s
-ends at 100 largest pixels, where entries of nearly equal |b| may still share what one should take:
-within 1 % of the optimum.)
+which `trust_region.nearest_on_boundary` solves.
 """
 
-from collections.abc import Callable
+import dataclasses
 from functools import partial
 from typing import NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks import boundary, record
 from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
-from freqbias.attacks.norms import L1, L2, Bounds, Linf, Scalar
+from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, Scalar
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
-from freqbias.typing import Array, Key
+from freqbias.attacks.trust_region import nearest_on_boundary
+from freqbias.typing import ApplyFn, Array, Key, Params
 
 _NUM_SEEKS = 12  # doublings of the step towards a start
 _NUM_HALVINGS = 8  # of the way from the clean image to the start
 _LAST_RADIUS = 1e-3  # of the first trust region
 _LEAD = 1e-3  # of the trust region: how far beyond the boundary to step
-_NUM_THETAS = 16
-_NUM_TAUS = 40
+_LAST_RADIUS_L0, _LEAD_L0 = 1e-1, 1e-2  # whose steps are as long as an entry is large
 
 
 class Walk(NamedTuple):
@@ -59,8 +49,9 @@ class BrendelBethge(IterativeAttack):
     """Steps along the boundary within a trust region; made by `brendel_bethge`.
 
     Attributes:
-      norm: `L2`, `Linf` or `L1`.
+      norm: `L2`, `Linf`, `L1` or `L0`.
       radius: of the first trust region, in L2 norms of the iterate; traced.
+      starts: images [N, H, W, C] for the first start, which a call sets; or None.
       num_steps: gradient steps from each start.
       num_starts: starts per image; the second and later ones from noise.
       num_rivals: classes probed at most.
@@ -69,8 +60,9 @@ class BrendelBethge(IterativeAttack):
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
     """
 
-    norm: L1 | L2 | Linf
+    norm: L0 | L1 | L2 | Linf
     radius: Scalar = 1.0
+    starts: Array | None = None
     num_steps: int = flax.struct.field(pytree_node=False, default=50)
     num_starts: int = flax.struct.field(pytree_node=False, default=2)
     num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
@@ -79,11 +71,48 @@ class BrendelBethge(IterativeAttack):
     driver: Driver = flax.struct.field(pytree_node=False, default="auto")
     name: str = flax.struct.field(pytree_node=False, default="brendel_bethge")
 
+    def __call__(  # type: ignore[override]
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        key: Key,
+        *,
+        targets: Array | None = None,
+        starts: Array | None = None,
+    ) -> Perturbation:
+        """Attacks one network on a batch of images, as `IterativeAttack`.
+
+        Args:
+          apply_fn: (params, images) -> logits [N, K]; static, so pass the same object each time.
+          params: parameters of one network; ``jax.vmap`` over them for many (driver "scan").
+          images: [N, H, W, C] within bounds.
+          labels: int [N].
+          key: one key, folded with each image's index, or one key per image [N].
+          targets: int [N], each different from its label; only for a targeted attack.
+          starts: adversarial images [N, H, W, C] within bounds, such as images of other classes or
+            what another attack returns: the first start of each image. An image whose start is not
+            adversarial is started as without. None: the first start is sought by gradients.
+
+        Returns:
+          A `Perturbation` of leading axis [N]; no image's depends on the others.
+
+        Raises:
+          TypeError: a dtype is wrong.
+          ValueError: a shape, range or option is wrong.
+        """
+        if starts is not None:
+            check_starts(starts, images, bounds=self.bounds)
+        attack = dataclasses.replace(self, starts=starts)
+        run = IterativeAttack.__call__
+        return run(attack, apply_fn, params, images, labels, key, targets=targets)
+
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        if not isinstance(self.norm, L1 | L2 | Linf):
-            raise TypeError(f"norm must be L1, L2 or Linf; got {self.norm!r}.")
+        if not isinstance(self.norm, L0 | L1 | L2 | Linf):
+            raise TypeError(f"norm must be L0, L1, L2 or Linf; got {self.norm!r}.")
         _checks.positive_scalars(self, "radius")
         _checks.positive_ints(self, "num_steps", "num_starts", "num_rivals")
 
@@ -98,7 +127,7 @@ class BrendelBethge(IterativeAttack):
         return state._replace(own=walk)
 
     def program(self, num_classes: int) -> tuple[Loop, ...]:
-        """The probe; per start a search for it, its bisection and the walk; the line search."""
+        """The probe and the given starts; each start's search, bisection and walk; line search."""
         oracle = boundary.ascent(targeted=self.targeted)
         probing = boundary.probing(
             targeted=self.targeted, num_rivals=self.num_rivals, num_classes=num_classes
@@ -109,7 +138,24 @@ class BrendelBethge(IterativeAttack):
             Phase(oracle, BrendelBethge.follow, self.num_steps),
             Phase(forward, BrendelBethge.restart),
         )
-        return Loop((probing,)), Loop(walk, self.num_starts), Loop(boundary.searching())
+        given = Phase(forward, BrendelBethge.place), Phase(forward, BrendelBethge.accept)
+        first = (probing,) if self.starts is None else (probing, *given)
+        return Loop(first), Loop(walk, self.num_starts), Loop(boundary.searching())
+
+    def place(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Goes to the given starts."""
+        del labels, answer
+        return state._replace(delta=self.starts - images)  # type: ignore[operator]
+
+    def accept(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Stays at a given start where it is adversarial, else goes back to the clean image."""
+        del images
+        state, adversarial = self._judge(labels, state, answer)
+        return state._replace(delta=jnp.where(column(adversarial), state.delta, 0))
 
     def seek(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
@@ -167,9 +213,12 @@ class BrendelBethge(IterativeAttack):
         steep = slope > 0
         slope = jnp.where(steep, slope, 1)
         step = (state.step - _NUM_SEEKS - _NUM_HALVINGS).astype(images.dtype)
-        radius = self.radius * _LAST_RADIUS ** (step / self.num_steps) * size(state.delta)
+        last, lead = _LAST_RADIUS, _LEAD
+        if isinstance(self.norm, L0):
+            last, lead = _LAST_RADIUS_L0, _LEAD_L0
+        radius = self.radius * last ** (step / self.num_steps) * size(state.delta)
         loss = loss_fn(answer.logits, *state.goal) - 2 * state.search.confidence
-        gap = _LEAD * radius - loss / slope
+        gap = lead * radius - loss / slope
         lower, upper = jnp.full_like(images, -jnp.inf), jnp.full_like(images, jnp.inf)
         if self.bounds is not None:
             lower, upper = self.bounds[0] - images, self.bounds[1] - images
@@ -228,7 +277,7 @@ class BrendelBethge(IterativeAttack):
 
 
 def brendel_bethge(
-    norm: L1 | L2 | Linf,
+    norm: L0 | L1 | L2 | Linf,
     *,
     num_steps: int = 50,
     radius: Scalar = 1.0,
@@ -238,11 +287,12 @@ def brendel_bethge(
     bounds: Bounds | None = (0.0, 1.0),
     driver: Driver = "auto",
 ) -> BrendelBethge:
-    """The Brendel-Bethge attack: the smallest adversarial perturbation in L2, L-inf or L1.
+    """The Brendel-Bethge attack: the smallest adversarial perturbation in L2, L-inf, L1 or L0.
 
     The first start is sought along the gradient, towards the class of the nearest linearised
-    boundary, the others from noise; an image whose starts all fail has an infinite distance. The
-    trust region shrinks geometrically, to 1e-3 of its first size; it and the step beyond the
+    boundary, or given at the call; the others are sought from noise. An image whose starts all fail
+    has an infinite distance. The trust region shrinks geometrically, to 1e-3 of its first size (in
+    L0, where no entry changes for less, to 1e-1); it and the step beyond the
     boundary are measured in L2 norms of the iterate, so that no result depends on the unit of a
     pixel. A line search towards the clean image ends the attack.
 
@@ -265,8 +315,11 @@ def brendel_bethge(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> found = brendel_bethge(L2())(apply_fn, params, images, labels, jax.random.key(0))
+      >>> attack = brendel_bethge(L2())
+      >>> found = attack(apply_fn, params, images, labels, jax.random.key(0))
       >>> found.distance  # [N]
+      >>> others = images[jnp.array([jnp.argmax(labels != label) for label in labels])]
+      >>> attack(apply_fn, params, images, labels, key, starts=others)  # of another class
 
     Reference:
       Brendel et al., Accurate, reliable and fast robustness evaluation, 1907.01003, section 2.
@@ -285,125 +338,16 @@ def brendel_bethge(
     return attack
 
 
-def nearest_on_boundary(  # noqa: PLR0917 (the numbers of one problem)
-    norm: L1 | L2 | Linf,
-    delta: Array,
-    normal: Array,
-    gap: Array,
-    radius: Array,
-    lower: Array,
-    upper: Array,
-) -> Array:
-    """Solves the problem of the module's docstring for one image.
-
-    Args:
-      norm: `L2`, `Linf` or `L1`.
-      delta: [H, W, C], within [lower, upper].
-      normal: b [H, W, C], of L2 norm 1.
-      gap: c, scalar.
-      radius: r, scalar > 0.
-      lower: [H, W, C], at most 0; -inf for none.
-      upper: [H, W, C], at least 0; inf for none.
-
-    Returns:
-      z [H, W, C]. Where box and trust region do not reach the plane: as far towards it as the trust
-      region allows, along the shortest way to it (or to the corner of the box nearest to it).
-    """
-    size = L2().value(delta)
-    tolerance = 32 * jnp.finfo(delta.dtype).eps * (jnp.abs(gap) + size)
-    zero, one = jnp.zeros_like(gap), jnp.ones_like(gap)
-
-    def solve(theta: Array, tau: Array, scale: Array) -> tuple[Array, Array, Array]:
-        """The z of a theta with the right tau, whether it is feasible, and tau."""
-
-        def at(tau: Array) -> tuple[Array, Array, Array]:
-            line = partial(_line, norm, delta, normal, theta, scale)
-            z, rate = jax.jvp(line, (tau,), (jnp.ones_like(tau),))
-            free = (lower < z) & (z < upper)
-            z = jnp.clip(z, lower, upper)
-            slope = jnp.sum(jnp.where(free, normal * rate, 0))
-            return z, jnp.sum(normal * (z - delta)) - gap, slope
-
-        # Beyond this the strongest pixel alone passes the plane, if the box lets it.
-        strongest = jnp.maximum(jnp.max(jnp.abs(normal)), 1e-12)
-        limit = 1e3 * (jnp.abs(gap) + size + 200 * scale) / strongest**2
-        z, miss, tau = _root(at, tau, limit, tolerance)
-        fits = (jnp.abs(miss) <= 4 * tolerance) & (L2().value(z - delta) <= radius)
-        return z, fits, tau
-
-    shortest, fits, tau = solve(zero, zero, zero)
-    step = shortest - delta
-    step = step * (radius / jnp.maximum(L2().value(step), radius))
-    best = jnp.where(fits, shortest, delta + step)
-    scale = jnp.max(jnp.abs(shortest))
-    freest, done, _ = solve(one, tau, scale)
-    State = tuple[Array, ...]
-
-    def continues(state: State) -> Array:
-        return (state[0] < _NUM_THETAS) & fits & ~done
-
-    def bisect(state: State) -> State:
-        iteration, low, high, tau, best = state
-        theta = (low + high) / 2
-        z, fits, new_tau = solve(theta, tau, scale)
-        low, high = jnp.where(fits, theta, low), jnp.where(fits, high, theta)
-        tau, best = jnp.where(fits, new_tau, tau), jnp.where(fits, z, best)
-        return iteration + 1, low, high, tau, best
-
-    first: State = jnp.zeros((), jnp.int32), zero, one, tau, best
-    best = jax.lax.while_loop(continues, bisect, first)[-1]
-    return jnp.clip(jnp.where(done, freest, best), lower, upper)
-
-
-def _line(  # noqa: PLR0917 (the numbers of one problem)
-    norm: L1 | L2 | Linf, delta: Array, normal: Array, theta: Array, scale: Array, tau: Array
-) -> Array:
-    """The z of the module's docstring before it is clipped to the box; theta = 0 shrinks nothing.
-
-    ``scale`` is the largest pixel at theta = 0, which bounds t and is the unit of s.
-    """
-    if isinstance(norm, L2):
-        return (1 - theta) * delta + tau * normal
-    point = delta + tau * normal
-    if isinstance(norm, L1):
-        threshold = theta / (1 - 0.99 * theta) * scale
-        return jnp.sign(point) * jnp.maximum(jnp.abs(point) - threshold, 0)
-    side = jnp.where(theta > 0, (1 - theta) * scale, jnp.inf)
-    return jnp.clip(point, -side, side)
-
-
-def _root(
-    at: Callable[[Array], tuple[Array, Array, Array]], tau: Array, limit: Array, tolerance: Array
-) -> tuple[Array, Array, Array]:
-    """Newton's method on an increasing piecewise linear function, bracketed by bisection.
-
-    Args:
-      at: tau -> (point, value, slope).
-      tau: where to begin.
-      limit: of |tau|.
-      tolerance: of |value|.
-
-    Returns:
-      The point, the value there, and tau; where there is no root, at the end of the bracket.
-    """
-    State = tuple[Array, ...]
-
-    def continues(state: State) -> Array:
-        iteration, low, high, tau, _, value, _ = state
-        beyond = jnp.where(value < 0, tau >= high, tau <= low)
-        return (iteration < _NUM_TAUS) & (jnp.abs(value) > tolerance) & ~beyond
-
-    def iterate(state: State) -> State:
-        iteration, low, high, tau, _, value, slope = state
-        low, high = jnp.where(value < 0, tau, low), jnp.where(value < 0, high, tau)
-        newton = tau - value / jnp.where(slope > 0, slope, 1)
-        trusted = (slope > 0) & (low < newton) & (newton < high)
-        # A plateau: the end of the bracket first, to see whether there is a root at all.
-        ahead = jnp.where(value < 0, high, low)
-        other = jnp.where(jnp.abs(ahead) == limit, ahead, (low + high) / 2)
-        tau = jnp.where(trusted, newton, other)
-        return iteration + 1, low, high, tau, *at(tau)
-
-    first: State = jnp.zeros((), jnp.int32), -limit, limit, tau, *at(tau)
-    _, _, _, tau, point, value, _ = jax.lax.while_loop(continues, iterate, first)
-    return point, value, tau
+def check_starts(starts: Array, images: Array, *, bounds: Bounds | None) -> None:
+    """Raises unless ``starts`` are as many images of the same shape, within bounds if concrete."""
+    _checks.images(starts, name="starts", unit_range=False)
+    if np.shape(starts) != np.shape(images):
+        raise ValueError(
+            f"starts must be of the shape of images, {np.shape(images)}; got {np.shape(starts)}."
+        )
+    if bounds is not None and _checks.is_concrete(starts):
+        low, high = np.min(starts), np.max(starts)
+        if low < bounds[0] or high > bounds[1]:
+            raise ValueError(
+                f"starts must lie within bounds {bounds}; got values in [{low:g}, {high:g}]."
+            )

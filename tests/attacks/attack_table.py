@@ -232,6 +232,7 @@ SLOW_CASES = [  # near relatives of the above
     _band_case("pgd_linf_band", Linf()),
     _radius_case("smallest_budget_l2", L2()),
     _brendel_bethge_case("brendel_bethge_linf", Linf()),
+    _brendel_bethge_case("brendel_bethge_l0", L0()),
     _affine_case("affine_linf_budget", Linf()),
     _pgd_case("pgd_fourier_l1", FourierL1()),
     _pgd_case("pgd_weighted_fourier_l2", WEIGHTED),

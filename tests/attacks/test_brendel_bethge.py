@@ -1,5 +1,7 @@
 """Brendel-Bethge: its subproblem against a general solver, the attack against closed forms."""
 
+import itertools
+
 import attack_table
 import jax
 import jax.numpy as jnp
@@ -10,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from freqbias.attacks import L0, L1, L2, Linf, affine_attack, brendel_bethge
-from freqbias.attacks.brendel_bethge import nearest_on_boundary
+from freqbias.attacks import L0, L1, L2, FourierL1, Linf, affine_attack, brendel_bethge
+from freqbias.attacks.trust_region import nearest_on_boundary
 from freqbias.typing import Status
 
-norms = pytest.mark.parametrize("norm", [L2(), Linf(), L1()], ids=lambda norm: norm.name)
+norms = pytest.mark.parametrize("norm", [L2(), Linf(), L1(), L0()], ids=lambda norm: norm.name)
 slowly = pytest.mark.parametrize(
     "norm",
     [
@@ -88,6 +90,48 @@ def test_the_subproblem_agrees_with_slsqp(norm, seed):
     assert norm.value(z) <= expected * (1 + near_ties) + 1e-5
 
 
+def _fewest(delta, normal, gap, radius, lower, upper, groups):
+    """Smallest number of groups of entries that need not be 0, of all sets of them."""
+    num_groups = groups.max() + 1
+    for count in range(num_groups + 1):
+        for chosen in itertools.combinations(range(num_groups), count):
+            kept = np.isin(groups, chosen)
+            point = np.where(kept, delta, 0)
+            along = np.where(kept, normal, 0)
+            goal = normal @ delta + gap
+
+            def miss(tau, point=point, along=along, goal=goal):
+                return normal @ np.clip(point + tau * along, lower, upper) - goal
+
+            low, high = -1e4, 1e4
+            for _ in range(80):
+                middle = (low + high) / 2
+                low, high = (middle, high) if miss(middle) < 0 else (low, middle)
+            z = np.clip(point + high * along, lower, upper)  # the nearest with these entries
+            if abs(miss(high)) < 1e-9 and np.linalg.norm(z - delta) <= radius:
+                return count
+    return num_groups
+
+
+@pytest.mark.parametrize("per_pixel", [False, True], ids=["entries", "pixels"])
+def test_in_l0_the_subproblem_is_solved_as_well_as_by_trying_all_sets(per_pixel):
+    """Feasible always; with as few entries as possible nearly always, as the docstring says."""
+    norm, excess = L0(per_pixel=per_pixel), []
+    for seed in range(40):
+        problem = [np.reshape(part, np.shape(part) and (4, 1, 2)) for part in _problem(seed, 8)]
+        with jax.enable_x64(True):
+            z = np.asarray(solve(norm, *problem))
+        delta, normal, gap, radius, lower, upper = problem
+        assert (z >= lower).all() and (z <= upper).all()
+        np.testing.assert_allclose(np.sum(normal * (z - delta)), gap, atol=1e-9)
+        assert np.linalg.norm(z - delta) <= radius * (1 + 1e-9)
+        groups = np.arange(8) // (2 if per_pixel else 1)
+        changed = np.unique(groups[z.ravel() != 0]).size
+        excess.append(changed - _fewest(*(np.ravel(part) for part in problem), groups))
+    excess = np.array(excess)
+    assert excess.min() >= 0 and (excess == 0).mean() > 0.9 and excess.mean() < 0.2
+
+
 @norms
 def test_a_plane_out_of_reach_is_approached_as_far_as_the_trust_region_goes(norm):
     delta, normal, _, _, lower, upper = (np.float32(part) for part in _problem(0))
@@ -117,6 +161,25 @@ def test_on_affine_models_of_image_size_it_is_exact(norm, num_classes, key):
     assert np.median(ratio) < 1.001 and ratio.max() < 1.05
 
 
+@pytest.mark.parametrize(
+    "per_pixel", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["entries", "pixels"]
+)
+def test_on_affine_models_l0_is_within_one_entry_of_the_optimum(per_pixel, key):
+    """From given images of noise: the start along the gradient is the closed form itself."""
+    generator = np.random.default_rng(0)
+    shape, norm = (14, 14, 2), L0(per_pixel=per_pixel)
+    beta = generator.normal(size=(10, *shape)).astype(np.float32)
+    images = generator.uniform(size=(32, *shape)).astype(np.float32)
+    params = jnp.asarray(beta), jnp.zeros(10)
+    labels = np.argmax(affine(params, images), -1)
+    exact = affine_attack(norm, bounds=(0.0, 1.0))(affine, params, images, labels)
+    starts = generator.uniform(size=images.shape).astype(np.float32)
+    assert (np.argmax(affine(params, starts), -1) != labels).mean() > 0.6
+    found = brendel_bethge(norm, num_steps=20)(affine, params, images, labels, key, starts=starts)
+    excess = np.asarray(found.distance - exact.distance)
+    assert excess.min() >= 0 and np.median(excess) <= 1 and excess.max() <= 3
+
+
 def _wall(params, images):
     """Class 1 beyond a curved wall: a sphere of radius 1/2 about the grey image."""
     distance = jnp.sum((images - 0.5) ** 2, (1, 2, 3))
@@ -136,11 +199,60 @@ def test_a_curved_boundary_is_followed_to_its_nearest_point(bounds, key):
     assert ratio.min() > 1 - 1e-3 and ratio.max() < 1.01
 
 
-def test_images_without_an_adversarial_start_have_an_infinite_distance(key):
-    images = np.full((3, 2, 2, 1), 0.5, np.float32)
-    found = brendel_bethge(L2(), num_steps=3)(
-        _wall, jnp.float32(0.1), images, np.zeros(3, int), key
+def _plateau(params, images):
+    """Class 1 beyond a mean of 0.9; flat below a mean of 0.8."""
+    rise = jax.nn.relu(jnp.mean(images, (1, 2, 3)) - 0.8)
+    return jnp.stack([jnp.full_like(rise, 0.1), params * rise], axis=-1)
+
+
+def test_a_given_start_is_walked_from_where_no_gradient_leads(key):
+    images = np.full((8, 3, 3, 1), 0.5, np.float32)
+    labels = np.zeros(8, int)
+    attack = brendel_bethge(L2(), num_steps=30)
+    lost = attack(_plateau, jnp.float32(1), images, labels, key)
+    assert not lost.is_adversarial.any() and (lost.status == Status.DEAD).all()
+    starts = np.random.default_rng(0).uniform(0.91, 1.0, images.shape).astype(np.float32)
+    found = attack(_plateau, jnp.float32(1), images, labels, key, starts=starts)
+    assert found.is_adversarial.all() and (found.status == Status.OK).all()
+    np.testing.assert_allclose(found.distance, 0.4 * 3, rtol=1e-3)
+
+
+def test_a_start_that_is_not_adversarial_changes_nothing(key):
+    """Image by image: the others use theirs."""
+    generator = np.random.default_rng(0)
+    images = generator.uniform(0.4, 0.6, (8, 3, 3, 1)).astype(np.float32)
+    useless = np.arange(8) % 2 == 0
+    starts = np.where(
+        useless[:, None, None, None], 0.5, np.round(generator.uniform(size=(3, 3, 1)))
     )
+    attack = brendel_bethge(L2(), num_steps=30)
+    arguments = _wall, jnp.float32(1), images, np.zeros(8, int), key
+    free, given = attack(*arguments), attack(*arguments, starts=np.float32(starts))
+    assert given.is_adversarial.all()
+    np.testing.assert_allclose(given.delta[useless], free.delta[useless], atol=1e-6)
+    assert (given.delta[~useless] != free.delta[~useless]).any(axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(given.gradient_evaluations, free.gradient_evaluations)
+
+
+def test_bad_starts_raise(key):
+    model = attack_table.make_model("mlp")
+    attack = brendel_bethge(L2())
+    bad = [
+        (model.images[1:], ValueError, "shape"),
+        (model.images + 1, ValueError, "bounds"),
+        (model.images * jnp.nan, ValueError, "finite"),
+        (model.labels, ValueError, "rank"),
+        (np.zeros(model.images.shape, int), TypeError, "float"),
+    ]
+    for starts, error, words in bad:
+        with pytest.raises(error, match=f"starts.*{words}"):
+            attack(*model, key, starts=starts)
+
+
+def test_images_without_an_adversarial_start_have_an_infinite_distance(key):
+    images = np.full((8, 3, 3, 1), 0.5, np.float32)
+    attack = brendel_bethge(L2(), num_steps=30)
+    found = attack(_wall, jnp.float32(0.1), images, np.zeros(8, int), key)
     np.testing.assert_array_equal(found.distance, np.inf)
     np.testing.assert_array_equal(found.delta, 0)
     assert not found.is_adversarial.any() and (found.status != Status.DIVERGED).all()
@@ -159,7 +271,7 @@ def test_a_targeted_attack_reaches_its_targets(key):
 
 def test_bad_options_raise():
     with pytest.raises(TypeError, match="norm"):
-        brendel_bethge(L0())
+        brendel_bethge(FourierL1())
     with pytest.raises(ValueError, match="radius"):
         brendel_bethge(L2(), radius=0.0)
     for name in ("num_steps", "num_starts", "num_rivals"):
