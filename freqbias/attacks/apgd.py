@@ -2,7 +2,7 @@
 
 From a start delta_0 in the ball, with P the projection onto ball and box and g_k the gradient:
 
-    z_{k+1}     = P(delta_k + eta_k steepest(g_k)),
+    z_{k+1}     = P(delta_k + eta_k ascent(g_k)),
     delta_{k+1} = P(delta_k + alpha (z_{k+1} - delta_k) + (1 - alpha) (delta_k - delta_{k-1})),
 
 alpha = 3/4 (1 at first) and eta_0 = 2 epsilon. At the checkpoints w_1 < w_2 < ... (`checkpoints`)
@@ -219,7 +219,7 @@ class AutoPGD(IterativeAttack):
     def move(self, images: Array, state: AutoState, here: Point) -> Array:
         """The next iterate [N, H, W, C]: a projected step and momentum."""
         length = (self.epsilon * state.rule.size)[:, None, None, None]
-        stepped = here.delta + length * jax.vmap(self.norm.steepest)(here.gradients)
+        stepped = here.delta + length * jax.vmap(self.norm.ascent)(here.gradients)
         ahead = project(self.norm, self.epsilon, images, stepped, bounds=self.bounds) - here.delta
         alpha = jnp.where(state.step == 0, 1, MOMENTUM).astype(images.dtype)
         moved = here.delta + alpha * ahead + (1 - alpha) * (here.delta - state.previous)

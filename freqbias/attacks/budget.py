@@ -115,7 +115,7 @@ class SmallestBudget(IterativeAttack):
         state = boundary.keep(self.norm, labels, state, answer)
         best, gradients = record.take_gradients(state.best, answer.gradients)
         decay = boundary.decay(state.step, self.num_steps, images.dtype, last=0.02)
-        step = column(2 * decay * state.own.radius) * jax.vmap(self.norm.steepest)(gradients)
+        step = column(2 * decay * state.own.radius) * jax.vmap(self.norm.ascent)(gradients)
         delta = project(self.norm, state.own.radius, images, state.delta + step, bounds=self.bounds)
         state = state._replace(step=state.step + 1, delta=delta, best=best)
         return state._replace(goal=(state.goal[0], boundary.aims(state)))

@@ -49,6 +49,10 @@ class FourierLinf:
         """Every frequency at modulus 1, with the phase it has in the gradient."""
         return _real_image(_phase(fourier.fft2(gradient)))
 
+    def ascent(self, gradient: Array) -> Array:
+        """As ``steepest``."""
+        return self.steepest(gradient)
+
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Clips every modulus to epsilon."""
         spectrum = fourier.fft2(delta)
@@ -92,6 +96,10 @@ class FourierL1:
         # The real part spreads the modulus over the frequency and its mirror image.
         return _real_image(jnp.where(wave.reshape(spectrum.shape), _phase(spectrum), 0))
 
+    def ascent(self, gradient: Array) -> Array:
+        """As ``steepest``."""
+        return self.steepest(gradient)
+
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Soft threshold of every modulus, by the projection of the moduli onto the L1 ball."""
         spectrum = fourier.fft2(delta)
@@ -119,9 +127,10 @@ class WeightedFourierL2:
     """Weighted energy, sqrt(sum_{f, c} (w_f |fft2(delta)|)^2); made by `weighted_fourier_l2`.
 
     Its ball is an ellipsoid, whose outward normal at ``steepest`` of a gradient is the gradient,
-    not ``steepest`` itself. So steepest steps with Euclidean projections (PGD) do not stop at the
-    best point of the ball: on an affine model they end at spectrum X / w^4 rather than X / w^2,
-    with X that of the gradient. The closed form (`affine_attack`) has no such fault.
+    not ``steepest`` itself. Steepest steps with Euclidean projections would end, on an affine
+    model, at spectrum X / w^4, with X that of the gradient; the best point has X / w^2. So
+    ``ascent`` is along the gradient, and long enough that no frequency moves less than in the
+    steepest step.
 
     Attributes:
       weights: w, [H, W] or [H, W, 1], positive, w_f = w_{-f}, in fftfreq order; traced.
@@ -143,6 +152,12 @@ class WeightedFourierL2:
         dual = self.dual(gradient)
         normalized = fourier.fft2(gradient / jnp.where(dual == 0, 1, dual))
         return _real_image(normalized / self._plane(gradient) ** 2)
+
+    def ascent(self, gradient: Array) -> Array:
+        """A multiple of the gradient: ``steepest``, frequency f (w_f / min w)^2 times as long."""
+        lightest = jnp.min(self._plane(gradient))
+        dual = self.dual(gradient) * lightest
+        return gradient / jnp.where(dual == 0, 1, dual) / lightest
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Divides frequency f by 1 + lambda w_f^2, with the one lambda that meets the ball."""

@@ -24,6 +24,7 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.evaluate import Evaluation, evaluate
+from freqbias.attacks.fourier_norms import WeightedFourierL2
 from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
 from freqbias.attacks.protocol import as_bounds, fold_keys, predict
 from freqbias.spectral import filters, fourier
@@ -70,6 +71,12 @@ class BandLimited:
         direction = self._limit(direction)
         size = self.norm.value(direction)
         return direction / jnp.where(size == 0, 1, size)
+
+    def ascent(self, gradient: Array) -> Array:
+        """The weighted norm's own, along P gradient, within V; of other norms ``steepest``."""
+        if isinstance(self.norm, WeightedFourierL2):
+            return self._limit(self.norm.ascent(self._gradient(gradient)))
+        return self.steepest(gradient)
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Nearest point of the ball within V (L-inf: near the nearest; others: a point of it)."""

@@ -4,8 +4,9 @@ From a start delta_0 in the ball, with the box B = {delta: image + delta within 
 
     delta_{k+1} = P_{ball, B}(delta_k + step_size * schedule(k) * direction_k),
 
-where direction_k is steepest(T(grad loss(delta_k))) for a transformation T of the gradient, by
-default none, or the update of an optax optimiser. Only perturbations are added to perturbations:
+where direction_k is ascent(T(grad loss(delta_k))) for a transformation T of the gradient, by
+default none, or the update of an optax optimiser. From a start at zero the first direction is
+steepest(...), the best step if it is the only one. Only perturbations are added to perturbations:
 no step depends on where the image is, but through the network and the box.
 """
 
@@ -66,7 +67,7 @@ class GradientAttack(IterativeAttack):
       loss: "cross_entropy", "margin", "dlr" or a `LossFn`, ascended (targeted: descended).
       bounds: (low, high) of a pixel, or None for no box.
       schedule: factor of the step size at step 0, 1, ..., num_steps - 1; None is constant.
-      transform: of each image's gradient [H, W, C], before ``steepest``; None is none.
+      transform: of each image's gradient [H, W, C], before the step; None is none.
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
     """
 
@@ -130,7 +131,10 @@ class GradientAttack(IterativeAttack):
         inner = state.inner
         if self.transform is not None:
             gradients, inner = jax.vmap(self.transform.update)(gradients, inner, state.delta)
-        return jax.vmap(self.norm.steepest)(gradients), inner
+        ascent = jax.vmap(self.norm.ascent)(gradients)
+        if self.random_start:
+            return ascent, inner
+        return jnp.where(state.step == 0, jax.vmap(self.norm.steepest)(gradients), ascent), inner
 
     def restart(
         self, images: Array, labels: Array, state: GradientState, answer: Answer

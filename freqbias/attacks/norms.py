@@ -47,6 +47,14 @@ class Norm(Protocol):
         """Argmax of <gradient, v> over ||v|| <= 1; zero for a zero gradient."""
         ...
 
+    def ascent(self, gradient: Array) -> Array:
+        """Where to step from a point of the ball to be brought back by ``project``.
+
+        It is normal to the ball at ``steepest`` of the gradient: of a constant gradient, projected
+        steps of any length end at the best point. In most norms, ``steepest`` itself.
+        """
+        ...
+
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Nearest point (Euclidean) of the ball ||.|| <= epsilon."""
         ...
@@ -90,6 +98,10 @@ class L0:
     def steepest(self, gradient: Array) -> Array:
         """Raises ValueError: <gradient, v> has no maximum over the ball."""
         raise ValueError("norm l0 has no steepest direction. Use L0 in minimal attacks.")
+
+    def ascent(self, gradient: Array) -> Array:
+        """As ``steepest``."""
+        return self.steepest(gradient)
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Keeps the floor(epsilon) largest entries, of equals the first."""
@@ -161,6 +173,10 @@ class L1:
         signs = signs / jnp.maximum(jnp.sum(jnp.abs(signs)), 1)
         return jnp.zeros_like(flat).at[largest].set(signs).reshape(gradient.shape)
 
+    def ascent(self, gradient: Array) -> Array:
+        """As ``steepest``."""
+        return self.steepest(gradient)
+
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Soft threshold, sign(delta) max(|delta| - mu, 0), of the one mu that meets the ball."""
         return self._shrink(delta, delta, jnp.full_like(delta, jnp.inf), epsilon)
@@ -222,6 +238,10 @@ class L2:
         )  # squares now neither over- nor underflow
         return gradient / jnp.where(scale == 0, 1, jnp.sqrt(jnp.sum(gradient**2)))
 
+    def ascent(self, gradient: Array) -> Array:
+        """As ``steepest``."""
+        return self.steepest(gradient)
+
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Delta * min(1, epsilon / ||delta||_2)."""
         return delta * (epsilon / jnp.maximum(self.value(delta), epsilon))
@@ -266,6 +286,10 @@ class Linf:
     def steepest(self, gradient: Array) -> Array:
         """sign(gradient); pixels of zero gradient stay."""
         return jnp.sign(gradient)
+
+    def ascent(self, gradient: Array) -> Array:
+        """As ``steepest``."""
+        return self.steepest(gradient)
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """clip(delta, -epsilon, epsilon)."""

@@ -1,8 +1,8 @@
 """Universal perturbations: one delta for all images of a data set.
 
-Stochastic projected steepest ascent of the mean clamped loss, over batches of the data,
+Stochastic projected ascent of the mean clamped loss, over batches of the data,
 
-    delta <- P_ball(delta + step_size * steepest(grad mean_n min(loss(x_n + delta, y_n), clamp))),
+    delta <- P_ball(delta + step_size * ascent(grad mean_n min(loss(x_n + delta, y_n), clamp))),
 
 where the network sees x_n + delta clipped to the bounds. The clamp keeps images that are fooled
 already from outweighing those that are not.
@@ -301,7 +301,7 @@ def _ascend(  # noqa: PLR0917 (the arguments of a step)
     gradient = jax.grad(total_loss)(state.delta)
     finite = jnp.all(jnp.isfinite(gradient))
     gradient = jnp.where(finite, gradient, 0)
-    moved = state.delta + attack.step_size * attack.norm.steepest(gradient)
+    moved = state.delta + attack.step_size * attack.norm.ascent(gradient)
     return state._replace(
         delta=attack.norm.project(moved, attack.epsilon),
         finite=state.finite & finite,

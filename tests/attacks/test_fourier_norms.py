@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from attack_table import affine
 from scipy import stats
 
 from freqbias.attacks import (
@@ -12,7 +13,12 @@ from freqbias.attacks import (
     FourierLinf,
     Linf,
     WeightedFourierL2,
+    affine_attack,
+    apgd,
+    bim,
+    fgsm,
     pgd,
+    smallest_budget,
     weighted_fourier_l2,
 )
 from freqbias.spectral import radius_grid
@@ -119,6 +125,8 @@ def test_steepest_directions_by_their_spectra(shape, x64):
     expected = spectrum / _weights(shape)[..., None] ** 2
     found = _fft(steepest(norm, gradient))
     np.testing.assert_allclose(found, expected / dual(norm, gradient), rtol=1e-9, atol=1e-12)
+    stretched = found * (_weights(shape) / _weights(shape).min())[..., None] ** 2
+    np.testing.assert_allclose(_fft(norm.ascent(gradient)), stretched, rtol=1e-9, atol=1e-12)
 
 
 def test_steepest_of_a_real_frequency_is_a_whole_wave():
@@ -263,6 +271,64 @@ def test_pgd_finds_the_closed_form(name, key):
         attack = pgd(norm, epsilon=factor * radius, num_steps=100, bounds=None)
         found = attack(apply_fn, weights, images, np.array([label]), key)
         assert found.flipped.item() == (factor > 1)
+
+
+def test_weighted_attacks_end_at_the_best_point_of_the_ball(key):
+    """Step and projection of one metric: an affine model's exact budget loss and radius."""
+    shape, generator = (6, 5, 2), np.random.default_rng(6)
+    weights = generator.normal(size=(*shape, 3)).astype(np.float32)
+    images = np.full((4, *shape), 0.5, np.float32)
+    labels = np.arange(4) % 3
+
+    def apply_fn(params, images):
+        return jnp.tensordot(images, params, 3)
+
+    def towards_the_next(logits, labels):
+        rows = jnp.arange(len(labels))
+        return logits[rows, (labels + 1) % 3] - logits[rows, labels]
+
+    norm, epsilon = _make("weighted_fourier_l2", shape), 0.4
+    normals = weights[..., (labels + 1) % 3] - weights[..., labels]
+    best = epsilon * np.array([dual(norm, normal) for normal in np.moveaxis(normals, -1, 0)])
+    options = dict(epsilon=epsilon, loss=towards_the_next, bounds=None)
+    attacks = {
+        "fgsm": fgsm(norm, **options),
+        "bim": bim(norm, num_steps=20, **options),
+        "pgd": pgd(norm, num_steps=40, step_size=epsilon / 4, **options),
+        "apgd": apgd(norm, num_steps=40, **options),
+    }
+    for name, attack in attacks.items():
+        delta = attack(apply_fn, weights, images, labels, key).delta
+        gain = np.einsum("nhwc,hwcn->n", delta, normals)
+        np.testing.assert_allclose(gain, best, rtol=1e-3, err_msg=name)
+
+
+def test_the_smallest_weighted_budget_is_the_exact_radius(key):
+    shape, generator = (6, 5, 2), np.random.default_rng(7)
+    params = jnp.asarray(generator.normal(size=(3, *shape)), jnp.float32), jnp.zeros(3)
+    images = generator.uniform(size=(8, *shape)).astype(np.float32)
+    labels = np.argmax(affine(params, images), -1)
+    norm = _make("weighted_fourier_l2", shape)
+    exact = affine_attack(norm)(affine, params, images, labels).distance
+    found = smallest_budget(norm, bounds=None)(affine, params, images, labels, key).distance
+    np.testing.assert_allclose(found, exact, rtol=1e-3)
+
+
+def test_in_the_box_a_step_of_any_length_along_the_gradient_stays_at_the_best_point(key):
+    """The condition of an optimum: a step along ``ascent`` is projected back."""
+    shape, generator = (6, 5, 2), np.random.default_rng(8)
+    norm, epsilon = _make("weighted_fourier_l2", shape), 0.5
+    gradient = jnp.asarray(generator.normal(size=shape), jnp.float32)
+    image = jnp.asarray(generator.uniform(size=shape), jnp.float32)
+    direction = norm.ascent(gradient)
+    best = jnp.zeros(shape)
+    for _ in range(60):
+        best = project_box(norm, best + epsilon * direction, image, epsilon)
+    np.testing.assert_allclose(norm.value(best), epsilon, rtol=1e-5)
+    assert ((image + best == 0) | (image + best == 1)).any()
+    for length in (0.1, 3.0):
+        moved = project_box(norm, best + length * epsilon * direction, image, epsilon)
+        np.testing.assert_allclose(moved, best, atol=1e-4)
 
 
 def test_fourier_linf_is_not_linf():
