@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 VERSION = "0.1.0"
 
 CORE = [
-    "jax>=0.6",
+    "jax>=0.8",
     "flax>=0.10",
     "optax>=0.2.4",
     "chex>=0.1.89",

@@ -37,6 +37,7 @@ from freqbias.plotting.style import (
     dataset_name,
     is_linf,
 )
+from freqbias.plotting.waves import exact_control, has_exact_control, heat_maps
 
 __all__ = [
     "L2_ATTACKS",
@@ -47,7 +48,10 @@ __all__ = [
     "arm_style",
     "claim_forest",
     "dataset_name",
+    "exact_control",
     "frequency_against",
+    "has_exact_control",
+    "heat_maps",
     "init_scale_effect",
     "is_linf",
     "kernels_and_predictors",
