@@ -154,6 +154,7 @@ def run_setting(
         "kernel_size": setting.kernel_size(dataset.image_shape),
         "channels": budget.width if setting.architecture == "fc" else _channels(setting, budget),
         "num_parameters": models.num_parameters(ensemble.select(compact(nets.params), 0)),
+        "num_train": budget.num_images,
         "num_images": budget.num_attacked,
     }
     rows: list[dict[str, Any]] = []

@@ -94,6 +94,17 @@ def test_flags_replace_the_factors_of_a_preset(tmp_path):
     assert found == convs | {("fc", "", d, i) for d in (1, 2) for i in (1.0, 0.1)}
 
 
+def test_a_preset_fits_sets_smaller_than_it(tmp_path):
+    """Seeds still differ in what they train on; kernels larger than the image are left out."""
+    with flagsaver.flagsaver():
+        flags.FLAGS(["kernel_size", "--preset=standard", "--datasets=digits", f"--out={tmp_path}"])
+        plan = sweep.prepare("kernel_size", kernel_size.designs)
+    assert {setting.kernel for setting in plan.cells} == {"3", "5", "7", "full", ""}
+    digits = plan.datasets["digits"]
+    assert sweep._fitted(plan.budget, digits).num_images == len(digits.train.labels) // 2
+    assert sweep._fitted(Budget(), digits) == Budget()
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
