@@ -17,7 +17,13 @@ from freqbias.inference.estimates import (
     rank_association,
     trend_interval,
 )
-from freqbias.inference.factors import INTERACTIONS, SEEDS, VarianceShare, variance_shares
+from freqbias.inference.factors import (
+    INTERACTIONS,
+    SEEDS,
+    VarianceShare,
+    confounded,
+    variance_shares,
+)
 from freqbias.inference.heterogeneity import Heterogeneity, heterogeneity
 from freqbias.inference.power import (
     detectable_effect,
@@ -44,6 +50,7 @@ __all__ = [
     "Heterogeneity",
     "VarianceShare",
     "Verdict",
+    "confounded",
     "contrast_interval",
     "crossed_interval",
     "decide",

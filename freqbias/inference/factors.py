@@ -1,8 +1,6 @@
 """Which factor of a design moves a number most: its variance over networks, shared out."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import combinations
-from math import factorial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +19,8 @@ class VarianceShare(NamedTuple):
     share: float  # of 1; an unbiased share of nothing is as often below 0 as above
     low: float
     high: float
-    degrees_of_freedom: float
-    spread: float  # highest less lowest level, all else equal, unit of the values; NaN: unknown
+    degrees_of_freedom: int
+    spread: float  # highest less lowest level, all else equal, unit of the values; NaN: no factor
     lowest: Hashable  # the level that gives the lowest values
     highest: Hashable
 
@@ -38,30 +36,26 @@ def variance_shares(
 ) -> tuple[VarianceShare, ...]:
     """Shares the variance of ``values`` out between factors, their interactions and seeds.
 
-    With the sum of squares explained by additive effects of a set A of factors, SS(A), a factor's
-    own is its gain averaged over all orders of entry,
+    Additive effects b of the levels are fitted to all N networks at once, so that each factor is
+    seen with the others held fixed, also in designs that vary one factor at a time. With MS the
+    mean square of seeds within settings, and L_f levels,
 
-        SS_f = mean over orders of SS(A + f) - SS(A),   A: the factors before f,
+        V_f = mean over levels of (b - mean b)^2, less what noise gives: MS tr(cov b) / L_f,
+        V_interactions = (SS between settings not additive - df MS) / N,    V_seeds = MS,
 
-    so that the SS_f sum to SS(all) in designs that are not balanced too, and factors that vary
-    only together share alike; in balanced designs it is the textbook's. df_f is the same of ranks.
-    Interactions are what differs between settings beyond additive effects, seeds what differs
-    within settings, with mean square MS. Seeds alone would give each part df MS, so that is moved:
-
-        share = (SS_f - df_f MS) / (SS_total + MS)   (omega squared),   seeds: N MS / (...),
-
-    which sum to 1. The shares describe the networks at hand: a factor that was varied more, or
-    further, explains more. ``spread`` does not depend on how often a level was run.
+    and share = V / sum of all V: the variance over networks whose levels are drawn evenly and
+    independently of each other. So it does not matter how often a level was run, but which levels
+    were. In a balanced crossed design it is omega squared, (SS_f - df MS) / (SS_total + MS).
 
     Intervals: percentiles over resamples of the seeds within each setting, residuals inflated to
-    an unbiased variance; the noise that resampling adds to a sum of squares is taken off.
-    They speak of new seeds in the same settings.
+    an unbiased variance; the noise that resampling adds is taken off. They speak of new seeds in
+    the same settings.
 
     Args:
       values: one number per network [N], finite.
       factors: for each factor the level of each network [N]; None where it does not apply (the
-        kernel size of a net without kernels), which then counts as the most common level. 1 to
-        10 factors, each with at least two levels.
+        kernel size of a net without kernels), which then counts as the most common level. At least
+        one factor, each with at least two levels.
       settings: what each network is one seed of [N]; a setting has one level of each factor.
       confidence: of the intervals, in (0, 1).
       num_resamples: of the seeds.
@@ -72,66 +66,114 @@ def variance_shares(
 
     Raises:
       ValueError: lengths differ, the values or a factor do not vary, a setting has two levels of a
-        factor, or no setting has two seeds.
+        factor, no setting has two seeds, or factors are `confounded`.
 
     Reference:
-      Lindeman, Merenda & Gold (1980), and Groemping, "Estimators of relative importance in linear
-      regression based on variance decomposition", American Statistician 61 (2007), for averaging
-      over orders; Hays (1963) for omega squared.
+      Hays, "Statistics for Psychologists" (1963), for omega squared; Searle, Speed & Milliken,
+      "Population marginal means in the linear model", American Statistician 34 (1980), for levels
+      compared as if the design were balanced.
     """
     values = checked_sample("values", values)
     if np.ptp(values) == 0:
         raise ValueError(f"values must vary; every entry is {values[0]}.")
     level = one_sided_level(confidence)
     _checks.positive_int("num_resamples", num_resamples)
-    where, counts, columns = _design(values.size, factors, settings)
-    dummies = {name: _dummies(name, column) for name, column in columns.items()}
+    where, counts, columns = _design(factors, settings, values.size)
     within_df = values.size - counts.size
     if within_df == 0:
         raise ValueError("settings must hold at least one setting with 2 seeds; got none.")
+    apart = _confounded(columns)
+    if apart:
+        raise ValueError(f"factors must vary apart from each other; {apart} do not.")
 
     means = np.bincount(where, values) / counts
     residuals = values - means[where]
     mean_square = float(residuals @ residuals / within_df)
     drawn = _resampled(residuals, where, counts, num_resamples, np.random.default_rng(seed))
     noise = np.stack([np.bincount(where, row, counts.size) for row in drawn]) / counts
-    rest = drawn - noise[:, where]
-    mean_squares = np.concatenate([[mean_square], np.sum(rest**2, axis=1) / within_df])
-
-    weighted = np.concatenate([means[None], means + noise]) * np.sqrt(counts)
-    explained, df = _averaged_over_orders(weighted, list(dummies.values()), counts)
-    between = np.sum(weighted**2, axis=1) - _projected(weighted, np.sqrt(counts)[:, None])[0]
-    explained = np.column_stack([explained, between - explained.sum(axis=1)])
-    df = np.append(df, counts.size - 1 - df.sum())
+    mean_squares = np.concatenate([
+        [mean_square], np.sum((drawn - noise[:, where]) ** 2, axis=1) / within_df
+    ])  # fmt: skip
     # A resample's means hold the noise of seeds twice: their own, and that of resampling.
-    unbiased = explained - df * mean_squares[:, None]
-    unbiased[1:] -= df * mean_square
-    parts = np.column_stack([unbiased, values.size * mean_squares])
-    shares = parts / parts.sum(axis=1, keepdims=True)
-    low, high = np.quantile(shares[1:], [level, 1 - level], axis=0)
+    to_remove = mean_squares + np.where(np.arange(len(mean_squares)) > 0, mean_square, 0.0)
+    all_means = np.concatenate([means[None], means + noise])
 
-    described = _spreads(means, counts, columns, dummies)
-    described += [(float("nan"), None, None)] * 2
+    design = np.hstack([np.ones((counts.size, 1)), *map(_dummies, columns.values())])
+    fit = np.linalg.pinv(design * np.sqrt(counts)[:, None]) * np.sqrt(counts)  # [p, C]
+    parts, described, first = [], [], 1
+    for column in columns.values():
+        levels = _levels(column)
+        rows = np.vstack([np.zeros(counts.size), fit[first : first + len(levels) - 1]])
+        first += len(levels) - 1
+        centred = rows - rows.mean(axis=0)  # [L, C], from means of settings to effects
+        effects = all_means @ centred.T
+        bias = np.mean(np.sum(centred**2 / counts, axis=1))
+        parts.append(np.mean(effects**2, axis=1) - bias * to_remove)
+        low, high = int(np.argmin(effects[0])), int(np.argmax(effects[0]))
+        spread = float(effects[0, high] - effects[0, low])
+        described.append((len(levels) - 1, spread, levels[low], levels[high]))
+    between_df = counts.size - first
+    unexplained = all_means - all_means @ (design @ fit).T
+    squares = np.sum(counts * unexplained**2, axis=1)
+    parts.append((squares - between_df * to_remove) / values.size)
+    described.append((between_df, float("nan"), None, None))
+    parts.append(mean_squares)
+    described.append((within_df, float("nan"), None, None))
+
+    variances = np.stack(parts, axis=1)
+    shares = variances / variances.sum(axis=1, keepdims=True)
+    ends = np.quantile(shares[1:], [level, 1 - level], axis=0)
     return tuple(
-        VarianceShare(name, *map(float, numbers), *words)
-        for name, *numbers, words in zip(
-            (*columns, INTERACTIONS, SEEDS),
-            shares[0],
-            low,
-            high,
-            (*df, within_df),
-            described,
-            strict=True,
+        VarianceShare(name, float(share), float(low), float(high), *words)
+        for name, share, low, high, words in zip(
+            (*columns, INTERACTIONS, SEEDS), shares[0], *ends, described, strict=True
         )
     )
 
 
+def confounded(
+    factors: Mapping[str, Sequence[Hashable]], settings: Sequence[Hashable]
+) -> tuple[str, ...]:
+    """The factors whose effects cannot be told from those of the others in this design.
+
+    Args:
+      factors: as in `variance_shares`.
+      settings: as in `variance_shares`.
+
+    Returns:
+      Their names, in order; none, or at least two.
+
+    Raises:
+      ValueError: lengths differ, a factor does not vary, or a setting has two levels of one.
+
+    Example:
+      >>> confounded({"family": ["fc", "conv"], "optimizer": ["adam", "sgd"]}, [0, 1])
+      ('family', 'optimizer')
+    """
+    return _confounded(_design(factors, settings, len(settings))[2])
+
+
+def _confounded(columns: Mapping[str, Sequence[Hashable]]) -> tuple[str, ...]:
+    dummies = {name: _dummies(column) for name, column in columns.items()}
+    constant = np.ones((len(next(iter(columns.values()))), 1))
+
+    def rank(names: Sequence[str]) -> int:
+        return int(np.linalg.matrix_rank(np.hstack([constant, *(dummies[n] for n in names)])))
+
+    whole = rank(list(dummies))
+    return tuple(
+        name
+        for name, of_name in dummies.items()
+        if whole - rank([other for other in dummies if other != name]) < of_name.shape[1]
+    )
+
+
 def _design(
-    num: int, factors: Mapping[str, Sequence[Hashable]], settings: Sequence[Hashable]
+    factors: Mapping[str, Sequence[Hashable]], settings: Sequence[Hashable], num: int
 ) -> tuple[np.ndarray, np.ndarray, dict[str, list[Hashable]]]:
     """The setting of each network [N], networks per setting [C], levels per factor [C]."""
-    if not 1 <= len(factors) <= 10:
-        raise ValueError(f"factors must hold 1 to 10 factors; got {len(factors)}.")
+    if not factors:
+        raise ValueError("factors must hold at least one factor; got none.")
     if len(settings) != num:
         raise ValueError(f"settings must hold one per value ({num}); got {len(settings)}.")
     names = list(dict.fromkeys(settings))
@@ -150,6 +192,10 @@ def _design(
                     f"factors[{name!r}] must have one level per setting; setting "
                     f"{names[i]!r} has {value!r} and {column[i]!r}."
                 )
+        if len(_levels(column)) < 2:
+            raise ValueError(
+                f"factors[{name!r}] must have at least two levels; got {_levels(column)}."
+            )
         columns[name] = column
     return where, np.bincount(where).astype(np.float64), columns
 
@@ -160,11 +206,9 @@ def _levels(column: Sequence[Hashable]) -> list[Hashable]:
     return sorted(dict.fromkeys(occurring), key=lambda value: -occurring.count(value))
 
 
-def _dummies(name: str, column: Sequence[Hashable]) -> np.ndarray:
+def _dummies(column: Sequence[Hashable]) -> np.ndarray:
     """Indicators [C, L - 1] of all levels but the most common, which None counts as."""
     levels = _levels(column)
-    if len(levels) < 2:
-        raise ValueError(f"factors[{name!r}] must have at least two levels; got {levels}.")
     return np.array([[float(value == other) for other in levels[1:]] for value in column])
 
 
@@ -178,59 +222,4 @@ def _resampled(
             (members,) = np.nonzero(where == i)
             picks = rng.integers(members.size, size=(num, members.size))
             out[:, members] = residuals[members][picks] * np.sqrt(count / (count - 1))
-    return out
-
-
-def _projected(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, int]:
-    """Squared length of rows [R, C] projected on the span of columns [C, p], and its rank."""
-    basis, sizes, _ = np.linalg.svd(columns, full_matrices=False)
-    basis = basis[:, sizes > 1e-9 * sizes[0]]
-    return np.sum((rows @ basis) ** 2, axis=1), basis.shape[1]
-
-
-def _averaged_over_orders(
-    rows: np.ndarray, dummies: Sequence[np.ndarray], counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of squares [R, F] and degrees of freedom [F] of each factor."""
-    num = len(dummies)
-    found = {}
-    for size in range(num + 1):
-        for chosen in combinations(range(num), size):
-            columns = [np.ones((counts.size, 1)), *(dummies[f] for f in chosen)]
-            found[chosen] = _projected(rows, np.hstack(columns) * np.sqrt(counts)[:, None])
-    squares, df = np.zeros((len(rows), num)), np.zeros(num)
-    for chosen, (before, rank) in found.items():
-        share = (
-            factorial(len(chosen)) * factorial(num - len(chosen) - 1) if len(chosen) < num else 0
-        )
-        for f in set(range(num)) - set(chosen):
-            after, larger = found[tuple(sorted((*chosen, f)))]
-            squares[:, f] += share / factorial(num) * (after - before)
-            df[f] += share / factorial(num) * (larger - rank)
-    return squares, df
-
-
-def _spreads(
-    means: np.ndarray,
-    counts: np.ndarray,
-    columns: Mapping[str, Sequence[Hashable]],
-    dummies: Mapping[str, np.ndarray],
-) -> list[tuple[float, Hashable, Hashable]]:
-    """(highest less lowest level, lowest, highest) of each factor, in the additive model."""
-    root = np.sqrt(counts)
-    design = np.hstack([np.ones((counts.size, 1)), *dummies.values()]) * root[:, None]
-    effects, _, rank, _ = np.linalg.lstsq(design, means * root)
-    out: list[tuple[float, Hashable, Hashable]] = []
-    first = 1
-    for name, column in dummies.items():
-        last = first + column.shape[1]
-        others = np.delete(design, np.s_[first:last], axis=1)
-        if rank - np.linalg.matrix_rank(others) < column.shape[1]:  # some level is not identified
-            out.append((float("nan"), None, None))
-        else:
-            of_levels = np.concatenate([[0.0], effects[first:last]])
-            levels = _levels(columns[name])
-            low, high = int(np.argmin(of_levels)), int(np.argmax(of_levels))
-            out.append((float(of_levels[high] - of_levels[low]), levels[low], levels[high]))
-        first = last
     return out
