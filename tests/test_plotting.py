@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
-from synthetic_study import ARMS, synthetic_study, varied
+from synthetic_study import ARMS, over_steps, synthetic_study, varied
 
 from freqbias import inference, plotting
 from freqbias.plotting.mosaic import normalised_power
@@ -53,6 +53,12 @@ def _figures(study):
         "gallery": plotting.perturbation_gallery(spectra, dataset),
         "kernels": plotting.kernels_and_predictors(spectra, dataset),
         "claims": plotting.claim_forest(claims["claims"]),
+        "over_training": plotting.over_training(over_steps(rows)),
+        "accuracy": plotting.frequency_against_accuracy(over_steps(rows)),
+        "used": plotting.frequencies_used(over_steps(rows)),
+        "factors": plotting.factors(plotting.variance_shares(rows)),
+        "no steps": plotting.over_training(rows),
+        "not filtered": plotting.frequencies_used(rows),
     }
 
 
@@ -270,3 +276,98 @@ def test_transforms_of_a_data_set_are_read_one_by_one():
     name = "fashion_mnist_mini+low_pass_0.125+permuted_0"
     assert plotting.dataset_name(name) == "Fashion-MNIST mini, low pass 0.125, permuted 0"
     assert plotting.dataset_name("natural_patches") == "Natural patches"
+
+
+def _line_of(ax, arm, num):
+    """The line of an arm over ``num`` points."""
+    color = plotting.arm_style(arm).color
+    lines = [line for line in ax.lines if line.get_color() == color]
+    return next(line for line in lines if len(line.get_xdata()) == num)
+
+
+def _primary(rows, arm):
+    return rows[(rows.arm == arm) & (rows.init_scale == 1) & (rows.attack == "closed_form_l2")]
+
+
+def test_lines_over_training_are_means_over_seeds_at_each_step(study):
+    rows = over_steps(study.rows)
+    above, below = plotting.over_training(rows).axes[:2]
+    at = _primary(rows, "fc_d1")
+    steps = sorted(set(rows.step))
+    line = _line_of(above, "fc_d1", len(steps))
+    np.testing.assert_array_equal(line.get_xdata(), steps)
+    np.testing.assert_allclose(line.get_ydata(), at.groupby("step").mean_frequency.mean())
+    line = _line_of(below, "fc_d1", len(steps))
+    logs = np.log(at.minimal_relative_distance).groupby(at.step)
+    np.testing.assert_allclose(line.get_ydata(), np.exp(logs.mean()))
+    band = below.collections[0].get_paths()[0].vertices  # fc comes first
+    expected = inference.mean_interval(logs.get_group(steps[-1]).to_numpy())
+    ends = band[band[:, 0] == steps[-1], 1]
+    np.testing.assert_allclose((ends.min(), ends.max()), np.exp([expected.low, expected.high]))
+    assert below.get_xscale() == "symlog"
+    assert below.get_yscale() == "log"
+    without = plotting.over_training(rows.drop(columns="minimal_relative_distance"))
+    assert [ax.get_xlabel() for ax in without.axes] == ["training step"]
+
+
+def test_frequency_against_accuracy_follows_the_means_through_training(study):
+    rows = over_steps(study.rows)
+    ax = plotting.frequency_against_accuracy(rows).axes[0]
+    at = _primary(rows, "conv_k3_d1")
+    means = at.groupby("step")[["test_accuracy", "mean_frequency"]].mean().to_numpy() * [100, 1]
+    np.testing.assert_allclose(_line_of(ax, "conv_k3_d1", len(means)).get_xydata(), means)
+    dots = [line for line in ax.lines if line.get_marker() == "."]
+    assert sum(len(line.get_xdata()) for line in dots) == len(at) * len(ARMS)
+
+
+def test_a_setting_of_one_step_has_no_course_of_training(study):
+    rows = over_steps(study.rows)
+    rows = rows[rows.final | (rows.arm == "fc_d1")]
+    for draw in (plotting.over_training, plotting.frequency_against_accuracy):
+        figure = draw(rows)
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.texts] == ["Fully connected", "white noise"]
+
+
+def test_frequencies_used_stand_below_the_frequency_attacked(study):
+    rows = over_steps(study.rows)
+    rows = rows[rows.final]
+    above, below = plotting.frequencies_used(rows).axes[:2]
+    at = _primary(rows, "fc_d1")
+    low = _line_of(below, "fc_d1", 4)
+    names = [f"accuracy_low_{cutoff}" for cutoff in ("0.0625", "0.125", "0.25")]
+    np.testing.assert_allclose(low.get_ydata(), 100 * at[[*names, "test_accuracy"]].mean())
+    high = _line_of(below, "fc_d1", 3)
+    np.testing.assert_allclose(
+        high.get_ydata(), 100 * at[[name.replace("low", "high") for name in names]].mean()
+    )
+    assert above.get_xlim() == below.get_xlim()
+    (point,) = _points(above, "s")
+    assert point.get_xdata()[0] == pytest.approx(at.mean_frequency.mean())
+
+
+def test_factors_are_told_apart_and_those_that_are_not_are_joined(study):
+    rows = study.rows
+    (shares,) = plotting.variance_shares(rows).values()
+    names = [share.name for share in shares]
+    assert names == [
+        "architecture family", "kernel size", "depth", "weight sharing", "place of the taps",
+        "init scale", "interactions", "seeds",
+    ]  # fmt: skip
+    kernel = shares[1]
+    assert (kernel.lowest, kernel.highest) == ("full width", "K=3")
+    ax = plotting.factors({("natural_patches", "linear"): shares}).axes[0]
+    drawn = {line.get_xdata()[0] for line in _points(ax, "o")}
+    assert drawn == {100 * share.share for share in shares}
+    assert [text.get_text() for text in ax.get_yticklabels()][-2:] == ["interactions", "seeds"]
+    two = rows[rows.arm.isin(["fc_d1", "conv_k3_d1"])]
+    two = two.assign(optimizer=np.where(two.arm == "fc_d1", "sgd", "adam"))
+    (shares,) = plotting.variance_shares(two).values()
+    joint = next(share for share in shares if "with" in share.name)
+    assert joint.name == "architecture family with optimizer"
+    assert joint.highest == "Conv, unshared, scattered Adam"
+
+
+def test_without_replicates_nothing_is_shared_out(study):
+    assert plotting.variance_shares(study.rows[study.rows.seed == 0]) == {}
+    assert plotting.variance_shares(_primary(study.rows, "fc_d1")) == {}

@@ -7,7 +7,10 @@ Inputs, as an experiment writes them:
 
 - ``rows``: one row per seed, setting and attack, with columns dataset, regime, arm, architecture,
   kernel, kernel_size, depth, init_scale, seed, attack, box, status, mean_frequency and
-  null_mean_frequency (cycles per pixel). Rows whose status is not ``ok`` are counted, not plotted.
+  null_mean_frequency (cycles per pixel); where there, step, final, padding, optimizer, channels,
+  test_accuracy, minimal_relative_distance, accuracy_low_{cutoff} and accuracy_high_{cutoff}. Rows
+  whose status is not ``ok`` are counted, not plotted. Rows of all recorded steps go to the figures
+  of ``trajectories``, those of trained networks to the others.
 - ``spectra``: arrays under ``{dataset}/{regime}/{arm}/{init_scale:g}.{field}``, fields ``profile``
   [S, R] and ``spectrum`` [H, W] (normalised power, DC out; the profile times the number of
   frequencies, so that white noise is 1), ``examples`` [n, H, W, C], ``kernels`` [K, K, I, O],
@@ -16,13 +19,20 @@ Inputs, as an experiment writes them:
 - ``claims``: the mappings of ``claims.json``.
 
 Settings, arms and numbers that are missing leave a gap, never an error. ``numbers`` has the figures
-of mean frequency, ``spectra`` profiles and pictures, ``claims`` the effects beside their margins;
-``style`` the look of every arm, ``files`` the way to PNG and PDF.
+of mean frequency, ``trajectories`` what changes during training, ``factors`` what moves frequency
+most, ``spectra`` profiles and pictures, ``claims`` the effects beside their margins; ``style`` the
+look of every arm, ``files`` the way to PNG and PDF.
 """
 
 from freqbias.plotting.claims import claim_forest
+from freqbias.plotting.factors import factors, variance_shares
 from freqbias.plotting.files import pdf_bytes, png_bytes, save
-from freqbias.plotting.numbers import arm_overview, frequency_against, init_scale_effect
+from freqbias.plotting.numbers import (
+    arm_overview,
+    frequencies_used,
+    frequency_against,
+    init_scale_effect,
+)
 from freqbias.plotting.spectra import (
     kernels_and_predictors,
     perturbation_gallery,
@@ -37,6 +47,7 @@ from freqbias.plotting.style import (
     dataset_name,
     is_linf,
 )
+from freqbias.plotting.trajectories import frequency_against_accuracy, over_training
 from freqbias.plotting.waves import exact_control, has_exact_control, heat_maps
 
 __all__ = [
@@ -49,15 +60,20 @@ __all__ = [
     "claim_forest",
     "dataset_name",
     "exact_control",
+    "factors",
+    "frequencies_used",
     "frequency_against",
+    "frequency_against_accuracy",
     "has_exact_control",
     "heat_maps",
     "init_scale_effect",
     "is_linf",
     "kernels_and_predictors",
+    "over_training",
     "pdf_bytes",
     "perturbation_gallery",
     "png_bytes",
     "radial_profiles",
     "save",
+    "variance_shares",
 ]

@@ -1,5 +1,6 @@
 """Mean frequency against architecture, kernel size, depth and initial scale."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from freqbias.plotting.panels import (
     arm_handle,
+    columns_for,
     draw_point,
     geometries,
     geometry_handles,
@@ -21,10 +23,11 @@ from freqbias.plotting.panels import (
     null_handle,
     null_line,
     panels_of,
+    primary_attack,
     say,
     seed_interval,
 )
-from freqbias.plotting.style import FAMILIES, GREY, PALE, STYLE, Style, arm_style, panel_name
+from freqbias.plotting.style import FAMILIES, GREY, INK, PALE, STYLE, Style, arm_style, panel_name
 
 
 @mpl.rc_context(STYLE)
@@ -159,8 +162,7 @@ def _sweep(ax: Axes, panel: pd.DataFrame, axis: str) -> None:
 
 def _reference_band(ax: Axes, panel: pd.DataFrame) -> None:
     """The fully connected net's mean and interval under L2, across the panel."""
-    attacks = [attack for attack, filled, _ in geometries(panel) if filled]
-    values = live_values(panel[panel["attack"].isin(attacks)])
+    values = live_values(primary_attack(panel))
     if len(values):
         mean, low, high = seed_interval(values)
         ax.axhline(mean, color="black", linewidth=1.0, zorder=0.5)
@@ -181,8 +183,7 @@ def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.
     drawn: dict[str, Style] = {}
     for ax, (dataset, regime) in zip(axes, panels, strict=False):
         panel = in_panel(dataset, regime)(rows)
-        primary = [attack for attack, filled, _ in geometries(panel) if filled]
-        panel = panel[panel["attack"].isin(primary)]
+        panel = primary_attack(panel)
         none = True
         for arm in dict.fromkeys(panel["arm"]):
             of_arm = panel[panel["arm"] == arm]
@@ -210,3 +211,79 @@ def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.
     for ax in axes[::num_cols]:
         ax.set_ylabel(f"mean frequency\nat init scale {scales[1]:g}")
     return laid_out(figure, [arm_handle(style) for style in drawn.values()])
+
+
+_ALL = float(np.sqrt(0.5))  # cycles/pixel: a low-pass here passes everything
+
+
+@mpl.rc_context(STYLE)
+def frequencies_used(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
+    """Accuracy on filtered images against the cutoff, beside the frequency that is attacked.
+
+    A panel per data set and regime. Filled, solid: accuracy on low-passed images, at the right on
+    all of the image; hollow, dashed: on high-passed ones (the mean of the image is kept in both).
+    Above: mean frequency of the L2 perturbations of each arm, on the same axis. Bars: 95 % t
+    intervals over live seeds.
+    """
+    rows = rows[np.isclose(rows["init_scale"], init_scale)]
+    low_passed = [str(name) for name in rows.filter(like="accuracy_low_")]
+    cutoffs = sorted(float(name.removeprefix("accuracy_low_")) for name in low_passed)
+    names = [f"accuracy_{kind}_{cutoff:g}" for cutoff in cutoffs for kind in ("low", "high")]
+    rows = rows[rows[names].notna().all(axis=1)] if names else rows[:0]
+    panels = panels_of(rows)
+    arms = list(dict.fromkeys(rows["arm"]))
+    num_cols = columns_for(len(panels))
+    num_blocks = max(1, -(-len(panels) // num_cols))
+    strip = 0.06 + 0.045 * len(arms)
+    figure, axes = grid_of_panels(
+        2 * num_blocks * num_cols, num_cols, height=0.5 * (2.1 + 2.1 * strip),
+        height_ratios=[strip, 1.0] * num_blocks, sharex=True, sharey="row",
+    )  # fmt: skip
+    grid = np.reshape(np.array(axes, dtype=object), (num_blocks, 2, num_cols)).swapaxes(1, 2)
+    pairs = grid.reshape(-1, 2)
+    if not panels:
+        say(axes[-1], "not measured")
+    for ax in pairs[len(panels) :].flat:
+        ax.set_axis_off()
+    for index, (panel, (above, below)) in enumerate(zip(panels, pairs, strict=False)):
+        here = primary_attack(in_panel(*panel)(rows))
+        for y, arm in enumerate(arms):
+            of_arm = here[here["arm"] == arm]
+            values = live_values(of_arm)
+            if len(values):
+                draw_point(above, arm_style(arm), values, y, filled=True, vertical=False)
+                _filtered(below, of_arm, arm_style(arm), cutoffs)
+        null_line(above, here, vertical=True)
+        above.set_ylim(len(arms) - 0.4, -0.6)
+        above.set_yticks([])
+        above.spines["left"].set_visible(False)
+        above.tick_params(axis="x", labelbottom=False)
+        above.set_title(panel_name(*panel), loc="left", fontweight="bold")
+        below.set_xlabel("cutoff, and mean frequency\n(cycles/pixel)")
+        below.set_xscale("log", base=2)
+        below.set_xlim(min(cutoffs) / 1.25, _ALL * 1.12)
+        below.set_xticks([*cutoffs, _ALL], [*(f"{cutoff:.3g}" for cutoff in cutoffs), "all"])
+        below.tick_params(axis="x", labelbottom=True)
+        below.minorticks_off()
+        if index % num_cols == 0:
+            above.set_ylabel("attacked\nat", rotation=0, ha="right", va="center")
+            below.set_ylabel("test accuracy (%)")
+    low = Line2D([], [], color=INK, marker="o", markersize=4.5, label="low-passed images")
+    high = Line2D([], [], color=INK, marker="o", markersize=4.5, markerfacecolor="white",
+                  linestyle=(0, (3, 2)), label="high-passed images")  # fmt: skip
+    handles = [arm_handle(arm_style(arm)) for arm in arms]
+    return laid_out(figure, [*handles, low, high, null_handle()] if handles else [])
+
+
+def _filtered(ax: Axes, of_arm: pd.DataFrame, style: Style, cutoffs: Sequence[float]) -> None:
+    """Accuracy of one arm on low- and on high-passed images."""
+    for kind, filled in (("low", True), ("high", False)):
+        columns = [f"accuracy_{kind}_{cutoff:g}" for cutoff in cutoffs]
+        at = [*cutoffs, _ALL] if filled else list(cutoffs)
+        line = [
+            draw_point(ax, style, 100 * live_values(of_arm, column), x, filled=filled,
+                       vertical=True)
+            for x, column in zip(at, [*columns, "test_accuracy"], strict=False)
+        ]  # fmt: skip
+        ax.plot(at, line, color=style.color, zorder=1, linewidth=1.0,
+                linestyle="-" if filled else (0, (3, 2)))  # fmt: skip

@@ -26,6 +26,11 @@ def grid_of_panels(
     return figure, axes
 
 
+def columns_for(num: int) -> int:
+    """Columns of a page on which ``num`` panels stand, at most three."""
+    return 2 if num == 4 else min(3, max(1, num))
+
+
 def laid_out(figure: Figure, handles: Sequence[Line2D]) -> Figure:
     """Adds the legend and settles the layout, once for all files."""
     if handles:
@@ -122,12 +127,18 @@ def in_panel(dataset: str, regime: str) -> Callable[[pd.DataFrame], pd.DataFrame
     return lambda rows: rows[(rows["dataset"] == dataset) & (rows["regime"] == regime)]
 
 
-def live_values(rows: pd.DataFrame) -> np.ndarray:
-    """The mean frequencies of the live seeds; where both are there, without the box."""
-    rows = rows[(rows["status"] == "ok") & rows["mean_frequency"].notna()]
+def live_values(rows: pd.DataFrame, column: str = "mean_frequency") -> np.ndarray:
+    """One number per live seed that has one; where both are there, without the box."""
+    rows = rows[(rows["status"] == "ok") & rows[column].notna()]
     if "box" in rows and rows["box"].nunique() > 1:
         rows = rows[~rows["box"].astype(bool)]
-    return rows["mean_frequency"].to_numpy(dtype=np.float64)
+    return rows[column].to_numpy(dtype=np.float64)
+
+
+def primary_attack(panel: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the L2 attack shown in one panel."""
+    attacks = [attack for attack, filled, _ in geometries(panel) if filled]
+    return panel[panel["attack"].isin(attacks)]
 
 
 def seed_interval(values: np.ndarray) -> tuple[float, float, float]:

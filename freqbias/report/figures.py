@@ -8,6 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from freqbias import plotting
+from freqbias.plotting.trajectories import DISTANCE, recorded_steps
+
+FACTORS = "factors"
+"""The name of the figure that stands in a section of its own."""
 
 
 class ReportFigure(NamedTuple):
@@ -33,7 +37,7 @@ def make_figures(
     Returns:
       The figures with captions. Formats are described in `freqbias.plotting`.
     """
-    rows = rows[rows["final"]]
+    recorded, rows = rows, rows[rows["final"]]
     scale = 1.0 if np.isclose(rows["init_scale"], 1.0).any() else float(rows["init_scale"].max())
     seeds = f"{_seeds(rows)}, init scale {scale:g}"
     bars = f"Bars: 95 % t intervals over live seeds ({seeds})."
@@ -108,6 +112,21 @@ def make_figures(
                 plotting.init_scale_effect(rows, scales=(scale, other)),
             )
         )
+    out += _training_figures(recorded, scale)
+    if rows.filter(like="accuracy_low_").notna().any(axis=None):
+        out.append(
+            ReportFigure(
+                "frequencies_used",
+                "Which frequencies the networks use, and at which they are attacked",
+                "Test accuracy on filtered images against the cutoff (cycles/pixel, log scale). "
+                "Filled: low-passed images, at the right the whole image; hollow: high-passed "
+                "images; both keep the mean of the image. Above, on the same axis: mean frequency "
+                f"of the L2 perturbations. {bars} {null}",
+                "Accuracy on low- and high-passed images against the cutoff, with the mean "
+                "frequency of the perturbations above, a panel per data set and regime.",
+                plotting.frequencies_used(rows, init_scale=scale),
+            )
+        )
     if claims.get("claims"):
         out.append(
             ReportFigure(
@@ -121,7 +140,63 @@ def make_figures(
                 plotting.claim_forest(claims["claims"]),
             )
         )
+    shares = plotting.variance_shares(rows)
+    if shares:
+        out.append(
+            ReportFigure(
+                FACTORS,
+                "Share of each factor in the variance of mean frequency",
+                "Variance of the mean frequency of L2 perturbations over live trained networks of "
+                f"all initial scales ({_seeds(rows)}), shared out between what was varied; as if "
+                "the levels of all factors had been drawn evenly and independently (a factor's own "
+                "effects, others held fixed; unbiased, so that a share can fall below 0). Grey: "
+                "what factors do only together (interactions), and what seeds do. Bars: 95 % "
+                "bootstrap intervals over seeds. Empty lines: not varied.",
+                "Bar chart of the share of the variance of mean frequency by factor, a panel per "
+                "data set and regime.",
+                plotting.factors(shares),
+            )
+        )
     return out
+
+
+def _training_figures(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
+    """The figures of all recorded steps; none where only trained networks were measured."""
+    if rows["final"].all():
+        return []
+    rows = recorded_steps(rows, init_scale=scale)
+    if rows.empty:
+        return []
+    seeds = f"{_seeds(rows)}, init scale {scale:g}"
+    null = "Dotted: what white noise of the same shape gives."
+    below = ""
+    if DISTANCE in rows and rows[DISTANCE].notna().any():
+        below = (
+            " Below (log scale): the smallest L2 perturbation that changes the prediction, as a "
+            "fraction of the norm of the image (median over images, geometric mean over seeds)."
+        )
+    return [
+        ReportFigure(
+            "over_training",
+            "How the perturbations emerge during training",
+            "Mean frequency of L2 perturbations of a fixed size (cycles/pixel) against the "
+            f"training step (0, then a log scale).{below} Lines: means over live seeds ({seeds}); "
+            f"bands: 95 % t intervals. {null}",
+            "Mean frequency and smallest perturbation against the training step, a line per "
+            "architecture, a panel per data set and regime.",
+            plotting.over_training(rows, init_scale=scale),
+        ),
+        ReportFigure(
+            "frequency_against_accuracy",
+            "Frequency at equal accuracy",
+            "Mean frequency of the L2 perturbations (cycles/pixel) against test accuracy, along "
+            f"training. Lines: means over live seeds at each recorded step ({seeds}), the large "
+            f"marker at the last; small dots: single networks, no interval is drawn. {null}",
+            "Mean frequency against test accuracy during training, a line per architecture, a "
+            "panel per data set and regime.",
+            plotting.frequency_against_accuracy(rows, init_scale=scale),
+        ),
+    ]
 
 
 def _image_figures(

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from freqbias import plotting, runs
-from freqbias.report.figures import ReportFigure, make_figures
+from freqbias import inference, plotting, runs
+from freqbias.report.figures import FACTORS, ReportFigure, make_figures
 
 DPI = 150
 """Resolution of the PNG files and of the pictures in the page."""
@@ -134,6 +134,15 @@ def _page(
     panels = list(dict.fromkeys(zip(rows["dataset"], rows["regime"], strict=True)))
     tested = [(str(claim["dataset"]), str(claim["regime"])) for claim in listed]
     claim_panels = list(dict.fromkeys([*panels, *tested]))  # some claims are about all data sets
+    numbered: list[dict[str, Any]] = [
+        {
+            "number": number,
+            "item": item,
+            "png": base64.b64encode(png).decode(),
+            "width": css_width(png),
+        }
+        for number, (item, png) in enumerate(zip(figures, pictures, strict=True), start=1)
+    ]
     return (
         environment()
         .get_template("report.html.j2")
@@ -145,10 +154,9 @@ def _page(
             claim_rows=_claim_rows(listed, claim_panels),
             all_claims=[_claim_entry(claim) for claim in listed],
             meanings=[_Chip(word, _GLYPHS[word], meaning) for word, meaning in MEANINGS.items()],
-            figures=[
-                {"item": item, "png": base64.b64encode(png).decode(), "width": css_width(png)}
-                for item, png in zip(figures, pictures, strict=True)
-            ],
+            figures=[shown for shown in numbered if shown["item"].name != FACTORS],
+            factor_figures=[shown for shown in numbered if shown["item"].name == FACTORS],
+            factors=_factor_table(rows) if any(f.name == FACTORS for f in figures) else {},
             networks=_networks(rows, panels),
             failures=_failures(rows),
             attacks=_attack_settings(rows),
@@ -366,6 +374,35 @@ def _networks(rows: pd.DataFrame, panels: Sequence[tuple[str, str]]) -> dict[str
     return {"rows": out, "scale": f"{scale:g}"}
 
 
+def _factor_table(rows: pd.DataFrame) -> dict[str, Any]:
+    """Shares of the variance by factor and panel, the largest mean share first."""
+    shares = plotting.variance_shares(rows)
+    by_name: dict[str, dict[tuple[str, str], Any]] = {}
+    for panel, parts in shares.items():
+        for part in parts:
+            by_name.setdefault(part.name, {})[panel] = part
+    rest = (inference.INTERACTIONS, inference.SEEDS)
+
+    def rank(name: str) -> tuple[int, float, str]:
+        mean = float(np.mean([part.share for part in by_name[name].values()]))
+        return (rest.index(name) + 1 if name in rest else 0, -mean, name)
+
+    table = []
+    for name in sorted(by_name, key=rank):
+        cells = []
+        for here in (by_name[name].get(panel) for panel in shares):
+            ends = (here.lowest, here.highest) if here else ()
+            levels = " → ".join(map(_level, ends)) if name not in rest else ""
+            cells.append({**here._asdict(), "levels": levels} if here else {})
+        table.append({"name": name, "cells": cells})
+    return {"panels": [_panel(*panel) for panel in shares], "rows": table}
+
+
+def _level(level: Any) -> str:
+    """A level of a factor in words."""
+    return f"{level:g}" if isinstance(level, int | float) else str(level)
+
+
 def _range(rows: pd.DataFrame, column: str) -> dict[str, float] | None:
     values = rows[column].dropna() if column in rows else pd.Series(dtype=float)
     if values.empty:
@@ -471,8 +508,10 @@ def _number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _percent(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None or not np.isfinite(value) else f"{100 * value:.0f}\u202f%"
+def _percent(value: float | None, digits: int = 0) -> str:
+    if value is None or not np.isfinite(value):
+        return "\N{EN DASH}"
+    return f"{100 * value:.{digits}f}\u202f%".replace("-", "\N{MINUS SIGN}")
 
 
 def css_width(png: bytes) -> int:

@@ -5,7 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from synthetic_study import ARMS, synthetic_study
+from synthetic_study import ARMS, over_steps, synthetic_study
 
 from freqbias import report, runs
 
@@ -195,3 +195,27 @@ def test_a_run_folder_gets_report_and_figures(tmp_path):
     assert written.read_text(encoding="utf-8") == pure
     names = {file.name for file in (run / "figures").iterdir()}
     assert {"arm_overview.png", "arm_overview.pdf", "radial_profiles.png"} <= names
+
+
+def test_figures_of_training_are_shown_where_steps_were_recorded():
+    study = synthetic_study(
+        datasets=("fashion_mnist_mini",), regimes=("relu",), arms=ARMS[:2], num_seeds=2
+    )
+    plain = {item.name for item in report.make_figures(study.rows, {}, {})}
+    assert "over_training" not in plain
+    figures = report.make_figures(over_steps(study.rows), {}, {})
+    names = {item.name for item in figures}
+    assert names - plain == {"over_training", "frequency_against_accuracy", "frequencies_used"}
+    assert all("interval" in item.caption for item in figures)
+
+
+def test_factors_have_a_section_with_figure_and_table(page, study):
+    words = _words(page)
+    assert page.index('id="figures"') < page.index('id="factors"') < page.index('id="networks"')
+    assert page.index('id="factors"') < page.index('id="figure-factors"')
+    section = words[words.rindex("Which factor moves the frequency most") :]
+    share = r"[+-]?\d+\.\d\s%"
+    cell = rf"kernel size {share} \[{share}, {share}\] \+0\.\d+: (full width|K=7) → K=3"
+    assert re.search(cell, section.replace("\N{MINUS SIGN}", "-"))
+    one = study.rows[(study.rows.seed == 0)]
+    assert 'id="factors"' not in report.build_report(one, {}, {}, {})

@@ -1,0 +1,157 @@
+"""What changes during training: frequency and the size of perturbations at recorded steps."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from freqbias.plotting.panels import (
+    arm_handle,
+    columns_for,
+    grid_of_panels,
+    in_panel,
+    laid_out,
+    live_values,
+    null_handle,
+    null_line,
+    panels_of,
+    primary_attack,
+    say,
+    seed_interval,
+)
+from freqbias.plotting.style import STYLE, Style, arm_style, panel_name
+
+DISTANCE = "minimal_relative_distance"
+"""Column: smallest L2 perturbation that changes the prediction, over the image's norm; median."""
+
+
+def recorded_steps(rows: pd.DataFrame, *, init_scale: float = 1.0) -> pd.DataFrame:
+    """The rows, under L2, of settings of which more than one step was recorded."""
+    rows = rows[np.isclose(rows["init_scale"], init_scale)]
+    steps = rows.groupby(["dataset", "regime", "arm"])["step"].transform("nunique")
+    rows = rows[steps > 1]
+    kept = [primary_attack(in_panel(*panel)(rows)) for panel in panels_of(rows)]
+    return pd.concat(kept) if kept else rows
+
+
+@mpl.rc_context(STYLE)
+def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
+    """Mean frequency, and the smallest relative perturbation, against the training step.
+
+    Above: mean frequency of perturbations of a fixed L2 norm; dotted: white noise. Below, where it
+    was measured: the smallest L2 perturbation that changes the prediction, relative to the norm of
+    the image (median over images, geometric mean over seeds, log scale). A panel per data set and
+    regime, a line per arm; bands: 95 % t intervals over live seeds. Steps: 0, then a log scale.
+    """
+    rows = recorded_steps(rows, init_scale=init_scale)
+    panels = panels_of(rows)
+    measured = DISTANCE in rows and bool(rows[DISTANCE].notna().any())
+    num_cols = columns_for(len(panels))
+    height = 1 + measured
+    num_blocks = max(1, -(-len(panels) // num_cols))
+    figure, axes = grid_of_panels(num_blocks * height * num_cols, num_cols, height=1.7)
+    grid = np.reshape(np.array(axes, dtype=object), (num_blocks, height, num_cols))
+    if not panels:
+        say(axes[0], "no steps recorded")
+    columns = grid.swapaxes(1, 2).reshape(-1, height)  # one per panel
+    for ax in columns[len(panels) :].flat:
+        ax.set_axis_off()
+    for index, (panel, (above, *below)) in enumerate(zip(panels, columns, strict=False)):
+        here = in_panel(*panel)(rows)
+        if index:
+            above.sharey(columns[0, 0])
+        null_line(above, here, vertical=False)
+        _lines(above, here, "mean_frequency")
+        above.set_title(panel_name(*panel), loc="left", fontweight="bold")
+        if below:
+            _lines(below[0], here, DISTANCE, log=True)
+        _step_axis([above, *below], sorted(set(here["step"])))
+        if index % num_cols == 0:
+            above.set_ylabel("mean frequency\n(cycles/pixel)")
+            for ax in below:
+                ax.set_ylabel("smallest perturbation\n(relative to the image)")
+    arms = dict.fromkeys(rows["arm"])
+    handles = [arm_handle(arm_style(arm), line=True) for arm in arms]
+    return laid_out(figure, [*handles, null_handle()] if handles else [])
+
+
+def _lines(ax: Axes, panel: pd.DataFrame, column: str, *, log: bool = False) -> None:
+    """A line with its band for every arm of a panel."""
+    drawn = False
+    for arm, of_arm in panel.groupby("arm", sort=False):
+        steps, bands = [], []
+        for step in sorted(set(of_arm["step"])):
+            values = live_values(of_arm[of_arm["step"] == step], column)
+            values = np.log(values[values > 0]) if log else values
+            if len(values):
+                steps.append(float(step))
+                bands.append(seed_interval(values))
+        if steps:
+            mean, low, high = np.exp(np.transpose(bands)) if log else np.transpose(bands)
+            style = arm_style(str(arm))
+            ax.plot(steps, mean, color=style.color, linestyle=style.linestyle,
+                    marker=style.marker, markersize=3, markeredgewidth=0)  # fmt: skip
+            ax.fill_between(steps, low, high, color=style.color, alpha=0.18, linewidth=0)
+            drawn = True
+    if log and drawn:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
+    if not drawn:
+        say(ax, "not measured" if log else "no live\nnetwork")
+
+
+def _step_axis(axes: Sequence[Axes], steps: Sequence[int]) -> None:
+    """Step 0 and then a log scale; the label on the lowest panel."""
+    for ax in axes:
+        ax.set_xscale("symlog", linthresh=1, linscale=0.4)
+        powers = [10**k for k in range(10) if 2 * 10**k <= max(steps)]
+        ax.set_xticks([0, *powers, max(steps)], [f"{step:,}" for step in (0, *powers, max(steps))])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(-0.15, max(steps) * 1.15)
+    axes[-1].set_xlabel("training step")
+
+
+@mpl.rc_context(STYLE)
+def frequency_against_accuracy(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
+    """Mean frequency (L2) against test accuracy along training, a line per arm.
+
+    A panel per data set and regime. Line: means over live seeds at each recorded step, the large
+    marker at the last; small dots: single networks. Dotted: white noise. Where lines are compared
+    at one accuracy, training longer does not pass for an architecture's effect.
+    """
+    rows = recorded_steps(rows, init_scale=init_scale)
+    panels = panels_of(rows)
+    num_cols = columns_for(len(panels))
+    figure, axes = grid_of_panels(len(panels), num_cols, height=2.2, sharey=True)
+    if not panels:
+        say(axes[0], "no steps recorded")
+    for ax, panel in zip(axes, panels, strict=False):
+        here = in_panel(*panel)(rows)
+        null_line(ax, here, vertical=False)
+        for arm, of_arm in here.groupby("arm", sort=False):
+            _path(ax, of_arm, arm_style(str(arm)))
+        ax.set_title(panel_name(*panel), loc="left", fontweight="bold")
+        ax.set_xlabel("test accuracy (%)")
+    for ax in axes[::num_cols]:
+        ax.set_ylabel("mean frequency\n(cycles/pixel)")
+    handles = [arm_handle(arm_style(arm)) for arm in dict.fromkeys(rows["arm"])]
+    return laid_out(figure, [*handles, null_handle()] if handles else [])
+
+
+def _path(ax: Axes, of_arm: pd.DataFrame, style: Style) -> None:
+    live = of_arm[(of_arm["status"] == "ok") & of_arm["mean_frequency"].notna()]
+    if live.empty:
+        return
+    points = live[["test_accuracy", "mean_frequency"]].to_numpy(float) * [100, 1]
+    ax.plot(*points.T, ".", color=style.color, alpha=0.45, markersize=4, markeredgewidth=0)
+    mean = live.groupby("step")[["test_accuracy", "mean_frequency"]].mean()
+    path = mean.to_numpy(float) * [100, 1]
+    ax.plot(*path.T, color=style.color, linestyle=style.linestyle)
+    ax.plot(*path[-1], style.marker, color=style.color, markersize=6, markeredgecolor="white",
+            markeredgewidth=0.5)  # fmt: skip
