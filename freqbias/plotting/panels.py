@@ -1,6 +1,6 @@
 """What the panels of several figures share: layout, points with intervals, selection."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,19 @@ def say(ax: Axes, text: str) -> None:
     """A word in the middle of an empty panel."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=7,
             color=GREY)  # fmt: skip
+
+
+def arrays_of_field(
+    spectra: Mapping[str, np.ndarray], field: str, init_scale: float
+) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """(dataset, regime) -> arm -> array, of one field at one init scale."""
+    out: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    ending = f"/{init_scale:g}.{field}"
+    for key, array in spectra.items():
+        if key.endswith(ending) and key.count("/") == 3:
+            dataset, regime, arm, _ = key.split("/")
+            out.setdefault((dataset, regime), {})[arm] = array
+    return out
 
 
 def panels_of(rows: pd.DataFrame) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from freqbias.plotting.mosaic import (
 )
 from freqbias.plotting.panels import (
     arm_handle,
+    arrays_of_field,
     grid_of_panels,
     laid_out,
     panel_order,
@@ -48,7 +49,7 @@ def radial_profiles(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.
     interval. Dashed grey: the images themselves; line at 1: white noise; shaded: beyond 1/2 cycle
     per pixel, where only the corners of the frequency plane lie.
     """
-    settings = _settings(spectra, "profile", init_scale)
+    settings = arrays_of_field(spectra, "profile", init_scale)
     panels = panel_order(settings)
     groups = _profile_groups([arm for arms in settings.values() for arm in arms])
     figure, grid = grid_of_panels(
@@ -147,8 +148,8 @@ def perturbation_gallery(
     value), its power spectrum, and the mean spectrum over images and live seeds. Spectra: log10 of
     the power relative to white noise, zero frequency at the centre and left out.
     """
-    examples = _settings(spectra, "examples", init_scale)
-    means = _settings(spectra, "spectrum", init_scale)
+    examples = arrays_of_field(spectra, "examples", init_scale)
+    means = arrays_of_field(spectra, "spectrum", init_scale)
     regimes = [panel for panel in panel_order(examples) if panel[0] == dataset]
     arms = _few([arm for panel in regimes for arm in examples[panel]], max_arms)
     images = spectra.get(f"{dataset}.example_images")
@@ -194,9 +195,11 @@ def kernels_and_predictors(
     of the power relative to white noise, zero frequency at the centre and left out.
     """
     kernels = {
-        p: a for p, a in _settings(spectra, "kernels", init_scale).items() if p[0] == dataset
+        p: a for p, a in arrays_of_field(spectra, "kernels", init_scale).items() if p[0] == dataset
     }
-    betas = {p: a for p, a in _settings(spectra, "beta", init_scale).items() if p[0] == dataset}
+    betas = {
+        p: a for p, a in arrays_of_field(spectra, "beta", init_scale).items() if p[0] == dataset
+    }
     blocks = [("kernels", panel) for panel in panel_order(kernels)]
     blocks += [("beta", panel) for panel in panel_order(betas)]
     source = {"kernels": kernels, "beta": betas}
@@ -226,19 +229,6 @@ def kernels_and_predictors(
         block_title(figure, top[0], f"{regime_name(panel[1])}: {what}")
     finish_mosaic(figure, axes, [_column_name(arm) for arm in arms], [1])
     return figure
-
-
-def _settings(
-    spectra: Mapping[str, np.ndarray], field: str, init_scale: float
-) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    """(dataset, regime) -> arm -> array, of one field at one init scale."""
-    out: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    ending = f"/{init_scale:g}.{field}"
-    for key, array in spectra.items():
-        if key.endswith(ending) and key.count("/") == 3:
-            dataset, regime, arm, _ = key.split("/")
-            out.setdefault((dataset, regime), {})[arm] = array
-    return out
 
 
 def _few(arms: Sequence[str], most: int) -> list[str]:

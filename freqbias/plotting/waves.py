@@ -9,7 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from freqbias import spectral
-from freqbias.plotting.panels import grid_of_panels, laid_out, panel_order, say, seed_interval
+from freqbias.plotting.panels import (
+    arrays_of_field,
+    grid_of_panels,
+    laid_out,
+    panel_order,
+    say,
+    seed_interval,
+)
 from freqbias.plotting.style import GREY, STYLE, arm_style, panel_name
 
 _PERMUTED = re.compile(r"(.+)\+permuted_(\d+)")
@@ -22,7 +29,7 @@ def heat_maps(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0) -> 
     Zero frequency is in the centre; colours are shared, from 0 to 1. Above each panel: the arm and
     the mean over all frequencies with its 95 % interval over seeds.
     """
-    found = _arrays(spectra, "heat_map", init_scale)
+    found = _by_arm(spectra, "heat_map", init_scale)
     rows = panel_order((dataset, regime) for dataset, regime, _ in found)
     arms = list(dict.fromkeys(arm for _, _, arm in found))
     num = len(rows) * len(arms)
@@ -64,7 +71,7 @@ def exact_control(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0)
     networks that know which pixels are neighbours need not. In each panel: the correlation of the
     logarithms.
     """
-    found = _arrays(spectra, "spectrum", init_scale)
+    found = _by_arm(spectra, "spectrum", init_scale)
     pairs = {}
     for (dataset, regime, arm), power in found.items():
         match = _PERMUTED.fullmatch(dataset)
@@ -103,22 +110,17 @@ def exact_control(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0)
 
 def has_exact_control(spectra: Mapping[str, np.ndarray], init_scale: float = 1.0) -> bool:
     """Whether `exact_control` has anything to show."""
-    found = _arrays(spectra, "spectrum", init_scale)
+    found = _by_arm(spectra, "spectrum", init_scale)
     matches = ((_PERMUTED.fullmatch(dataset), *rest) for dataset, *rest in found)
     return any(match and (match[1], *rest) in found for match, *rest in matches)
 
 
-def _arrays(
+def _by_arm(
     spectra: Mapping[str, np.ndarray], field: str, init_scale: float
 ) -> dict[tuple[str, str, str], np.ndarray]:
     """(dataset, regime, arm) -> array, of one field at one initial scale."""
-    ending = f"/{init_scale:g}.{field}"
-    out = {}
-    for key, array in spectra.items():
-        if key.endswith(ending) and key.count("/") == 3:
-            dataset, regime, arm, _ = key.split("/")
-            out[dataset, regime, arm] = np.asarray(array)
-    return out
+    found = arrays_of_field(spectra, field, init_scale)
+    return {(*panel, arm): array for panel, arms in found.items() for arm, array in arms.items()}
 
 
 def _extent(shape: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -127,6 +127,7 @@ def make_figures(
                 plotting.frequencies_used(rows, init_scale=scale),
             )
         )
+    out += _wave_figures(spectra, scale, seeds)
     if claims.get("claims"):
         out.append(
             ReportFigure(
@@ -197,6 +198,42 @@ def _training_figures(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
             plotting.frequency_against_accuracy(rows, init_scale=scale),
         ),
     ]
+
+
+def _wave_figures(
+    spectra: Mapping[str, np.ndarray], scale: float, seeds: str
+) -> list[ReportFigure]:
+    """Heat maps of plane waves, and the exact control."""
+    out = []
+    if any(key.endswith(f"/{scale:g}.heat_map") for key in spectra):
+        out.append(
+            ReportFigure(
+                "heat_maps",
+                "Which plane waves break each network",
+                "Error rate on test images to which one plane wave of a fixed L2 norm is added, by "
+                f"its frequency (mean over seeds; {seeds}; cycles/pixel, zero frequency in the "
+                "centre). Random signs per image and channel, within the box [0, 1]. In the "
+                "titles: the mean over all frequencies with its 95 % t interval over seeds.",
+                "Heat maps of the error rate over the plane of frequencies, by architecture.",
+                plotting.heat_maps(spectra, init_scale=scale),
+            )
+        )
+    if plotting.has_exact_control(spectra, scale):
+        out.append(
+            ReportFigure(
+                "exact_control",
+                "The exact control: what if the frequencies of the data are permuted?",
+                "Each dot is a frequency: power of the L2 perturbations on the plain set (across) "
+                "and, on the same set after an orthogonal permutation of its Fourier basis, at the "
+                f"place to which the frequency was taken (up), relative to white noise ({seeds}; "
+                "mean over images and seeds). The law of a fully connected net's perturbations, "
+                "without a box, moves with the data: its dots lie on the diagonal up to what "
+                "differs between seeds. r: correlation of the logarithms.",
+                "Scatter plots of the power of perturbations, plain against permuted set.",
+                plotting.exact_control(spectra, init_scale=scale),
+            )
+        )
+    return out
 
 
 def _image_figures(

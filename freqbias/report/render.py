@@ -41,6 +41,7 @@ _ATTACKS = {
     "pgd_l2": "L2, PGD",
     "pgd_linf": "L∞, PGD",
 }
+_MOST_SHOWN = 12  # entries of one setting that the page lists
 _COLUMNS = (
     *("dataset", "regime", "arm", "architecture", "kernel", "kernel_size", "depth"),
     *("init_scale", "seed", "attack", "status", "mean_frequency", "num_images", "final"),
@@ -152,6 +153,11 @@ def _page(
             panels=[_panel(*panel) for panel in panels],
             claim_panels=[_panel(*panel) for panel in claim_panels],
             claim_rows=_claim_rows(listed, claim_panels),
+            independence=list(claims.get("independence", ())),
+            independence_chip=lambda entry: verdict_chip(str(entry["verdict"])),
+            regime_name=_regime,
+            attack_name=lambda attack: _ATTACKS.get(attack, attack),
+            data_name=plotting.dataset_name,
             all_claims=[_claim_entry(claim) for claim in listed],
             meanings=[_Chip(word, _GLYPHS[word], meaning) for word, meaning in MEANINGS.items()],
             figures=[shown for shown in numbered if shown["item"].name != FACTORS],
@@ -492,6 +498,8 @@ def _panel(dataset: str, regime: str) -> dict[str, str]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping) and len(value) > _MOST_SHOWN:
+        return f"{len(value)} entries, in config.json"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

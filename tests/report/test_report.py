@@ -219,3 +219,33 @@ def test_factors_have_a_section_with_figure_and_table(page, study):
     assert re.search(cell, section.replace("\N{MINUS SIGN}", "-"))
     one = study.rows[(study.rows.seed == 0)]
     assert 'id="factors"' not in report.build_report(one, {}, {}, {})
+
+
+def test_dependence_on_the_data_set_is_said_beside_the_claims(study):
+    rows, claims, spectra, config = study
+    entry = {
+        "id": "C4-C1", "title": "Alike", "regime": "relu", "attack": "l2", "verdict": "opposite",
+        "margin": 0.01, "sd": 0.0213, "sd_low": 0.011, "sd_high": 0.2,
+        "deviations": {"digits": [0.034, 0.02, 0.05], "natural_patches": [-0.034, -0.05, -0.02]},
+    }  # fmt: skip
+    words = _words(report.build_report(rows, {**claims, "independence": [entry]}, spectra, config))
+    assert "C4-C1 Alike" in words
+    for shown in ("0.021 [0.011, 0.200]", "digits +0.034 [+0.020, +0.050]", "\N{MINUS SIGN}0.034"):
+        assert shown in words, shown
+    assert words.index("C4-C1 Alike") < words.index("Which factor moves")
+    assert "C4-C1" not in _words(report.build_report(*study))
+
+
+def test_heat_maps_and_the_exact_control_are_shown_where_they_were_made(study):
+    rows, claims, spectra, config = study
+    key = next(key for key in spectra if key.endswith("/1.spectrum"))
+    dataset, rest = key.split("/", 1)
+    more = {
+        key.replace("spectrum", "heat_map"): spectra[key][None] * 0,
+        f"{dataset}+permuted_0/{rest}": spectra[key],
+    }
+    plain = _words(report.build_report(*study))
+    words = _words(report.build_report(rows, claims, {**spectra, **more}, config))
+    for title in ("Which plane waves break each network", "The exact control"):
+        assert title in words
+        assert title not in plain
