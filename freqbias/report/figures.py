@@ -179,7 +179,7 @@ def _training_figures(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
     return [
         ReportFigure(
             "over_training",
-            "How the perturbations emerge during training",
+            "Perturbations in the course of training",
             "Mean frequency of L2 perturbations of a fixed size (cycles/pixel) against the "
             f"training step (0, then a log scale).{below} Lines: means over live seeds ({seeds}); "
             f"bands: 95 % t intervals. {null}",
