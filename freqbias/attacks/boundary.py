@@ -258,9 +258,12 @@ def result(attack: IterativeAttack, state: MinimalState) -> Perturbation:
     return record.result(state.best, attack.norm, minimal=True)
 
 
-def keep(norm: Norm, labels: Array, state: Any, answer: Answer) -> Any:
-    """Records the iterate where it is adversarial, beyond rounding, and nearer than any before."""
-    distance = jax.vmap(norm.value)(state.delta)
+def keep(norm: Norm, labels: Array, state: Any, answer: Answer, *, stretch: Scalar = 1) -> Any:
+    """Records the iterate where it is adversarial, beyond rounding, and nearer than any before.
+
+    It counts as ``stretch`` times as far as it is.
+    """
+    distance = stretch * jax.vmap(norm.value)(state.delta)
     distance = jnp.where(_counts(labels, state, answer), distance, jnp.inf)
     best = record.keep_nearest(
         state.best, state.delta, distance, answer.logits, labels, state.targets

@@ -25,6 +25,7 @@ from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key
 
 _LEAD = 1e-3  # by which Newton's radius is exceeded: of a concave phi it is always a little short
+_TIE = 1e-5  # relative difference that rounding does not make
 
 
 class Budget(NamedTuple):
@@ -111,8 +112,13 @@ class SmallestBudget(IterativeAttack):
     def ascend(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
     ) -> MinimalState:
-        """Scores the iterate and moves it up the margin, within its ball."""
-        state = boundary.keep(self.norm, labels, state, answer)
+        """Scores the iterate and moves it up the margin, within its ball.
+
+        Of iterates on one ball a later one counts as nearer: else rounding chose among them, and an
+        image's result would depend on its batch.
+        """
+        stretch = 1 + _TIE * (self.num_steps - state.step).astype(images.dtype)
+        state = boundary.keep(self.norm, labels, state, answer, stretch=stretch)
         best, gradients = record.take_gradients(state.best, answer.gradients)
         decay = boundary.decay(state.step, self.num_steps, images.dtype, last=0.02)
         step = column(2 * decay * state.own.radius) * jax.vmap(self.norm.ascent)(gradients)
@@ -128,13 +134,16 @@ class SmallestBudget(IterativeAttack):
         best, gradients = record.take_gradients(state.best, answer.gradients)
         radius, low, high = state.own
         distance = record.nearest_distance(best)
-        fell = distance <= (1 + 1e-6) * radius
+        # No tie may decide: what was found on this ball lies on it up to rounding and a stretch;
+        # and once Newton's method has converged, ``new`` is ``high`` up to rounding.
+        fell = distance <= (1 + _TIE * (self.num_steps + 1)) * radius
         low, high = jnp.where(fell, low, radius), jnp.minimum(high, distance)
         new = (1 + _LEAD) * (
             jax.vmap(self.norm.value)(state.delta) + self._newton(state, answer, gradients)
         )
         halfway = jnp.where(jnp.isinf(high), 2 * radius, (low + high) / 2)
-        new = jnp.where((low < new) & (new < high), new, halfway)
+        shorter = new < (1 - _LEAD / 2) * high
+        new = jnp.where((low < new) & shorter, new, halfway)
         new = jnp.where(new > 0, new, radius)  # of an image that is adversarial as it is
         delta = project(
             self.norm, new, images, column(new / radius) * state.delta, bounds=self.bounds

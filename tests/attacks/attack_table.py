@@ -231,6 +231,7 @@ SLOW_CASES = [  # near relatives of the above
     _square_case("square_l2", L2()),
     _band_case("pgd_linf_band", Linf()),
     _radius_case("smallest_budget_l2", L2()),
+    _radius_case("smallest_budget_linf", Linf()),
     _brendel_bethge_case("brendel_bethge_linf", Linf()),
     _brendel_bethge_case("brendel_bethge_l0", L0()),
     _affine_case("affine_linf_budget", Linf()),
