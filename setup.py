@@ -28,7 +28,13 @@ EXTRAS = {
         "scikit-learn>=1.5",
         "grain>=0.2.18",
     ],
-    "peers": ["foolbox>=3.3.4", "torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31"],
+    "peers": [
+        "foolbox>=3.3.4",
+        "torch==2.13.0",
+        "torchvision==0.28.0",
+        "timm==1.0.31",
+        "torchattacks==3.5.1",
+    ],
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],
     "tfds": [

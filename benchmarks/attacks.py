@@ -1,15 +1,17 @@
-r"""Attacks on the same trained networks as foolbox's, side by side: how strong, and how fast.
+r"""Attacks on the same trained networks as foolbox's and torchattacks', side by side.
 
   python -m benchmarks.attacks --num_images=512 --epochs=5
 
-Needs foolbox (``pip install foolbox``), which runs through its own JAX backend. One line for each
-network and attack. Strength is, of an attack of a fixed budget, the accuracy that is left on images
-that were correct when clean; of a minimal attack, the median distance of those images, infinity for
-those not broken. Both are judged here, on what each attack returns: by the prediction of the
-network on it, and its norm. Lower is stronger. Seconds are those of a second run, since the first
-compiles. About ten minutes on two cores at the defaults.
+Needs foolbox (``pip install foolbox``), which runs through its own JAX backend. Where torchattacks
+can be imported, it runs on the same JAX network, seen from torch as one function. One line for each
+network and attack: how strong, and how fast. Strength is, of an attack of a fixed budget, the
+accuracy that is left on images that were correct when clean; of a minimal attack, the median
+distance of those images, infinity for those not broken. Both are judged here, on what each attack
+returns: by the prediction of the network on it, and its norm. Lower is stronger. Seconds are those
+of a second run, since the first compiles. About ten minutes on two cores at the defaults.
 """
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -47,11 +49,19 @@ class Pair(NamedTuple):
     epsilon: float | None  # None: a minimal attack
     ours: Callable[[], Any]  # () -> attack
     theirs: Callable[[Any], Any] | None = None  # (foolbox) -> attack, if it has one
+    in_torch: Callable[[Any, Any], Any] | None = None  # (torchattacks, model) -> attack
 
 
 def pairs() -> list[Pair]:
     """All attacks, with the same number of steps and the same step size on both sides."""
     steps = NUM_STEPS.value
+
+    def in_torch(peer: str, norm: Any, epsilon: float, **options: Any) -> Callable[..., Any] | None:
+        names = {"linf": "Linf", "l2": "L2"}
+        if norm.name not in names:
+            return None
+        options |= {"norm": names[norm.name], "eps": epsilon}
+        return lambda torchattacks, model: getattr(torchattacks, peer)(model, **options)
 
     def pgd(norm: Any, epsilon: float, peer: str) -> Pair:
         def theirs(foolbox: Any) -> Any:
@@ -70,13 +80,16 @@ def pairs() -> list[Pair]:
         def ours() -> Any:
             return fb.attacks.apgd(norm, epsilon=epsilon, num_steps=steps, **options)
 
-        return Pair(f"{name}_{norm.name}", norm, epsilon, ours)
+        peer = "APGDT" if "num_targets" in options else "APGD"
+        torch_attack = in_torch(peer, norm, epsilon, steps=steps)
+        return Pair(f"{name}_{norm.name}", norm, epsilon, ours, in_torch=torch_attack)
 
     def square(norm: Any, epsilon: float) -> Pair:
         def ours() -> Any:
             return fb.attacks.square(norm, epsilon=epsilon, num_steps=QUERIES.value)
 
-        return Pair(f"square_{norm.name}", norm, epsilon, ours)
+        torch_attack = in_torch("Square", norm, epsilon, n_queries=QUERIES.value)
+        return Pair(f"square_{norm.name}", norm, epsilon, ours, in_torch=torch_attack)
 
     def fgsm(norm: Any, epsilon: float, peer: str) -> Pair:
         return Pair(
@@ -218,6 +231,57 @@ def run_theirs(pair: Pair, problem: Problem) -> tuple[Any, float]:
     return timed(run)
 
 
+def as_torch_module(problem: Problem) -> Any:
+    """The JAX network as a torch module: images [N, C, H, W] -> logits, with its gradient."""
+    import torch  # noqa: PLC0415 (the peer is needed only here)
+
+    network = jax.jit(lambda images: problem.apply_fn(problem.params, images))
+    pull = jax.jit(lambda images, rows: jax.vjp(network, images)[1](rows)[0])
+
+    def here(tensor: Any) -> Any:
+        return jnp.asarray(tensor.detach().permute(0, 2, 3, 1).numpy())
+
+    def there(array: Any) -> Any:
+        return torch.from_numpy(np.array(array))
+
+    class Function(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, images: Any) -> Any:
+            ctx.save_for_backward(images)
+            return there(network(here(images)))
+
+        @staticmethod
+        def backward(ctx: Any, *rows: Any) -> Any:
+            (images,) = ctx.saved_tensors
+            return there(pull(here(images), jnp.asarray(rows[0].numpy()))).permute(0, 3, 1, 2)
+
+    class Network(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.anchor = torch.nn.Parameter(torch.zeros(()))  # tells the device
+
+        def forward(self, images: Any) -> Any:
+            return Function.apply(images)
+
+    return Network().eval()
+
+
+def run_in_torch(pair: Pair, problem: Problem) -> tuple[Any, float]:
+    """Perturbations [N, H, W, C] and seconds."""
+    import torch  # noqa: PLC0415 (the peer is needed only here)
+    import torchattacks  # noqa: PLC0415
+
+    attack = pair.in_torch(torchattacks, as_torch_module(problem))  # type: ignore[misc]
+    images = torch.from_numpy(np.array(problem.images)).permute(0, 3, 1, 2).contiguous()
+    labels = torch.from_numpy(np.array(problem.labels, np.int64))
+
+    def run() -> Any:
+        returned = attack(images, labels).detach().permute(0, 2, 3, 1).numpy()
+        return jnp.asarray(returned) - problem.images
+
+    return timed(run)
+
+
 def main(argv: Sequence[str]) -> None:
     """Prints the table."""
     if len(argv) > 1:
@@ -238,8 +302,14 @@ def main(argv: Sequence[str]) -> None:
             if pair.theirs is not None:
                 delta, seconds = run_theirs(pair, problem)
                 row |= {"foolbox": strength(pair, problem, delta), "foolbox seconds": seconds}
+            if pair.in_torch is not None and importlib.util.find_spec("torchattacks"):
+                delta, seconds = run_in_torch(pair, problem)
+                row |= {"torchattacks": strength(pair, problem, delta)}
+                row |= {"torchattacks seconds": seconds}
             rows.append(row)
-        columns = ["attack", "epsilon", "ours", "foolbox", "seconds", "foolbox seconds"]
+        peers = ["foolbox", "torchattacks"]
+        columns = ["attack", "epsilon", "ours", *peers, "seconds"]
+        columns += [f"{peer} seconds" for peer in peers]
         table = pd.DataFrame(rows, columns=columns)
         print(table.to_string(index=False, float_format="{:.3g}".format, na_rep="-"), flush=True)
 
