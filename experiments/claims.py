@@ -137,7 +137,7 @@ def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
         for dataset in rows["dataset"].unique()
         for regime in claim.regimes
         for geometry in claim.geometries
-        if not _cell(rows, dataset, regime, geometry, 1.0).empty
+        if _was_asked(rows, claim, dataset, regime, geometry)
     ]
     by_scale = {scale: _judge_scale(rows, members, registry, scale) for scale in (1.0, 0.5)}
     return [
@@ -303,6 +303,15 @@ def _cell(
         & (rows["geometry"] == geometry)
         & (rows["init_scale"] == scale)
     ]
+
+
+def _was_asked(rows: pd.DataFrame, claim: Claim, dataset: str, regime: str, geometry: str) -> bool:
+    """Whether the attack was run, on every arm of the claim that was run at all."""
+    here = rows[
+        (rows["dataset"] == dataset) & (rows["regime"] == regime) & (rows["init_scale"] == 1.0)
+    ]
+    attacked = set(here.loc[here["geometry"] == geometry, "arm"])
+    return bool(attacked) and attacked >= set(claim.arms) & set(here["arm"])
 
 
 def _arm_rows(cell: pd.DataFrame, claim: Claim) -> list[pd.DataFrame]:

@@ -137,6 +137,16 @@ def test_arms_that_were_not_run():
     assert "C1" not in {claim.id for claim in kept.claims}
 
 
+def test_a_second_attack_on_some_arms_judges_only_their_claims():
+    rows = planted()
+    some = rows[rows["arm"].isin(["conv_k3_d1", "conv_k7_d1", "conv_full_d1", "fc_d1"])]
+    registry = claims.with_arms(claims.load_registry(), dict.fromkeys(ARMS, ()))
+    records = claims.judge(pd.concat([rows, some.assign(attack="pgd_linf")]), registry)
+    primary, second = ({r["id"] for r in records if r["attack"] == g} for g in ("l2", "linf"))
+    assert {"C1", "C2-trend", "C9-sharing"} <= primary
+    assert second == {"C1", "C2-trend", "C2-ends", "C6-conv", "C6-fc"}
+
+
 def test_a_claim_about_training_curves_needs_checkpoints():
     def kept(*asked):
         registry = claims.with_arms(claims.load_registry(), {"conv_k3_d1": asked})
