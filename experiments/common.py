@@ -26,6 +26,9 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 PRESET = flags.DEFINE_string("preset", "quick", "Design and budget; the table is in the module.")
 SEEDS = flags.DEFINE_list("seeds", None, "Seeds, e.g. 0-7 or 0,1,2; default: the preset's.")
+INIT_SCALES = flags.DEFINE_list(
+    "init_scales", None, "Output scales at initialisation, e.g. 1,0.5; default: the preset's."
+)
 RANDOM_KEY = flags.DEFINE_integer("random_key", None, "Root of all randomness; default 0.")
 OUT = flags.DEFINE_string("out", None, "Folder of the run; by default one in results/.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the run that --out holds.")

@@ -23,7 +23,7 @@ report.html.
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,7 +124,6 @@ TASKS = flags.DEFINE_list(
     "preset's.",
 )
 NUM_TRAIN = flags.DEFINE_list("num_train", None, "Sample sizes (images) of every task.")
-INIT_SCALES = flags.DEFINE_list("init_scales", None, "Output scales at initialisation; 1 is first.")
 TRAIN_STEPS = flags.DEFINE_integer("train_steps", None, "Steps of full-batch descent.")
 STEP_SIZE = flags.DEFINE_float(
     "step_size", None, "First of the small steps, relative to the norm of the weights."
@@ -285,7 +284,9 @@ def _budget(budget: Budget) -> Budget:
         "seeds": None
         if common.SEEDS.value is None
         else common.parse_ints("seeds", common.SEEDS.value),
-        "init_scales": None if INIT_SCALES.value is None else _floats(INIT_SCALES.value),
+        "init_scales": None
+        if common.INIT_SCALES.value is None
+        else common.parse_floats("init_scales", common.INIT_SCALES.value),
         "num_steps": TRAIN_STEPS.value,
         "step_size": STEP_SIZE.value,
         "large_step_size": LARGE_STEP_SIZE.value,
@@ -294,13 +295,6 @@ def _budget(budget: Budget) -> Budget:
     budget = dataclasses.replace(budget, **{k: v for k, v in given.items() if v is not None})
     linear_study.check_budget(budget)
     return budget
-
-
-def _floats(texts: Sequence[str]) -> tuple[float, ...]:
-    try:
-        return tuple(float(text) for text in texts)
-    except ValueError:
-        raise ValueError(f"init_scales must be numbers; got {','.join(texts)!r}.") from None
 
 
 if __name__ == "__main__":

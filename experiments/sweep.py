@@ -80,9 +80,6 @@ KERNEL_SIZES = flags.DEFINE_list(
     "Taps along each axis of networks that have a kernel, e.g. 3,7,full; default: the preset's.",
 )
 DEPTHS = flags.DEFINE_list("depths", None, "Hidden layers, e.g. 1,2 or 1-4; default: the preset's.")
-INIT_SCALES = flags.DEFINE_list(
-    "init_scales", None, "Output scales at initialisation, e.g. 1,0.5; default: the preset's."
-)
 CLAIMS = flags.DEFINE_list("claims", None, "Claims to decide, e.g. C1,C2-ends; default: all.")
 EPSILON_L2 = flags.DEFINE_float(
     "epsilon_l2", None, "L2 budget of a perturbation, in units of intensity in [0, 1]; default 1."
@@ -245,8 +242,8 @@ def _with_flags(design: Design) -> Design:
     for regime in REGIMES.value or ():
         _checks.one_of("regimes", regime, study.REGIMES)
     scales = design.init_scales
-    if INIT_SCALES.value:
-        scales = common.parse_floats("init_scales", INIT_SCALES.value)
+    if common.INIT_SCALES.value:
+        scales = common.parse_floats("init_scales", common.INIT_SCALES.value)
     return design._replace(
         datasets=tuple(DATASETS.value or design.datasets),
         arms=tuple(dict.fromkeys(arms)),

@@ -333,7 +333,7 @@ def test_resume_fills_in_what_is_missing_and_nothing_else(tiny_run):
         ("--tasks=noise,noise", "tasks must not repeat"),
         ("--num_train=1", "num_train must be distinct sizes >= 2; got [1]"),
         ("--num_train=a", "num_train must be ints like 3"),
-        ("--init_scales=1,x", "init_scales must be numbers; got '1,x'"),
+        ("--init_scales=1,x", "init_scales must be numbers like 0.5; got 1,x"),
         ("--init_scales=0", "init_scales must be positive"),
         ("--init_scales=0.5", "init_scales must hold 1"),
         ("--train_steps=0", "num_steps must be at least 1; got 0"),
