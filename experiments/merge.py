@@ -32,13 +32,21 @@ def prepare() -> Plan:
     if not common.OUT.value:
         raise ValueError("out must name a folder; got none.")
     shards = tuple(map(Path, SHARDS.value))
-    found = [runs.read_config(shard)["config"].get("shard") for shard in shards]
+    configs = [runs.read_config(shard)["config"] for shard in shards]
+    found = [config.pop("shard", None) for config in configs]
     if None in found:
         raise ValueError(f"shards must be parts of a sweep; {shards[found.index(None)]} is none.")
     number = found[0][1]
     if sorted(map(tuple, found)) != [(index + 1, number) for index in range(number)]:
         parts = ", ".join(f"{i}/{n}" for i, n in found)
         raise ValueError(f"shards must be all parts of one sweep, each once; got {parts}.")
+    for shard, config in zip(shards, configs, strict=True):
+        differing = sorted(key for key in config if config[key] != configs[0].get(key))
+        if differing or config.keys() != configs[0].keys():
+            raise ValueError(
+                f"shards must be parts of one sweep; {shard} differs from {shards[0]} in "
+                f"{', '.join(differing) or 'its settings'}."
+            )
     return Plan(shards, Path(common.OUT.value))
 
 

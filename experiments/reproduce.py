@@ -9,7 +9,7 @@ and decides the claims registered in ``claims.toml``. It composes the other bina
 preset        what                                                                  2 CPU cores
 ============  ====================================================================  ============
 ``smoke``     one data set, three arms, 3 seeds: shows that everything runs         < 1 minute
-``quick``     two data sets, ten arms, linear and ReLU, two initial scales, 8 seeds < 5 minutes
+``quick``     two data sets, ten arms, linear and ReLU, two initial scales, 8 seeds ~ 5 minutes
 ``standard``  all binaries but linear_bias, on two data sets and what they derive   hours
 ``paper``     the paper's scale                                                     accelerator
 ============  ====================================================================  ============

@@ -13,7 +13,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import kernel_size, reproduce, study, sweep
+from experiments import kernel_size, merge, reproduce, study, sweep
 from experiments.study import Arm, Asked, Budget, Setting
 from experiments.sweep import Design
 from freqbias import data, ensemble, models, ops
@@ -141,6 +141,20 @@ def test_parts_merge_to_what_one_run_gives(tmp_path):
     for name in ("rows.csv", "claims.json"):
         assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
     assert (tmp_path / "merged" / "report.html").exists()
+
+
+def test_parts_of_different_sweeps_do_not_merge(tmp_path):
+    for part, epochs in (("1/2", 1), ("2/2", 2)):
+        with flagsaver.flagsaver():
+            out = f"--out={tmp_path / part[0]}"
+            flags.FLAGS(["kernel_size", *TINY, f"--shard={part}", f"--epochs={epochs}", out])
+            sweep.prepare("kernel_size", kernel_size.designs)
+    given = f"--shards={tmp_path / '1'},{tmp_path / '2'}"
+    with flagsaver.flagsaver():
+        flags.FLAGS(["merge", given, f"--out={tmp_path / 'merged'}"])
+        with pytest.raises(ValueError, match=r"2 differs from .*1 in epochs"):
+            merge.prepare()
+    assert not (tmp_path / "merged").exists()
 
 
 @pytest.mark.parametrize("regime", study.REGIMES)
