@@ -32,11 +32,16 @@ def _run(case, model, key, attack=None, epsilon=None):
     return attack(*model, key, targets=_targets(case, model.labels))
 
 
-def _assert_close(found, expected):
+def _may_be_flat(case, found):
+    """Images on which the loss may be flat up to rounding: DLR on some that are misclassified."""
+    return "dlr" in case.name and ~np.asarray(found.clean_correct)
+
+
+def _assert_close(case, found, expected):
     np.testing.assert_allclose(found.delta, expected.delta, atol=NOISE)
     np.testing.assert_array_equal(found.is_adversarial, expected.is_adversarial)
-    correct = np.asarray(expected.clean_correct)  # DLR is flat, up to rounding, for some others
-    np.testing.assert_array_equal(found.status[correct], expected.status[correct])
+    same = np.asarray(found.status) == np.asarray(expected.status)
+    assert np.all(same | _may_be_flat(case, expected))
 
 
 def test_attacks_are_told_apart_by_jit():
@@ -80,7 +85,7 @@ def test_flags_agree_with_prediction_on_the_returned_image(case, key):
     np.testing.assert_array_equal(found.flipped, goal & (clean == model.labels))
     assert not found.clean_correct[-2:].any()  # the table's mislabelled images
     np.testing.assert_allclose(found.distance, jax.vmap(case.norm.value)(found.delta), rtol=1e-6)
-    assert (found.status == Status.OK)[found.clean_correct].all()  # DLR is flat for some others
+    assert np.all((np.asarray(found.status) == Status.OK) | _may_be_flat(case, found))
     assert found.gradient_evaluations.dtype == jnp.int32
     assert ((found.gradient_evaluations > 0) == (case.gradients > 0)).all()
 
@@ -117,7 +122,7 @@ def test_vmap_over_seeds_is_a_loop_over_seeds(case, key):
 
     stacked = jax.jit(jax.vmap(run))(params)
     for seed, one in enumerate(models):
-        _assert_close(jax.tree.map(lambda leaf, s=seed: leaf[s], stacked), run(one.params))
+        _assert_close(case, jax.tree.map(lambda leaf, s=seed: leaf[s], stacked), run(one.params))
 
 
 @cases
@@ -127,7 +132,7 @@ def test_order_of_images_does_not_matter(case, key):
     order = jax.random.permutation(key, model.labels.size)
     shuffled = model._replace(images=model.images[order], labels=model.labels[order])
     expected = jax.tree.map(lambda leaf: leaf[order], _run(case, model, keys))
-    _assert_close(_run(case, shuffled, keys[order]), expected)
+    _assert_close(case, _run(case, shuffled, keys[order]), expected)
 
 
 @cases
@@ -137,9 +142,9 @@ def test_batch_split_does_not_matter(case, key):
     attack, targets = case.make(EPSILON[case.norm]), _targets(case, model.labels)
     whole = evaluate(attack, *model, key, targets=targets)
     assert isinstance(whole, Evaluation)
-    _assert_close(whole.perturbation, _run(case, model, key))
+    _assert_close(case, whole.perturbation, _run(case, model, key))
     alone = evaluate(attack, *model, key, targets=targets, batch_size=1)
-    _assert_close(alone.perturbation, whole.perturbation)
+    _assert_close(case, alone.perturbation, whole.perturbation)
 
 
 @budget_cases
@@ -216,7 +221,7 @@ def test_large_logits_are_attacked_as_well(case, key):
         scaled = (model.params[0], 1e4 * model.params[1])
     found = _run(case, model._replace(params=scaled), key)
     expected = _run(case, model, key)
-    assert (found.status == Status.OK)[found.clean_correct].all()  # DLR is flat for some others
+    assert np.all((np.asarray(found.status) == Status.OK) | _may_be_flat(case, found))
     assert jnp.isfinite(found.delta).all()
     assert found.is_adversarial.sum() >= expected.is_adversarial.sum()
 
