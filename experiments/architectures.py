@@ -9,7 +9,7 @@ with both optimisers. What is spent and written is told in ``experiments/sweep.p
 """
 
 from experiments import sweep
-from experiments.study import Arm, Asked
+from experiments.setting import Arm, Asked
 from experiments.sweep import Design
 
 PLAIN = (Arm("conv", 1, "3"), Arm("conv", 2, "3"), Arm("conv", 1, "full"), Arm("fc"))

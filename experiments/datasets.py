@@ -8,7 +8,7 @@ in ``experiments/sweep.py``.
 """
 
 from experiments import sweep
-from experiments.study import Arm, Asked
+from experiments.setting import Arm, Asked
 from experiments.sweep import Design
 from freqbias.data import embedded
 

@@ -7,7 +7,7 @@ number of hidden layers; what is spent and written is told in ``experiments/swee
 """
 
 from experiments import sweep
-from experiments.study import Arm
+from experiments.setting import Arm
 from experiments.sweep import Design
 
 DEPTHS = {"smoke": (1, 2), "quick": (1, 2, 3), "standard": (1, 2, 3, 4), "paper": (1, 2, 3, 4)}

@@ -8,7 +8,7 @@ size, at initialisation and at log-spaced steps of training. What is spent and w
 """
 
 from experiments import sweep
-from experiments.study import Arm, Asked
+from experiments.setting import Arm, Asked
 from experiments.sweep import Design
 
 ARMS = (Arm("conv", 1, "3"), Arm("conv", 1, "full"), Arm("fc"))

@@ -11,7 +11,7 @@ told in ``experiments/sweep.py``.
 """
 
 from experiments import sweep
-from experiments.study import Arm
+from experiments.setting import Arm
 from experiments.sweep import Design
 
 ARMS = (Arm("conv", 1, "3"), Arm("conv", 1, "full"), Arm("fc"))

@@ -8,7 +8,7 @@ written is told in ``experiments/sweep.py``.
 """
 
 from experiments import sweep
-from experiments.study import Arm, Asked
+from experiments.setting import Arm, Asked
 from experiments.sweep import Design
 
 ARMS = (Arm("conv", 1, "3"), Arm("conv", 1, "full"), Arm("locally_connected", 1, "3"), Arm("fc"))

@@ -8,7 +8,7 @@ each arm is run at three output scales of the initial weights. What is spent and
 """
 
 from experiments import sweep
-from experiments.study import Arm
+from experiments.setting import Arm
 from experiments.sweep import Design
 
 ARMS = (Arm("conv", 1, "3"), Arm("conv", 1, "full"), Arm("locally_connected", 1, "3"), Arm("fc"))

@@ -7,7 +7,7 @@ fully connected network; what is spent and written is told in ``experiments/swee
 """
 
 from experiments import sweep
-from experiments.study import Arm, Asked
+from experiments.setting import Arm, Asked
 from experiments.sweep import Design
 
 KERNELS = {

@@ -34,7 +34,7 @@ from absl import flags
 from experiments import claims, common, linear_report, linear_study, linear_summary, linear_tasks
 from experiments.linear_study import Budget, LimitPlan
 from experiments.linear_tasks import Task, TaskPlan
-from experiments.study import Arm, Setting
+from experiments.setting import Arm, Setting
 from freqbias import _checks, report, runs
 
 REGISTRY = Path(__file__).with_name("claims_linear.toml")

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.linear_tasks import SHAPE, SIDE, Task, TaskPlan, members_of
-from experiments.study import Setting
+from experiments.setting import Setting
 from freqbias import _checks, attacks, ops, spectral, theory
 from freqbias.theory import DirectionState, LinearNet, Regularizer
 from freqbias.typing import Array, Status

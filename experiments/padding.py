@@ -8,7 +8,7 @@ spent and written is told in ``experiments/sweep.py``.
 """
 
 from experiments import sweep
-from experiments.study import Arm, Asked
+from experiments.setting import Arm, Asked
 from experiments.sweep import Design
 
 PADDINGS = ("circular", "SAME", "VALID")

@@ -36,7 +36,7 @@ from experiments import (
     sweep,
     symmetry,
 )
-from experiments.study import Arm, Asked
+from experiments.setting import Arm, Asked
 from experiments.sweep import Design
 
 BINARIES = (

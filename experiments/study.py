@@ -10,109 +10,19 @@ import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from freqbias import attacks, ensemble, models, ops, spectral, theory, training
+from experiments import measures
+from experiments.setting import BLOCKS, PRIMARY, Asked, Budget, Setting
+from freqbias import attacks, ensemble, models, spectral, training
 from freqbias.attacks import Perturbation
-from freqbias.data import Dataset, Split
+from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
 from freqbias.typing import Array, Key, Status
-
-REGIMES = ("linear", "relu")
-BLOCKS = ("resnet", "vgg", "conv_mixer", "vit", "mlp_mixer")  # never linear
-MINIMAL_STEPS = 40  # of DDN
-CUTOFFS = (1 / 16, 1 / 8, 1 / 4)  # cycles/pixel, of the images that are filtered
-NUM_EXAMPLES = 3  # perturbations of the first seed kept for the figures
-
-
-class Arm(NamedTuple):
-    """An architecture with what is varied of it."""
-
-    architecture: str  # a name of freqbias.models.ARCHITECTURES
-    depth: int = 1  # hidden layers; blocks, where layers come in blocks
-    kernel: str = ""  # taps along each axis: "3", "7", ..., "full"; "" where there is no kernel
-    padding: str = "circular"  # of convolutions
-    channels: int = 0  # of convolutions; 0: the budget's
-    optimizer: str = "sgd"  # or "adam"
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What is compared: one arm on one data set. The fields of `Arm`, and these."""
-
-    dataset: str
-    regime: str  # "linear" or "relu" (any network that is not linear)
-    architecture: str
-    depth: int
-    kernel: str = ""
-    padding: str = "circular"
-    channels: int = 0
-    optimizer: str = "sgd"
-    init_scale: float = 1.0
-
-    @property
-    def arm(self) -> str:
-        """The compared thing without data set, regime and scale, e.g. ``conv_k3_d1``."""
-        kernel = {"": "", "full": "_full"}.get(self.kernel, f"_k{self.kernel}")
-        padding = "" if self.padding == "circular" else f"_{self.padding.lower()}"
-        channels = f"_c{self.channels}" if self.channels else ""
-        optimizer = "" if self.optimizer == "sgd" else f"_{self.optimizer}"
-        return f"{self.architecture}{kernel}_d{self.depth}{padding}{channels}{optimizer}"
-
-    @property
-    def id(self) -> str:
-        """A name for files and keys."""
-        return f"{self.dataset}.{self.regime}.{self.arm}.scale{self.init_scale:g}"
-
-    @property
-    def path(self) -> str:
-        """The prefix of this setting's arrays in ``spectra.npz``."""
-        return f"{self.dataset}/{self.regime}/{self.arm}/{self.init_scale:g}"
-
-    def kernel_size(self, image_shape: Sequence[int]) -> int:
-        """Taps along each axis; 0 for a network without a kernel."""
-        return {"": 0, "full": min(image_shape[:2])}.get(self.kernel) or int(self.kernel or 0)
-
-
-class Asked(NamedTuple):
-    """What is measured of a setting, beside the L2 attack of the trained networks."""
-
-    second_attack: bool = False  # L-inf
-    checkpoints: int = 0  # log-spaced steps at which all is measured too; 0: none; step 0 is free
-    minimal: bool = False  # smallest L2 perturbations that change the prediction
-    filtered: bool = False  # accuracy on low- and high-passed images
-    heat_map: bool = False  # error rate under every plane wave
-
-
-PRIMARY = Asked()
-
-
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """What is spent on every arm alike."""
-
-    seeds: tuple[int, ...] = tuple(range(8))
-    num_images: int = 1024  # training images of each seed, its own subsample
-    epochs: int = 3
-    batch_size: int = 32
-    learning_rate: float = 0.02  # of SGD
-    momentum: float = 0.9
-    adam_learning_rate: float = 0.002
-    clip: float = 1.0  # largest global gradient norm of a step
-    channels: int = 4  # of every convolution and unshared layer
-    width: int = 256  # of every fully connected layer
-    block_width: int = 32  # channels of ViT, ConvMixer and MLP-Mixer
-    num_tested: int = 256  # test images that give the test accuracy
-    num_attacked: int = 64  # of them attacked
-    num_steps: int = 20  # of PGD
-    epsilon_l2: float = 1.0  # in units of intensity in [0, 1]
-    epsilon_linf: float = 8 / 255
-    epsilon_heat_map: float = 4.0  # L2 norm of a plane wave
-    random_key: int = 0
 
 
 def run_setting(
@@ -170,7 +80,7 @@ def run_setting(
             values = {"train_accuracy": accuracy, **columns}
             rows += _rows(common, values, budget.seeds, status)
     if asked.heat_map:
-        arrays |= _heat_map_arrays(setting, dataset, budget, nets, key_attack)
+        arrays |= measures.heat_map_arrays(setting, dataset, budget, nets, key_attack)
     return rows, arrays
 
 
@@ -189,28 +99,36 @@ def _measure(
 
     Among the columns, ``attack`` is what is common to all seeds.
     """
-    attacked = nets if setting.regime == "relu" else _as_predictors(nets, dataset.image_shape)
+    attacked = measures.as_attacked(setting, nets, dataset.image_shape)
     test = dataset.test[: budget.num_attacked]
     images, labels = jnp.asarray(test.images), jnp.asarray(test.labels)
     per_seed = {
-        "test_accuracy": _test_accuracy(attacked, dataset.test, budget),
-        **_kernel_columns(setting, budget, compact, (nets.params, start), dataset.image_shape),
-        **_predictor_columns(setting, nets, start, attacked, dataset.image_shape),
-        **_filtered_columns(asked, attacked, dataset.test, budget),
-        **_minimal_columns(asked, setting, attacked, images, key),
+        "test_accuracy": measures.accuracy_on(attacked, dataset.test, budget),
+        **measures.kernel_columns(
+            setting, budget, compact, (nets.params, start), dataset.image_shape
+        ),
+        **measures.predictor_columns(setting, nets, start, attacked, dataset.image_shape),
+        **measures.filtered_columns(asked, attacked, dataset.test, budget),
+        **measures.minimal_columns(asked, setting, attacked, images, key),
     }
-    features = _margin_gradients(attacked, images, labels) if setting.regime == "relu" else None
+    features = (
+        measures.margin_gradients(attacked, images, labels) if setting.regime == "relu" else None
+    )
     measured: list[tuple[dict[str, Any], list[str]]] = []
     arrays: dict[str, np.ndarray] = {}
     for geometry in ("l2", "linf") if asked.second_attack else ("l2",):
         name, attack = _attack(geometry, setting, budget, dataset.contrast)
-        strategy = _attack_strategy(setting)
+        strategy = measures.attack_strategy(setting)
         found = attacked.attack(attack, images, labels, key=key, strategy=strategy)
         where = {"attack": name, "box": setting.regime == "relu", "epsilon": float(attack.epsilon)}
-        columns = {**per_seed, **_attack_columns(found), **_alignment_columns(found, features)}
+        columns = {
+            **per_seed,
+            **measures.attack_columns(found),
+            **measures.alignment_columns(found, features),
+        }
         measured.append(({"attack": where, **columns}, _status(nets, found)))
         if geometry == "l2":
-            arrays = _arrays(setting, compact(nets.params), attacked, found.delta)
+            arrays = measures.arrays_to_draw(setting, compact(nets.params), attacked, found.delta)
     return measured, arrays
 
 
@@ -313,18 +231,20 @@ def _compact_fn(trained: Any) -> Callable[[Any], Any]:
 def dataset_arrays(dataset: Dataset, num_images: int) -> dict[str, np.ndarray]:
     """The arrays of a data set that figures show beside those of the attacks."""
     images = jnp.asarray(dataset.test.images[:num_images])
-    profile = _profile(spectral.mean_spectrum(images, axis=0))
+    profile = measures.profile_of(spectral.mean_spectrum(images, axis=0))
     return {
         f"{dataset.name}.frequency": np.asarray(profile.frequency),
         f"{dataset.name}.data_profile": np.asarray(profile.mean),
-        f"{dataset.name}.example_images": np.asarray(images[:NUM_EXAMPLES]),
+        f"{dataset.name}.example_images": np.asarray(images[: measures.NUM_EXAMPLES]),
     }
 
 
 def null_columns(dataset: Dataset, num_images: int, key: Key) -> dict[str, float]:
     """The white-noise value of each statistic of single images, and the data's mean frequency."""
     found = spectral.null(dataset.image_shape[:2], key=key, channels=dataset.image_shape[2])
-    nulls = {f"null_{name}": float(value) for name, value in _statistics(found.mean).items()}
+    nulls = {
+        f"null_{name}": float(value) for name, value in measures.statistics(found.mean).items()
+    }
     data = spectral.mean_frequency(jnp.asarray(dataset.test.images[:num_images]))
     return {**nulls, "data_mean_frequency": float(data.mean())}
 
@@ -334,28 +254,6 @@ def _strategy(setting: Setting) -> ensemble.Strategy:
     if jax.default_backend() == "cpu":
         return "vmap" if setting.regime == "linear" else "sequential"
     return "auto"
-
-
-def _heat_map_arrays(
-    setting: Setting, dataset: Dataset, budget: Budget, nets: Ensemble, key: Key
-) -> dict[str, np.ndarray]:
-    """Error rates [S, H, W] under plane waves of one L2 norm, with random signs, in the box."""
-    attacked = nets if setting.regime == "relu" else _as_predictors(nets, dataset.image_shape)
-    test = dataset.test[: budget.num_attacked]
-    errors = attacks.heat_map(
-        attacked.apply_fn,
-        attacked.params,
-        test.images,
-        test.labels,
-        key,
-        epsilon=budget.epsilon_heat_map * dataset.contrast,
-        ensemble=True,
-    )
-    return {f"{setting.path}.heat_map": errors.astype(np.float32)}
-
-
-def _attack_strategy(setting: Setting) -> ensemble.Strategy:
-    return "vmap" if setting.regime == "linear" else "sequential"
 
 
 def _attack(geometry: str, setting: Setting, budget: Budget, contrast: float) -> tuple[str, Any]:
@@ -369,17 +267,6 @@ def _attack(geometry: str, setting: Setting, budget: Budget, contrast: float) ->
     return f"pgd_{geometry}", attack
 
 
-@partial(jax.jit, static_argnums=(0, 2))
-def _predictors(apply_fn: Any, params: Any, image_shape: tuple[int, ...]) -> ops.AffinePredictor:
-    return jax.vmap(lambda one: ops.affine_predictor(apply_fn, one, image_shape))(params)  # type: ignore[arg-type]
-
-
-def _as_predictors(nets: Ensemble, image_shape: Sequence[int]) -> Ensemble:
-    """The same functions, each as its affine predictor."""
-    predictors = _predictors(nets.apply_fn, nets.params, tuple(image_shape))
-    return dataclasses.replace(nets, params=predictors, apply_fn=ops.AffinePredictor.__call__)
-
-
 def _status(nets: Ensemble, found: Perturbation) -> list[str]:
     """A seed is ok if its training was, and if some attacked image had an input gradient."""
     attacked = np.asarray(found.status)
@@ -388,198 +275,6 @@ def _status(nets: Ensemble, found: Perturbation) -> list[str]:
     after = np.where(live, Status.OK, failed)
     status = np.where(np.asarray(nets.status) == Status.OK, after, np.asarray(nets.status))
     return [Status(int(value)).name.lower() for value in status]
-
-
-def _statistics(summary: spectral.SpectralSummary) -> dict[str, Any]:
-    return {name: value for name, value in summary._asdict().items() if name != "valid"}
-
-
-def _test_accuracy(
-    nets: Ensemble,
-    test: Split,
-    budget: Budget,
-    change: Callable[[Array], Array] = lambda images: images,
-) -> np.ndarray:
-    """Accuracy [S] on ``num_tested`` images, by the program that the attack compiles anyway."""
-    correct = []
-    size = budget.num_attacked
-    for first in range(0, min(max(budget.num_tested, size), len(test.labels)) - size + 1, size):
-        batch = test[first : first + size]
-        images = change(jnp.asarray(batch.images))
-        answer = ensemble.map_seeds(
-            partial(attacks.query, attacks.forward, nets.apply_fn),
-            (nets.params,),
-            (images, jnp.zeros_like(images), ()),
-            strategy="sequential",
-            jit=False,
-        )
-        correct.append(np.argmax(answer.logits, axis=-1) == batch.labels[None])
-    return np.concatenate(correct, axis=1).mean(axis=1)
-
-
-def _filtered_columns(
-    asked: Asked, nets: Ensemble, test: Split, budget: Budget
-) -> dict[str, np.ndarray]:
-    """Which frequencies a network uses: accuracy on low- and on high-passed images.
-
-    Both keep the mean of the image; neither is clipped to [0, 1].
-    """
-    names = [f"accuracy_{kind}_{cutoff:g}" for cutoff in CUTOFFS for kind in ("low", "high")]
-    if not asked.filtered:
-        return dict.fromkeys(names, np.full(len(nets.seeds), np.nan))
-    filters = [
-        partial(filter_fn, cutoff=cutoff)
-        for cutoff in CUTOFFS
-        for filter_fn in (spectral.low_pass, _high_pass_about_mean)
-    ]
-    return {
-        name: _test_accuracy(nets, test, budget, change)
-        for name, change in zip(names, filters, strict=True)
-    }
-
-
-def _high_pass_about_mean(images: Array, cutoff: float) -> Array:
-    return spectral.high_pass(images, cutoff) + images.mean(axis=(1, 2), keepdims=True)
-
-
-def _minimal_columns(
-    asked: Asked,
-    setting: Setting,
-    nets: Ensemble,
-    images: Array,
-    key: Key,
-) -> dict[str, np.ndarray]:
-    """Smallest L2 perturbations that change the prediction, right or wrong: medians over images.
-
-    So there is a number at initialisation too, where hardly an image is right.
-    """
-    names = ("minimal_distance", "minimal_relative_distance", "minimal_mean_frequency")
-    if not asked.minimal:
-        return dict.fromkeys(names, np.full(len(nets.seeds), np.nan))
-    attack: Any = attacks.ddn(num_steps=MINIMAL_STEPS)
-    if setting.regime == "linear":
-        attack = attacks.affine_attack(attacks.L2())
-    strategy = _attack_strategy(setting)
-    predicted = np.argmax(nets.logits(images, strategy=strategy), axis=-1)
-    found = nets.attack(attack, images, predicted, key=key, strategy=strategy)
-    summary = spectral.summarize(found.delta)
-    flipped = np.asarray(found.flipped)
-    distance = np.where(flipped, found.distance, np.inf)
-    size = np.linalg.norm(np.asarray(images).reshape(len(images), -1), axis=1)
-    medians = [np.median(values, axis=1) for values in (distance, distance / size)]
-    finite = [np.where(np.isfinite(values), values, np.nan) for values in medians]
-    frequency = _masked_mean(summary.mean_frequency, np.asarray(summary.valid) & flipped)
-    return dict(zip(names, (*finite, frequency), strict=True))
-
-
-def _masked_mean(values: Any, where: Any) -> np.ndarray:
-    """Mean over images of [S, N]; NaN for a seed without any."""
-    values, where = np.asarray(values, np.float64), np.asarray(where)
-    count = where.sum(axis=1)
-    total = np.where(where, values, 0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _attack_columns(found: Perturbation) -> dict[str, np.ndarray]:
-    """Spectral statistics [S] over all attacked images that have a spectrum, and successes."""
-    summary = spectral.summarize(found.delta)
-    flipped = np.asarray(found.flipped)
-    evaluation = attacks.summarize(found)
-    columns = {
-        name: _masked_mean(value, summary.valid) for name, value in _statistics(summary).items()
-    }
-    return {
-        "robust_accuracy": evaluation.robust_accuracy,
-        "num_flipped": flipped.sum(axis=1),
-        "mean_frequency_flipped": _masked_mean(
-            summary.mean_frequency, np.asarray(summary.valid) & flipped
-        ),
-        **columns,
-    }
-
-
-def _margin_gradients(nets: Ensemble, images: Array, labels: Array) -> Array:
-    """Input gradient of each network's margin at each clean image, [S, N, H, W, C].
-
-    By the program that PGD on the margin compiled; `theory.margin_gradient` gives the same.
-    """
-    found = ensemble.map_seeds(
-        partial(attacks.query, attacks.gradient_of(attacks.margin), nets.apply_fn),
-        (nets.params,),
-        (images, jnp.zeros_like(images), (labels,)),
-        strategy="sequential",
-        jit=False,
-    )
-    return -found.gradients
-
-
-@jax.jit
-def _own_minus_others(a: Array, b: Array) -> tuple[Array, Array]:
-    """Cosine of a[s] with b[s], and that minus its mean cosine with b[t], t != s; each [S]."""
-    flat = [x.reshape(*x.shape[:2], -1) for x in (a, b)]
-    norms = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in flat]
-    a, b = (x / jnp.where(n > 0, n, 1) for x, n in zip(flat, norms, strict=True))
-    cosines = jnp.einsum("snp,tnp->st", a, b) / a.shape[1]
-    own = jnp.diagonal(cosines)
-    others = (cosines.sum(axis=1) - own) / max(a.shape[0] - 1, 1)
-    return own, own - others
-
-
-def _alignment_columns(found: Perturbation, features: Array | None) -> dict[str, Any]:
-    """Does delta follow the own network's feature rather than any network's? ReLU nets only."""
-    if features is None or features.shape[0] < 2:
-        empty = np.full(found.delta.shape[0], np.nan)
-        return dict.fromkeys(("cosine_own", "alignment", "spectrum_alignment"), empty)
-    own, alignment = _own_minus_others(-found.delta, features)
-    powers = [spectral.normalized_power(x) for x in (found.delta, features)]
-    return {
-        "cosine_own": own,
-        "alignment": alignment,
-        "spectrum_alignment": _own_minus_others(*powers)[1],
-    }
-
-
-def _kernel_columns(
-    setting: Setting,
-    budget: Budget,
-    compact: Callable[[Any], Any],
-    trained_and_start: tuple[Any, Any],
-    image_shape: Sequence[int],
-) -> dict[str, Any]:
-    """Slack of the first layer's kernel above the lowest mean frequency of its size."""
-    if setting.architecture != "conv":
-        empty = np.full(len(budget.seeds), np.nan)
-        return {"kernel_slack": empty, "kernel_slack_init": empty, "kernel_slack_change": empty}
-    trained, initial = (
-        np.asarray(theory.kernel_slack(compact(params)["params"]["kernel_0"], image_shape[:2]))
-        for params in trained_and_start
-    )
-    return {
-        "kernel_slack": trained,
-        "kernel_slack_init": initial,
-        "kernel_slack_change": trained - initial,
-    }
-
-
-def _contrasts(predictor: ops.AffinePredictor) -> Array:
-    """Class weights less their mean over classes, classes as a leading axis: [S, K, H, W, C]."""
-    weights = jnp.moveaxis(predictor.weights, -1, 1)
-    return weights - weights.mean(axis=1, keepdims=True)
-
-
-def _predictor_columns(
-    setting: Setting, nets: Ensemble, start: Any, attacked: Ensemble, image_shape: Sequence[int]
-) -> dict[str, Any]:
-    """Mean frequency of beta and of its learned part beta - beta_0; linear nets only."""
-    if setting.regime != "linear":
-        empty = np.full(len(nets.seeds), np.nan)
-        return {"beta_mean_frequency": empty, "learned_mean_frequency": empty}
-    trained = _contrasts(attacked.params)
-    initial = _contrasts(_predictors(nets.apply_fn, start, tuple(image_shape)))
-    return {
-        "beta_mean_frequency": spectral.mean_frequency(trained).mean(axis=1),
-        "learned_mean_frequency": spectral.mean_frequency(trained - initial).mean(axis=1),
-    }
 
 
 def _rows(
@@ -598,25 +293,3 @@ def _rows(
         }
         rows.append({**common, "seed": seed, "status": status[index], **values})
     return rows
-
-
-def _profile(power: Array) -> spectral.RadialProfile:
-    """Radial profile of normalised power [..., H, W], in units of its white-noise value."""
-    height, width = power.shape[-2:]
-    return spectral.radial_profile(power * (height * width - 1))
-
-
-def _arrays(
-    setting: Setting, params: Any, attacked: Ensemble, delta: Array
-) -> dict[str, np.ndarray]:
-    power = spectral.mean_spectrum(delta, axis=1)
-    arrays = {
-        "profile": _profile(power).mean,
-        "spectrum": power.mean(axis=0),
-        "examples": delta[0, :NUM_EXAMPLES],
-    }
-    if setting.architecture == "conv":
-        arrays["kernels"] = params["params"]["kernel_0"][0]
-    if setting.regime == "linear":
-        arrays["beta"] = attacked.params.weights[0]
-    return {f"{setting.path}.{name}": np.asarray(value) for name, value in arrays.items()}

@@ -28,7 +28,8 @@ import jax
 from absl import flags
 
 from experiments import claims, common, curves, study
-from experiments.study import Arm, Asked, Budget, Setting
+from experiments import setting as settings_lib
+from experiments.setting import BLOCKS, PRIMARY, Arm, Asked, Budget, Setting
 from freqbias import _checks, report, runs
 from freqbias.data import Dataset
 
@@ -64,9 +65,9 @@ class Design(NamedTuple):
 
     datasets: tuple[str, ...]
     arms: tuple[Arm, ...]
-    regimes: tuple[str, ...] = study.REGIMES
+    regimes: tuple[str, ...] = settings_lib.REGIMES
     init_scales: tuple[float, ...] = (1.0, 0.5)
-    asked: Asked = study.PRIMARY
+    asked: Asked = PRIMARY
 
 
 Designs = Callable[[str], tuple[Design, ...]]
@@ -127,10 +128,10 @@ def cells(designs: Sequence[Design]) -> dict[Setting, Asked]:
             for regime in design.regimes:
                 for arm in design.arms:
                     for scale in design.init_scales:
-                        if arm.architecture in study.BLOCKS and (regime, scale) != ("relu", 1.0):
+                        if arm.architecture in BLOCKS and (regime, scale) != ("relu", 1.0):
                             continue
                         setting = Setting(dataset, regime, *arm, init_scale=scale)
-                        out[setting] = _both(out.get(setting, study.PRIMARY), design.asked)
+                        out[setting] = _both(out.get(setting, PRIMARY), design.asked)
     return out
 
 
@@ -240,7 +241,7 @@ def _with_flags(design: Design) -> Design:
             _checks.positive_int("depths", depth)
         arms = tuple(arm._replace(depth=depth) for arm in arms for depth in depths)
     for regime in REGIMES.value or ():
-        _checks.one_of("regimes", regime, study.REGIMES)
+        _checks.one_of("regimes", regime, settings_lib.REGIMES)
     scales = design.init_scales
     if common.INIT_SCALES.value:
         scales = common.parse_floats("init_scales", common.INIT_SCALES.value)

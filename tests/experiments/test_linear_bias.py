@@ -22,7 +22,7 @@ from experiments import (
 from experiments.linear_study import Budget, LimitPlan
 from experiments.linear_summary import Cell, Reader
 from experiments.linear_tasks import TaskPlan
-from experiments.study import Setting
+from experiments.setting import Setting
 from freqbias import data, runs, spectral, theory
 
 # --- Tasks ----------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import study
-from experiments.study import Asked, Budget, Setting
+from experiments import measures, study
+from experiments.setting import Asked, Budget, Setting
 from freqbias import data, ensemble, spectral, training
 
 BUDGET = Budget(
@@ -126,7 +126,7 @@ def test_own_minus_others_by_hand():
     features = jnp.zeros((2, 1, 2, 1, 1)).at[0, 0, 0].set(2.0).at[1, 0, 1].set(3.0)
     delta = jnp.zeros((2, 1, 2, 1, 1)).at[0, 0, 0].set(0.1)
     delta = delta.at[1, 0, 0].set(0.6).at[1, 0, 1].set(0.8)
-    own, difference = study._own_minus_others(delta, features)
+    own, difference = measures.own_minus_others(delta, features)
     np.testing.assert_allclose(own, [1.0, 0.8], atol=1e-6)
     np.testing.assert_allclose(difference, [1.0, 0.2], atol=1e-6)
 
@@ -143,7 +143,7 @@ def test_dead_seeds_keep_a_row():
 
 def test_white_noise_has_a_flat_profile():
     noise = jax.random.normal(jax.random.key(0), (4000, 12, 12, 1))
-    profile = study._profile(spectral.mean_spectrum(noise, axis=0))
+    profile = measures.profile_of(spectral.mean_spectrum(noise, axis=0))
     np.testing.assert_allclose(profile.mean[1:], 1.0, atol=0.05)
 
 

@@ -13,8 +13,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import kernel_size, merge, reproduce, study, sweep
-from experiments.study import Arm, Asked, Budget, Setting
+from experiments import kernel_size, measures, merge, reproduce, study, sweep
+from experiments.setting import BLOCKS, REGIMES, Arm, Asked, Budget, Setting
 from experiments.sweep import Design
 from freqbias import data, ensemble, models, ops
 
@@ -43,7 +43,7 @@ def test_every_binary_says_what_it_compares_at_every_preset(binary, preset):
     assert len({setting.id for setting in settings}) == len(settings)
     for setting in settings:
         assert setting.architecture in models.ARCHITECTURES
-        assert setting.regime == "relu" or setting.architecture not in study.BLOCKS
+        assert setting.regime == "relu" or setting.architecture not in BLOCKS
 
 
 def test_binaries_are_listed_in_reproduce():
@@ -157,7 +157,7 @@ def test_parts_of_different_sweeps_do_not_merge(tmp_path):
     assert not (tmp_path / "merged").exists()
 
 
-@pytest.mark.parametrize("regime", study.REGIMES)
+@pytest.mark.parametrize("regime", REGIMES)
 def test_checkpoints_are_rows_and_change_nothing_at_the_end(regime):
     digits = data.load("digits")
     setting = Setting("digits", regime, "conv", 1, "3")
@@ -189,7 +189,7 @@ def test_minimal_distances_are_those_to_the_nearest_plane():
         ops.AffinePredictor(jnp.asarray(weights), jnp.asarray(bias)),
         np.zeros(3, np.int32), None, seeds=(0, 1, 2), apply_fn=ops.AffinePredictor.__call__,
     )  # fmt: skip
-    found = study._minimal_columns(
+    found = measures.minimal_columns(
         Asked(minimal=True), Setting("digits", "linear", "fc", 1), nets, images, jax.random.key(0)
     )
     normal = weights[..., 1] - weights[..., 0]

@@ -1,0 +1,277 @@
+"""What is measured of S trained networks: one number per network and column, and arrays to draw.
+
+Perturbations and their spectra, accuracy on images as they are and filtered, smallest distances,
+kernels against their bound, linear predictors. Every function of columns gives float arrays [S].
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.setting import Asked, Budget, Setting
+from freqbias import attacks, ensemble, ops, spectral, theory
+from freqbias.attacks import Perturbation
+from freqbias.data import Dataset, Split
+from freqbias.ensemble import Ensemble
+from freqbias.typing import Array, Key
+
+MINIMAL_STEPS = 40  # of DDN
+CUTOFFS = (1 / 16, 1 / 8, 1 / 4)  # cycles/pixel, of the images that are filtered
+NUM_EXAMPLES = 3  # perturbations of the first seed kept for the figures
+
+
+def heat_map_arrays(
+    setting: Setting, dataset: Dataset, budget: Budget, nets: Ensemble, key: Key
+) -> dict[str, np.ndarray]:
+    """Error rates [S, H, W] under plane waves of one L2 norm, with random signs, in the box."""
+    attacked = as_attacked(setting, nets, dataset.image_shape)
+    test = dataset.test[: budget.num_attacked]
+    errors = attacks.heat_map(
+        attacked.apply_fn,
+        attacked.params,
+        test.images,
+        test.labels,
+        key,
+        epsilon=budget.epsilon_heat_map * dataset.contrast,
+        ensemble=True,
+    )
+    return {f"{setting.path}.heat_map": errors.astype(np.float32)}
+
+
+def attack_strategy(setting: Setting) -> ensemble.Strategy:
+    """Of the seed axis in attacks: affine networks are small enough to batch on CPU."""
+    return "vmap" if setting.regime == "linear" else "sequential"
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _predictors(apply_fn: Any, params: Any, image_shape: tuple[int, ...]) -> ops.AffinePredictor:
+    return jax.vmap(lambda one: ops.affine_predictor(apply_fn, one, image_shape))(params)  # type: ignore[arg-type]
+
+
+def as_attacked(setting: Setting, nets: Ensemble, image_shape: Sequence[int]) -> Ensemble:
+    """The same functions; linear networks each as its affine predictor."""
+    if setting.regime != "linear":
+        return nets
+    predictors = _predictors(nets.apply_fn, nets.params, tuple(image_shape))
+    return dataclasses.replace(nets, params=predictors, apply_fn=ops.AffinePredictor.__call__)
+
+
+def statistics(summary: spectral.SpectralSummary) -> dict[str, Any]:
+    """The statistics of a summary, by name."""
+    return {name: value for name, value in summary._asdict().items() if name != "valid"}
+
+
+def accuracy_on(
+    nets: Ensemble,
+    test: Split,
+    budget: Budget,
+    change: Callable[[Array], Array] = lambda images: images,
+) -> np.ndarray:
+    """Accuracy [S] on ``num_tested`` images, by the program that the attack compiles anyway."""
+    correct = []
+    size = budget.num_attacked
+    for first in range(0, min(max(budget.num_tested, size), len(test.labels)) - size + 1, size):
+        batch = test[first : first + size]
+        images = change(jnp.asarray(batch.images))
+        answer = ensemble.map_seeds(
+            partial(attacks.query, attacks.forward, nets.apply_fn),
+            (nets.params,),
+            (images, jnp.zeros_like(images), ()),
+            strategy="sequential",
+            jit=False,
+        )
+        correct.append(np.argmax(answer.logits, axis=-1) == batch.labels[None])
+    return np.concatenate(correct, axis=1).mean(axis=1)
+
+
+def filtered_columns(
+    asked: Asked, nets: Ensemble, test: Split, budget: Budget
+) -> dict[str, np.ndarray]:
+    """Which frequencies a network uses: accuracy on low- and on high-passed images.
+
+    Both keep the mean of the image; neither is clipped to [0, 1].
+    """
+    names = [f"accuracy_{kind}_{cutoff:g}" for cutoff in CUTOFFS for kind in ("low", "high")]
+    if not asked.filtered:
+        return dict.fromkeys(names, np.full(len(nets.seeds), np.nan))
+    filters = [
+        partial(filter_fn, cutoff=cutoff)
+        for cutoff in CUTOFFS
+        for filter_fn in (spectral.low_pass, _high_pass_about_mean)
+    ]
+    return {
+        name: accuracy_on(nets, test, budget, change)
+        for name, change in zip(names, filters, strict=True)
+    }
+
+
+def _high_pass_about_mean(images: Array, cutoff: float) -> Array:
+    return spectral.high_pass(images, cutoff) + images.mean(axis=(1, 2), keepdims=True)
+
+
+def minimal_columns(
+    asked: Asked,
+    setting: Setting,
+    nets: Ensemble,
+    images: Array,
+    key: Key,
+) -> dict[str, np.ndarray]:
+    """Smallest L2 perturbations that change the prediction, right or wrong: medians over images.
+
+    So there is a number at initialisation too, where hardly an image is right.
+    """
+    names = ("minimal_distance", "minimal_relative_distance", "minimal_mean_frequency")
+    if not asked.minimal:
+        return dict.fromkeys(names, np.full(len(nets.seeds), np.nan))
+    attack: Any = attacks.ddn(num_steps=MINIMAL_STEPS)
+    if setting.regime == "linear":
+        attack = attacks.affine_attack(attacks.L2())
+    strategy = attack_strategy(setting)
+    predicted = np.argmax(nets.logits(images, strategy=strategy), axis=-1)
+    found = nets.attack(attack, images, predicted, key=key, strategy=strategy)
+    summary = spectral.summarize(found.delta)
+    flipped = np.asarray(found.flipped)
+    distance = np.where(flipped, found.distance, np.inf)
+    size = np.linalg.norm(np.asarray(images).reshape(len(images), -1), axis=1)
+    medians = [np.median(values, axis=1) for values in (distance, distance / size)]
+    finite = [np.where(np.isfinite(values), values, np.nan) for values in medians]
+    frequency = _masked_mean(summary.mean_frequency, np.asarray(summary.valid) & flipped)
+    return dict(zip(names, (*finite, frequency), strict=True))
+
+
+def _masked_mean(values: Any, where: Any) -> np.ndarray:
+    """Mean over images of [S, N]; NaN for a seed without any."""
+    values, where = np.asarray(values, np.float64), np.asarray(where)
+    count = where.sum(axis=1)
+    total = np.where(where, values, 0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def attack_columns(found: Perturbation) -> dict[str, np.ndarray]:
+    """Spectral statistics [S] over all attacked images that have a spectrum, and successes."""
+    summary = spectral.summarize(found.delta)
+    flipped = np.asarray(found.flipped)
+    evaluation = attacks.summarize(found)
+    columns = {
+        name: _masked_mean(value, summary.valid) for name, value in statistics(summary).items()
+    }
+    return {
+        "robust_accuracy": evaluation.robust_accuracy,
+        "num_flipped": flipped.sum(axis=1),
+        "mean_frequency_flipped": _masked_mean(
+            summary.mean_frequency, np.asarray(summary.valid) & flipped
+        ),
+        **columns,
+    }
+
+
+def margin_gradients(nets: Ensemble, images: Array, labels: Array) -> Array:
+    """Input gradient of each network's margin at each clean image, [S, N, H, W, C].
+
+    By the program that PGD on the margin compiled; `theory.margin_gradient` gives the same.
+    """
+    found = ensemble.map_seeds(
+        partial(attacks.query, attacks.gradient_of(attacks.margin), nets.apply_fn),
+        (nets.params,),
+        (images, jnp.zeros_like(images), (labels,)),
+        strategy="sequential",
+        jit=False,
+    )
+    return -found.gradients
+
+
+@jax.jit
+def own_minus_others(a: Array, b: Array) -> tuple[Array, Array]:
+    """Cosine of a[s] with b[s], and that minus its mean cosine with b[t], t != s; each [S]."""
+    flat = [x.reshape(*x.shape[:2], -1) for x in (a, b)]
+    norms = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in flat]
+    a, b = (x / jnp.where(n > 0, n, 1) for x, n in zip(flat, norms, strict=True))
+    cosines = jnp.einsum("snp,tnp->st", a, b) / a.shape[1]
+    own = jnp.diagonal(cosines)
+    others = (cosines.sum(axis=1) - own) / max(a.shape[0] - 1, 1)
+    return own, own - others
+
+
+def alignment_columns(found: Perturbation, features: Array | None) -> dict[str, Any]:
+    """Does delta follow the own network's feature rather than any network's? ReLU nets only."""
+    if features is None or features.shape[0] < 2:
+        empty = np.full(found.delta.shape[0], np.nan)
+        return dict.fromkeys(("cosine_own", "alignment", "spectrum_alignment"), empty)
+    own, alignment = own_minus_others(-found.delta, features)
+    powers = [spectral.normalized_power(x) for x in (found.delta, features)]
+    return {
+        "cosine_own": own,
+        "alignment": alignment,
+        "spectrum_alignment": own_minus_others(*powers)[1],
+    }
+
+
+def kernel_columns(
+    setting: Setting,
+    budget: Budget,
+    compact: Callable[[Any], Any],
+    trained_and_start: tuple[Any, Any],
+    image_shape: Sequence[int],
+) -> dict[str, Any]:
+    """Slack of the first layer's kernel above the lowest mean frequency of its size."""
+    if setting.architecture != "conv":
+        empty = np.full(len(budget.seeds), np.nan)
+        return {"kernel_slack": empty, "kernel_slack_init": empty, "kernel_slack_change": empty}
+    trained, initial = (
+        np.asarray(theory.kernel_slack(compact(params)["params"]["kernel_0"], image_shape[:2]))
+        for params in trained_and_start
+    )
+    return {
+        "kernel_slack": trained,
+        "kernel_slack_init": initial,
+        "kernel_slack_change": trained - initial,
+    }
+
+
+def _contrasts(predictor: ops.AffinePredictor) -> Array:
+    """Class weights less their mean over classes, classes as a leading axis: [S, K, H, W, C]."""
+    weights = jnp.moveaxis(predictor.weights, -1, 1)
+    return weights - weights.mean(axis=1, keepdims=True)
+
+
+def predictor_columns(
+    setting: Setting, nets: Ensemble, start: Any, attacked: Ensemble, image_shape: Sequence[int]
+) -> dict[str, Any]:
+    """Mean frequency of beta and of its learned part beta - beta_0; linear nets only."""
+    if setting.regime != "linear":
+        empty = np.full(len(nets.seeds), np.nan)
+        return {"beta_mean_frequency": empty, "learned_mean_frequency": empty}
+    trained = _contrasts(attacked.params)
+    initial = _contrasts(_predictors(nets.apply_fn, start, tuple(image_shape)))
+    return {
+        "beta_mean_frequency": spectral.mean_frequency(trained).mean(axis=1),
+        "learned_mean_frequency": spectral.mean_frequency(trained - initial).mean(axis=1),
+    }
+
+
+def profile_of(power: Array) -> spectral.RadialProfile:
+    """Radial profile of normalised power [..., H, W], in units of its white-noise value."""
+    height, width = power.shape[-2:]
+    return spectral.radial_profile(power * (height * width - 1))
+
+
+def arrays_to_draw(
+    setting: Setting, params: Any, attacked: Ensemble, delta: Array
+) -> dict[str, np.ndarray]:
+    """What the figures show of a setting's trained networks, by the names of ``spectra.npz``."""
+    power = spectral.mean_spectrum(delta, axis=1)
+    arrays = {
+        "profile": profile_of(power).mean,
+        "spectrum": power.mean(axis=0),
+        "examples": delta[0, :NUM_EXAMPLES],
+    }
+    if setting.architecture == "conv":
+        arrays["kernels"] = params["params"]["kernel_0"][0]
+    if setting.regime == "linear":
+        arrays["beta"] = attacked.params.weights[0]
+    return {f"{setting.path}.{name}": np.asarray(value) for name, value in arrays.items()}

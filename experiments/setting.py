@@ -1,0 +1,94 @@
+"""What is compared, what is measured of it, and what is spent: the words of the study."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+REGIMES = ("linear", "relu")
+BLOCKS = ("resnet", "vgg", "conv_mixer", "vit", "mlp_mixer")  # never linear
+
+
+class Arm(NamedTuple):
+    """An architecture with what is varied of it."""
+
+    architecture: str  # a name of freqbias.models.ARCHITECTURES
+    depth: int = 1  # hidden layers; blocks, where layers come in blocks
+    kernel: str = ""  # taps along each axis: "3", "7", ..., "full"; "" where there is no kernel
+    padding: str = "circular"  # of convolutions
+    channels: int = 0  # of convolutions; 0: the budget's
+    optimizer: str = "sgd"  # or "adam"
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is compared: one arm on one data set. The fields of `Arm`, and these."""
+
+    dataset: str
+    regime: str  # "linear" or "relu" (any network that is not linear)
+    architecture: str
+    depth: int
+    kernel: str = ""
+    padding: str = "circular"
+    channels: int = 0
+    optimizer: str = "sgd"
+    init_scale: float = 1.0
+
+    @property
+    def arm(self) -> str:
+        """The compared thing without data set, regime and scale, e.g. ``conv_k3_d1``."""
+        kernel = {"": "", "full": "_full"}.get(self.kernel, f"_k{self.kernel}")
+        padding = "" if self.padding == "circular" else f"_{self.padding.lower()}"
+        channels = f"_c{self.channels}" if self.channels else ""
+        optimizer = "" if self.optimizer == "sgd" else f"_{self.optimizer}"
+        return f"{self.architecture}{kernel}_d{self.depth}{padding}{channels}{optimizer}"
+
+    @property
+    def id(self) -> str:
+        """A name for files and keys."""
+        return f"{self.dataset}.{self.regime}.{self.arm}.scale{self.init_scale:g}"
+
+    @property
+    def path(self) -> str:
+        """The prefix of this setting's arrays in ``spectra.npz``."""
+        return f"{self.dataset}/{self.regime}/{self.arm}/{self.init_scale:g}"
+
+    def kernel_size(self, image_shape: Sequence[int]) -> int:
+        """Taps along each axis; 0 for a network without a kernel."""
+        return {"": 0, "full": min(image_shape[:2])}.get(self.kernel) or int(self.kernel or 0)
+
+
+class Asked(NamedTuple):
+    """What is measured of a setting, beside the L2 attack of the trained networks."""
+
+    second_attack: bool = False  # L-inf
+    checkpoints: int = 0  # log-spaced steps at which all is measured too; 0: none; step 0 is free
+    minimal: bool = False  # smallest L2 perturbations that change the prediction
+    filtered: bool = False  # accuracy on low- and high-passed images
+    heat_map: bool = False  # error rate under every plane wave
+
+
+PRIMARY = Asked()
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What is spent on every arm alike."""
+
+    seeds: tuple[int, ...] = tuple(range(8))
+    num_images: int = 1024  # training images of each seed, its own subsample
+    epochs: int = 3
+    batch_size: int = 32
+    learning_rate: float = 0.02  # of SGD
+    momentum: float = 0.9
+    adam_learning_rate: float = 0.002
+    clip: float = 1.0  # largest global gradient norm of a step
+    channels: int = 4  # of every convolution and unshared layer
+    width: int = 256  # of every fully connected layer
+    block_width: int = 32  # channels of ViT, ConvMixer and MLP-Mixer
+    num_tested: int = 256  # test images that give the test accuracy
+    num_attacked: int = 64  # of them attacked
+    num_steps: int = 20  # of PGD
+    epsilon_l2: float = 1.0  # in units of intensity in [0, 1]
+    epsilon_linf: float = 8 / 255
+    epsilon_heat_map: float = 4.0  # L2 norm of a plane wave
+    random_key: int = 0
