@@ -63,6 +63,7 @@ def test_a_setting_of_two_designs_is_run_once_with_all_that_both_ask():
     one = Design(("digits",), (Arm("fc"),), asked=Asked(second_attack=True, checkpoints=2))
     other = Design(("digits",), (Arm("fc"),), init_scales=(1.0,), asked=Asked(checkpoints=5))
     found = sweep.cells((one, other))
+    assert found == sweep.cells((other, one))
     assert len(found) == 4
     asked = {(s.regime, s.init_scale): value for s, value in found.items()}
     assert asked["relu", 1.0] == Asked(second_attack=True, checkpoints=5)
@@ -210,6 +211,24 @@ def test_a_heat_map_is_kept_per_seed():
     assert errors.shape == (2, 8, 8)
     assert ((errors >= 0) & (errors <= 1)).all()
     np.testing.assert_array_equal(errors, np.roll(np.flip(errors, (1, 2)), 1, (1, 2)))  # f and -f
+
+
+def test_budgets_shrink_with_the_contrast_of_a_transformed_set(monkeypatch):
+    asked_for = []
+
+    def heat_map(apply_fn, params, images, labels, key, *, epsilon, ensemble):
+        asked_for.append(epsilon)
+        return np.zeros((2, 8, 8))
+
+    monkeypatch.setattr("experiments.measures.attacks.heat_map", heat_map)
+    dataset = data.load("digits+low_pass_0.25")
+    assert dataset.contrast < 0.99
+    setting = Setting(dataset.name, "linear", "fc", 1)
+    rows, _ = study.run_setting(setting, dataset, BUDGET, Asked(second_attack=True, heat_map=True))
+    epsilons = {row["attack"]: row["epsilon"] for row in rows}
+    assert epsilons["closed_form_l2"] == pytest.approx(BUDGET.epsilon_l2 * dataset.contrast)
+    assert epsilons["closed_form_linf"] == pytest.approx(BUDGET.epsilon_linf * dataset.contrast)
+    assert asked_for == [pytest.approx(BUDGET.epsilon_heat_map * dataset.contrast)]
 
 
 @pytest.mark.parametrize(
