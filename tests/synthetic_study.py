@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from freqbias import inference
+from freqbias.plotting.style import ARM_NAME, BLOCKS
 
 SHAPES = {"fashion_mnist_mini": (28, 28, 1), "natural_patches": (32, 32, 3)}
 SLOPES = {  # exponent of the amplitude's power law, in radius
@@ -25,6 +26,31 @@ SLOPES = {  # exponent of the amplitude's power law, in radius
     "scattered_unshared_k3_d1": -0.7,
 }
 ARMS = tuple(SLOPES)
+MINOR = (
+    "digits",
+    "power_law_1_28x28x1_2",
+    *(
+        f"{base}+{transform}"
+        for base in SHAPES
+        for transform in (
+            "low_pass_0.125", "high_pass_0.125", "permuted_0", "planted_0.1_0.5",
+            "teacher_0.02_0.1", "teacher_0.25_0.35", "shuffled_0", "windowed_0.5",
+        )
+    ),
+)  # fmt: skip
+MINOR_ARMS = ("conv_k3_d1", "conv_full_d1", "fc_d1")
+ARMS_OF_BLOCKS = ("resnet_k3_d2_same_adam", "resnet_k7_d2_same_adam", "vgg_k3_d2_same_adam",
+                  "conv_mixer_k3_d2_same_adam", "conv_mixer_k7_d2_same_adam", "vit_d2_adam",
+                  "mlp_mixer_d2_adam")  # fmt: skip
+MANY_ARMS = (
+    *ARMS,
+    *(f"conv_k{size}_d1" for size in (5, 9, 11, 15)),
+    *("conv_k3_d4", "fc_d2", "fc_d3", "fc_d4", "conv_k3_d1_same", "conv_k3_d1_valid"),
+    *("conv_k7_d1_same", "conv_k7_d1_valid", "conv_k3_d1_c16", "conv_k3_d1_c32"),
+    *("conv_k3_d1_adam", "conv_k3_d2_adam", "conv_full_d1_adam", "fc_d1_adam"),
+    *("conv_k3_d1_wd0.0005", "fc_d1_wd0.0005", "conv_k3_d1_adam_wd0.0005"),
+    *ARMS_OF_BLOCKS,
+)
 _ATTACKS = {"linear": ("closed_form_l2", "pgd_linf"), "relu": ("pgd_l2", "pgd_linf")}
 
 
@@ -45,8 +71,8 @@ def synthetic_study(
     rows: list[dict[str, Any]] = []
     spectra: dict[str, np.ndarray] = {}
     for dataset in datasets:
-        shape = SHAPES[dataset]
-        images = _field(rng, (4, *shape), -1.3, scale=0.18)
+        shape = _shape(dataset)
+        images = _field(rng, (4, *shape), _data_slope(dataset), scale=0.18)
         frequency, data_profile = _profile(_power(images))
         spectra[f"{dataset}.frequency"] = frequency
         spectra[f"{dataset}.data_profile"] = data_profile
@@ -56,13 +82,110 @@ def synthetic_study(
                 for init_scale in (1.0, 0.5):
                     gone = regime == "relu" and arm in dead
                     setting = f"{dataset}/{regime}/{arm}/{init_scale:g}"
-                    slope = SLOPES[arm] - 0.3 * (regime == "relu") - 0.08 * (init_scale < 1)
+                    slope = _slope(arm) + 0.2 * (_data_slope(dataset) + 1.3)
+                    slope = slope - 0.3 * (regime == "relu") - 0.08 * (init_scale < 1)
                     slopes = slope + 0.04 * rng.standard_normal(num_seeds)
                     deltas = [_field(rng, (8, *shape), s, scale=0.02) for s in slopes]
                     spectra.update(_arrays(rng, setting, arm, regime, deltas, gone))
-                    rows += _rows(rng, dataset, regime, arm, init_scale, slopes, deltas, gone)
+                    more = _rows(rng, dataset, regime, arm, init_scale, slopes, deltas, gone)
+                    rows += (
+                        {**row, "data_mean_frequency": _mean_frequency(images)} for row in more
+                    )
     table = pd.DataFrame(rows)
     return Study(table, _claims(table), spectra, _config(num_seeds))
+
+
+def large_study(num_seeds=8, main_arms=MANY_ARMS, minor=MINOR, scales=(1.0, 0.5, 0.1)) -> Study:
+    """Two data sets with many arms, recorded steps and more, and many sets with three arms."""
+    plain = tuple(arm for arm in main_arms if arm not in ARMS_OF_BLOCKS)
+    parts = [
+        synthetic_study(regimes=("linear",), arms=plain, num_seeds=num_seeds),
+        synthetic_study(regimes=("relu",), arms=main_arms, num_seeds=num_seeds, seed=1),
+        synthetic_study(datasets=minor, arms=MINOR_ARMS, num_seeds=num_seeds, seed=2),
+    ]
+    rows = pd.concat([part.rows for part in parts], ignore_index=True)
+    blocks = rows.architecture.isin(BLOCKS)
+    rows = rows[~(blocks & (rows.init_scale < 1))]
+    third = rows[(rows.init_scale == 0.5) & rows.arm.isin(MINOR_ARMS)]
+    rows = pd.concat([rows, *(third.assign(init_scale=scale) for scale in scales[2:])])
+    recorded = rows.arm.isin([*MINOR_ARMS, *ARMS_OF_BLOCKS]) & rows.dataset.isin(SHAPES)
+    rows = pd.concat([rows[~recorded], over_steps(rows[recorded])], ignore_index=True)
+    rows = pd.concat([rows, other_boxes(rows)], ignore_index=True)
+    claims = _claims(rows[rows.final])
+    for claim in claims["claims"]:
+        claim["attack"] = claim["attack"].rsplit("_", 1)[1]
+    claims["independence"] = _independence(claims["claims"])
+    spectra = {key: array for part in reversed(parts) for key, array in part.spectra.items()}
+    for key in [key for key in spectra if key.endswith("/1.spectrum")]:
+        if key.split("/")[0] in SHAPES and key.split("/")[2] in (*MINOR_ARMS, ARMS[6]):
+            errors = np.repeat(spectra[key][None] * spectra[key].size / 9, num_seeds, axis=0)
+            spectra[key.replace("spectrum", "heat_map")] = errors.clip(0, 1)
+    return Study(rows, claims, spectra, _config(num_seeds))
+
+
+def other_boxes(rows, arms=(*MINOR_ARMS, "conv_k7_d1", "conv_k3_d2"), datasets=tuple(SHAPES)):
+    """Rows of the primary attack with the other box, a little lower in frequency with it."""
+    l2 = rows[rows.arm.isin(arms) & rows.dataset.isin(datasets) & ~rows.attack.str.endswith("inf")]
+    free = l2.attack.eq("pgd_l2")
+    return l2.assign(
+        attack=np.where(free, "pgd_l2-free", "pgd_l2-boxed"),
+        box=~l2.box.astype(bool),
+        mean_frequency=l2.mean_frequency + np.where(free, -0.02, 0.02),
+    )
+
+
+def _independence(claims):
+    out = []
+    for name in ("C1", "C2-ends"):
+        for regime in ("linear", "relu"):
+            here = [
+                claim for claim in claims
+                if (claim["id"], claim["regime"], claim["attack"]) == (name, regime, "l2")
+            ]  # fmt: skip
+            mean = np.mean([claim["estimate"] for claim in here])
+            moved = {c["dataset"]: [c[k] - mean for k in ("estimate", "low", "high")] for c in here}
+            out.append(
+                {
+                    "id": f"C4-{name}",
+                    "title": f"{here[0]['title']}, on every data set alike",
+                    "of": name,
+                    "regime": regime,
+                    "attack": "l2",
+                    "verdict": "inconclusive",
+                    "margin": 0.01,
+                    "sd": 0.0213,
+                    "sd_low": 0.011,
+                    "sd_high": 0.2,
+                    "deviations": moved,
+                }
+            )
+    return out
+
+
+def _shape(dataset):
+    return SHAPES.get(dataset.split("+")[0], {"digits": (8, 8, 1)}.get(dataset, (28, 28, 1)))
+
+
+def _data_slope(dataset):
+    base, _, transform = dataset.partition("+")
+    own = {"fashion_mnist_mini": -1.3, "natural_patches": -1.3, "digits": -0.9}.get(base, -1.0)
+    return own + {"low": -0.8, "high": 1.2, "permuted": 1.0, "windowed": -0.1}.get(
+        transform.split("_")[0], 0.0
+    )
+
+
+def _slope(arm):
+    """Of arms that have none: higher with depth, lower with kernel size."""
+    match = ARM_NAME.fullmatch(arm)
+    size = 28 if match["kernel"] == "full" else int((match["kernel"] or "k3")[1:])
+    usual = -0.1 - 0.25 * np.log2(size / 3) + 0.15 * (int(match["depth"]) - 1)
+    return SLOPES.get(arm, usual - 0.6 * (match["architecture"] in ("fc", "vit", "mlp_mixer")))
+
+
+def _mean_frequency(images):
+    h, w = images.shape[1:3]
+    radius = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[None, :])
+    return float((_power(images) * radius).sum())
 
 
 def _field(rng, shape, slope, scale):
@@ -100,20 +223,22 @@ def _arrays(rng, setting, arm, regime, deltas, gone):
         f"{setting}.spectrum": np.full((h, w), np.nan) if gone else np.mean(powers, axis=0),
         f"{setting}.examples": np.zeros((4, h, w, c), np.float32) if gone else deltas[0][:4],
     }
-    if arm.startswith("conv"):
-        size = {"k3": 3, "k7": 7, "full": h}[arm.split("_")[1]]
+    if arm.startswith("conv_k") or arm.startswith("conv_full"):
+        size = _kernel_size(arm, h)
         out[f"{setting}.kernels"] = 0.2 * rng.standard_normal((size, size, c, 8))
     if regime == "linear":
-        beta = _field(rng, (10, h, w, c), SLOPES[arm] - 0.3, scale=1.0)
+        beta = _field(rng, (10, h, w, c), _slope(arm) - 0.3, scale=1.0)
         out[f"{setting}.beta"] = np.moveaxis(beta, 0, -1)
     return out
 
 
 def _rows(rng, dataset, regime, arm, init_scale, slopes, deltas, gone):
-    h, w, _ = SHAPES[dataset]
+    h, w, _ = _shape(dataset)
     radius = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[None, :])
     null = radius.sum() / (h * w - 1)
-    architecture, kernel, depth = _parts(arm)
+    match = ARM_NAME.fullmatch(arm)
+    kernel, depth = (match["kernel"] or "").removeprefix("k"), int(match["depth"])
+    paddings = {None: "circular", "same": "SAME", "valid": "VALID"}
     for seed, delta in enumerate(deltas):
         frequency = float((_power(delta) * radius).sum())
         for attack in _ATTACKS[regime]:
@@ -122,15 +247,13 @@ def _rows(rng, dataset, regime, arm, init_scale, slopes, deltas, gone):
                 "dataset": dataset,
                 "regime": regime,
                 "arm": arm,
-                "architecture": architecture,
+                "architecture": match["architecture"],
                 "depth": depth,
                 "kernel": kernel,
-                "kernel_size": {"": 0, "full": h}.get(kernel)
-                if kernel in ("", "full")
-                else int(kernel),
-                "channels": 8,
-                "padding": "circular",
-                "optimizer": "sgd",
+                "kernel_size": _kernel_size(arm, h),
+                "channels": int(match["channels"] or 8),
+                "padding": paddings[match["padding"]],
+                "optimizer": match["optimizer"] or "sgd",
                 "init_scale": init_scale,
                 "seed": seed,
                 "step": 96,
@@ -180,12 +303,9 @@ def over_steps(rows, steps=(0, 3, 24), seed=0):
     return pd.concat(out, ignore_index=True)
 
 
-def _parts(arm):
-    head, depth = arm.rsplit("_d", 1)
-    for kernel in ("_k3", "_k7", "_full"):
-        if head.endswith(kernel):
-            return head[: -len(kernel)], kernel.removeprefix("_k").lstrip("_"), int(depth)
-    return head, "", int(depth)
+def _kernel_size(arm, side):
+    kernel = ARM_NAME.fullmatch(arm)["kernel"]
+    return {None: 0, "full": side}.get(kernel) or int((kernel or "k0").removeprefix("k"))
 
 
 def _claims(rows):

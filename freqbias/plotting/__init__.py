@@ -8,9 +8,11 @@ Inputs, as an experiment writes them:
 - ``rows``: one row per seed, setting and attack, with columns dataset, regime, arm, architecture,
   kernel, kernel_size, depth, init_scale, seed, attack, box, status, mean_frequency and
   null_mean_frequency (cycles per pixel); where there, step, final, padding, optimizer, channels,
-  test_accuracy, minimal_relative_distance, accuracy_low_{cutoff} and accuracy_high_{cutoff}. Rows
-  whose status is not ``ok`` are counted, not plotted. Rows of all recorded steps go to the figures
-  of ``trajectories``, those of trained networks to the others.
+  test_accuracy, minimal_relative_distance, accuracy_low_{cutoff}, accuracy_high_{cutoff} and
+  data_mean_frequency. Rows whose status is not ``ok`` are counted, not plotted. Attacks that end in
+  ``-free`` or ``-boxed`` are the primary one with the other box; only `box_effect` shows them. Rows
+  of all recorded steps go to the figures of ``trajectories``, those of trained networks to the
+  others.
 - ``spectra``: arrays under ``{dataset}/{regime}/{arm}/{init_scale:g}.{field}``, fields ``profile``
   [S, R] and ``spectrum`` [H, W] (normalised power, DC out; the profile times the number of
   frequencies, so that white noise is 1), ``examples`` [n, H, W, C], ``kernels`` [K, K, I, O],
@@ -19,12 +21,20 @@ Inputs, as an experiment writes them:
 - ``claims``: the mappings of ``claims.json``.
 
 Settings, arms and numbers that are missing leave a gap, never an error. ``numbers`` has the figures
-of mean frequency, ``trajectories`` what changes during training, ``factors`` what moves frequency
-most, ``spectra`` profiles and pictures, ``claims`` the effects beside their margins; ``style`` the
-look of every arm, ``files`` the way to PNG and PDF.
+of mean frequency, ``datasets`` what depends on the data, ``trajectories`` what changes during
+training, ``factors`` what moves frequency most, ``spectra`` profiles and pictures, ``claims`` the
+effects beside their margins; ``style`` the look of every arm, ``files`` the way to PNG and PDF.
 """
 
 from freqbias.plotting.claims import claim_forest
+from freqbias.plotting.datasets import (
+    arms_of_all,
+    box_effect,
+    effects_by_dataset,
+    follows_the_data,
+    grouped_datasets,
+    main_datasets,
+)
 from freqbias.plotting.factors import factors, variance_shares
 from freqbias.plotting.files import pdf_bytes, png_bytes, save
 from freqbias.plotting.numbers import (
@@ -36,43 +46,57 @@ from freqbias.plotting.numbers import (
 from freqbias.plotting.spectra import (
     kernels_and_predictors,
     perturbation_gallery,
+    profile_groups,
     radial_profiles,
 )
 from freqbias.plotting.style import (
+    DPI,
     L2_ATTACKS,
     PAGE_WIDTH,
     STYLE,
     Style,
     arm_style,
     dataset_name,
+    in_order,
     is_linf,
+    is_other_box,
 )
 from freqbias.plotting.trajectories import frequency_against_accuracy, over_training
 from freqbias.plotting.waves import exact_control, has_exact_control, heat_maps
 
 __all__ = [
+    "DPI",
     "L2_ATTACKS",
     "PAGE_WIDTH",
     "STYLE",
     "Style",
     "arm_overview",
     "arm_style",
+    "arms_of_all",
+    "box_effect",
     "claim_forest",
     "dataset_name",
+    "effects_by_dataset",
     "exact_control",
     "factors",
+    "follows_the_data",
     "frequencies_used",
     "frequency_against",
     "frequency_against_accuracy",
+    "grouped_datasets",
     "has_exact_control",
     "heat_maps",
+    "in_order",
     "init_scale_effect",
     "is_linf",
+    "is_other_box",
     "kernels_and_predictors",
+    "main_datasets",
     "over_training",
     "pdf_bytes",
     "perturbation_gallery",
     "png_bytes",
+    "profile_groups",
     "radial_profiles",
     "save",
     "variance_shares",

@@ -21,10 +21,11 @@ from freqbias.plotting.style import (
     L2_ATTACKS,
     STYLE,
     is_linf,
+    is_other_box,
     panel_name,
 )
 
-_VERDICT_COLORS = {
+VERDICT_COLORS = {
     "supported": "#00664a",
     "opposite": "#a33b00",
     "equivalent": "#00558a",
@@ -40,6 +41,7 @@ def claim_forest(claims: Sequence[Mapping[str, Any]]) -> Figure:
 
     Filled: L2 attack; hollow: L-inf attack. The verdict stands beside each interval.
     """
+    claims = [claim for claim in claims if not is_other_box(claim["attack"])]
     ids = list(dict.fromkeys(str(claim["id"]) for claim in claims))
     panels = panel_order((str(claim["dataset"]), str(claim["regime"])) for claim in claims)
     attacks = sorted(dict.fromkeys(str(claim["attack"]) for claim in claims), key=is_linf)
@@ -69,7 +71,7 @@ def _forest_panel(
 ) -> None:
     """One claim: a line per data set, regime and geometry, empty where it was not tested."""
     first = members[0]
-    margin = _number(first.get("margin"))
+    margin = number(first.get("margin"))
     if np.isfinite(margin):
         ax.axvspan(-margin, margin, color="#dfe5ea", linewidth=0, zorder=0)
     ax.axvline(0, color=GREY, linewidth=0.7, zorder=1)
@@ -80,10 +82,10 @@ def _forest_panel(
             if (claim["dataset"], claim["regime"], is_linf(claim["attack"])) == (*panel, linf)
         ]
         for claim in sorted(here, key=lambda c: c["attack"] not in L2_ATTACKS[:1])[:1]:
-            color = _VERDICT_COLORS.get(claim["verdict"], INK)
+            color = VERDICT_COLORS.get(claim["verdict"], INK)
             ax.text(1.02, y, claim["verdict"], color=color, fontsize=7, va="center",
                     transform=ax.get_yaxis_transform())  # fmt: skip
-            estimate, low, high = (_number(claim.get(k)) for k in ("estimate", "low", "high"))
+            estimate, low, high = (number(claim.get(k)) for k in ("estimate", "low", "high"))
             if np.isfinite(estimate):
                 ax.plot([low, high], [y, y], color=color, linewidth=1.4, solid_capstyle="butt")
                 ax.plot(estimate, y, "o", color=color, markersize=4,
@@ -97,5 +99,6 @@ def _forest_panel(
     ax.set_xlabel(f"effect ({first.get('unit') or 'no unit'})", fontsize=7, labelpad=1)
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
+    """A number of a claim, NaN where it has none."""
     return np.nan if value is None else float(value)

@@ -8,22 +8,20 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from freqbias.plotting.style import (
-    STYLE,
-)
+from freqbias.plotting.style import DPI, STYLE
 
 
-def png_bytes(figure: Figure, *, dpi: int = 150) -> bytes:
+def png_bytes(figure: Figure, *, dpi: int = DPI) -> bytes:
     """The figure as PNG, without metadata: the same figure gives the same bytes."""
     return _encoded(figure, "png", {"Software": None}, dpi)
 
 
-def pdf_bytes(figure: Figure, *, dpi: int = 150) -> bytes:
+def pdf_bytes(figure: Figure, *, dpi: int = DPI) -> bytes:
     """The figure as PDF, without dates: the same figure gives the same bytes."""
     return _encoded(figure, "pdf", {"CreationDate": None, "Producer": None, "Creator": None}, dpi)
 
 
-def save(figure: Figure, path_stem: str | os.PathLike, *, dpi: int = 150) -> tuple[Path, Path]:
+def save(figure: Figure, path_stem: str | os.PathLike, *, dpi: int = DPI) -> tuple[Path, Path]:
     """Writes ``path_stem`` + ``.png`` and ``.pdf``, the same bytes for the same figure.
 
     Args:

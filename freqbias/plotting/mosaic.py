@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from freqbias.plotting.panels import say
-from freqbias.plotting.style import GREY, PAGE_WIDTH
+from freqbias.plotting.style import DPI, GREY, PAGE_WIDTH
 
 _SPECTRUM_RANGE = 1.5  # decades on either side of white noise
 
@@ -20,7 +21,7 @@ def mosaic_grid(num_rows: int, num_cols: int, *, group: int) -> tuple[Figure, li
     num_groups = num_rows // group
     height = top + bottom + num_rows * (cell + gap) + num_groups * title
     width = left + right + num_cols * (cell + gap)
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height), dpi=DPI)
     axes = []
     for row in range(num_rows):
         y = height - top - (row + 1) * (cell + gap) - (row // group + 1) * title + gap
@@ -31,8 +32,11 @@ def mosaic_grid(num_rows: int, num_cols: int, *, group: int) -> tuple[Figure, li
             for column in range(num_cols)
         ])  # fmt: skip
     for ax in (ax for row in axes for ax in row):
-        ax.set_xticks([])
-        ax.set_yticks([])
+        # Where no ticks are shown none are made: small pictures spend most of their time there.
+        ax.xaxis.set_major_locator(NullLocator())
+        ax.yaxis.set_major_locator(NullLocator())
+        ax.xaxis.set_visible(ax in axes[-1])
+        ax.yaxis.set_visible(any(ax is row[0] for row in axes))
         for spine in ax.spines.values():
             spine.set_visible(True)
             spine.set_linewidth(0.4)

@@ -1,5 +1,6 @@
 """Mean frequency against architecture, kernel size, depth and initial scale."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Literal
 
@@ -27,7 +28,19 @@ from freqbias.plotting.panels import (
     say,
     seed_interval,
 )
-from freqbias.plotting.style import FAMILIES, GREY, INK, PALE, STYLE, Style, arm_style, panel_name
+from freqbias.plotting.style import (
+    FAMILIES,
+    GREY,
+    INK,
+    PALE,
+    STYLE,
+    Style,
+    arm_style,
+    dataset_name,
+    in_order,
+    panel_name,
+    regime_name,
+)
 
 
 @mpl.rc_context(STYLE)
@@ -38,9 +51,10 @@ def arm_overview(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
     noise. The share of live seeds stands at the right where some are not.
     """
     rows = rows[np.isclose(rows["init_scale"], init_scale)]
-    arms = list(dict.fromkeys(rows["arm"]))
+    arms = in_order(rows["arm"])
     panels = panels_of(rows)
-    num_cols = min(2, max(1, len(panels)))
+    most = 2 if len(arms) <= 20 else 4  # tall panels stand in one row
+    num_cols = min(most, max(1, len(panels)))
     figure, axes = grid_of_panels(
         len(panels), num_cols, height=0.55 + 0.2 * len(arms), sharex=True, sharey=True
     )
@@ -58,14 +72,18 @@ def arm_overview(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
                     text = f"{len(values)}/{len(seeds)} live"
                     ax.text(0.99, y, text, fontsize=7, ha="right", va="center",
                             transform=ax.get_yaxis_transform())  # fmt: skip
-        ax.set_title(panel_name(dataset, regime), loc="left", fontweight="bold")
+        if most == 2:
+            name = panel_name(dataset, regime)
+        else:
+            name = f"{textwrap.fill(dataset_name(dataset), 15)}\n{regime_name(regime)}"
+        ax.set_title(name, loc="left", fontweight="bold")
         ax.set_yticks(range(len(arms)), [arm_style(arm).label for arm in arms])
         ax.set_ylim(len(arms) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", color=PALE, linewidth=0.8)
         ax.set_axisbelow(True)
     for ax in axes[-num_cols:]:
-        ax.set_xlabel("mean frequency (cycles/pixel)")
+        ax.set_xlabel("mean frequency" + " \n"[most > 2] + "(cycles/pixel)")
     return laid_out(figure, [*geometry_handles(rows), null_handle()])
 
 
@@ -153,6 +171,9 @@ def _sweep(ax: Axes, panel: pd.DataFrame, axis: str) -> None:
         ax.set_xscale("log", base=2)
         ax.set_xlim(min(levels) / 1.4, max(levels) * 1.4)
         labels = [f"full\n({k:g})" if names[k] == "full" else f"{k:g}" for k in levels]
+        for place in range(1, len(levels) - 1):  # of two that stand too close, the first
+            if levels[place] < 1.3 * levels[place - 1] and labels[place - 1]:
+                labels[place] = ""
         ax.set_xticks(levels, labels)
     else:
         ax.set_xlim(min(levels) - 0.4, max(levels) + 0.4)
@@ -194,7 +215,7 @@ def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.
             style = drawn[arm] = arm_style(arm)
             ax.plot(x_range, [y, y], color=style.color, linewidth=0.9)
             ax.plot([x, x], y_range, color=style.color, linewidth=0.9)
-            ax.plot(x, y, style.marker, color=style.color, markersize=4.5,
+            ax.plot(x, y, marker=style.marker, linestyle="none", color=style.color, markersize=4.5,
                     markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip
             limits += [x, y, *x_range, *y_range]
             none = False
@@ -210,7 +231,7 @@ def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.
         axes[0].set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
     for ax in axes[::num_cols]:
         ax.set_ylabel(f"mean frequency\nat init scale {scales[1]:g}")
-    return laid_out(figure, [arm_handle(style) for style in drawn.values()])
+    return laid_out(figure, [arm_handle(drawn[arm]) for arm in in_order(drawn)])
 
 
 _ALL = float(np.sqrt(0.5))  # cycles/pixel: a low-pass here passes everything
@@ -231,7 +252,7 @@ def frequencies_used(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
     names = [f"accuracy_{kind}_{cutoff:g}" for cutoff in cutoffs for kind in ("low", "high")]
     rows = rows[rows[names].notna().all(axis=1)] if names else rows[:0]
     panels = panels_of(rows)
-    arms = list(dict.fromkeys(rows["arm"]))
+    arms = in_order(rows["arm"])
     num_cols = columns_for(len(panels))
     num_blocks = max(1, -(-len(panels) // num_cols))
     strip = 0.06 + 0.045 * len(arms)

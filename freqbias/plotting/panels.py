@@ -7,19 +7,30 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from freqbias import inference
-from freqbias.plotting.style import GREY, INK, L2_ATTACKS, PAGE_WIDTH, Style, is_linf
+from freqbias.plotting.style import (
+    DPI,
+    GREY,
+    INK,
+    L2_ATTACKS,
+    PAGE_WIDTH,
+    Style,
+    is_linf,
+    is_other_box,
+)
 
 
 def grid_of_panels(
     num: int, num_cols: int, *, height: float, **share: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of ``num`` panels, row by row, laid out without overlap."""
+    """A figure of ``num`` panels, row by row; `laid_out` keeps them from overlapping."""
     num_rows = max(1, -(-num // num_cols))
     width = PAGE_WIDTH if num > 1 else 4.0
-    figure = Figure(figsize=(width, height * num_rows + 0.45), layout="constrained")
+    # Text is wider or narrower by a few per cent at other resolutions: lay out at that of the PNG.
+    figure = Figure(figsize=(width, height * num_rows + 0.45), dpi=DPI)
     axes = list(figure.subplots(num_rows, num_cols, squeeze=False, **share).ravel())
     for ax in axes[num:] if num else axes:
         ax.set_axis_off()
@@ -32,13 +43,17 @@ def columns_for(num: int) -> int:
 
 
 def laid_out(figure: Figure, handles: Sequence[Line2D]) -> Figure:
-    """Adds the legend and settles the layout, once for all files."""
+    """Adds the legend and settles the layout, once for all files.
+
+    The figure keeps no layout engine: with one, matplotlib draws it twice for each file.
+    """
     if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=4)
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-    figure.set_layout_engine("none")
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        num_cols = int(np.clip(figure.get_figwidth() / (0.45 + 0.058 * longest), 1, 4))
+        num_rows = -(-len(handles) // num_cols)
+        figure.set_figheight(figure.get_figheight() + 0.15 * max(0, num_rows - 2))
+        figure.legend(handles=handles, loc="outside upper left", ncols=num_cols)
+    ConstrainedLayoutEngine().execute(figure)
     return figure
 
 
@@ -62,7 +77,7 @@ def null_handle() -> Line2D:
 
 def geometry_handles(rows: pd.DataFrame, color: str = INK, name: str = "") -> list[Line2D]:
     """The legend's entries of the attacks that were run."""
-    attacks = set(rows["attack"])
+    attacks = {attack for attack in rows["attack"] if not is_other_box(attack)}
     handles = []
     if any(not is_linf(attack) for attack in attacks):
         handles.append(Line2D([], [], color=color, marker="o", markersize=4.5, linewidth=1,
@@ -76,7 +91,7 @@ def geometry_handles(rows: pd.DataFrame, color: str = INK, name: str = "") -> li
 
 def geometries(panel: pd.DataFrame) -> list[tuple[str, bool, float]]:
     """(attack, filled, offset) of the L2 attack shown and of the L-inf attack, where run."""
-    attacks = list(dict.fromkeys(panel["attack"]))
+    attacks = [attack for attack in dict.fromkeys(panel["attack"]) if not is_other_box(attack)]
     l2 = [a for a in L2_ATTACKS if a in attacks] or [a for a in attacks if not is_linf(a)]
     linf = [attack for attack in attacks if is_linf(attack)]
     both = bool(l2 and linf)
@@ -92,8 +107,9 @@ def draw_point(
     bar = ([at, at], [low, high]) if vertical else ([low, high], [at, at])
     point = (at, mean) if vertical else (mean, at)
     ax.plot(*bar, color=style.color, linewidth=1.2, solid_capstyle="butt")
-    ax.plot(*point, style.marker, color=style.color, markersize=4.5 if filled else 4,
-            markerfacecolor=style.color if filled else "white", markeredgewidth=0.9)  # fmt: skip
+    ax.plot(*point, marker=style.marker, color=style.color, markersize=4.5 if filled else 4,
+            markerfacecolor=style.color if filled else "white", markeredgewidth=0.9,
+            linestyle="none")  # fmt: skip
     return mean
 
 

@@ -35,27 +35,35 @@ from freqbias.plotting.style import (
     STYLE,
     Style,
     arm_style,
+    in_order,
     panel_name,
     regime_name,
 )
 
 
 @mpl.rc_context(STYLE)
-def radial_profiles(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0) -> Figure:
+def radial_profiles(
+    spectra: Mapping[str, np.ndarray],
+    *,
+    init_scale: float = 1.0,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Figure:
     """Radial profiles of the perturbations' power, relative to white noise.
 
-    A row per data set and regime; columns: kernel size, depth, and weight sharing with locality,
-    each with the arms that differ in it. Lines: geometric mean over live seeds; bands: its 95 % t
+    A row per data set and regime; a column per group of arms, by default those of
+    `profile_groups`. Lines: geometric mean over live seeds; bands: its 95 % t
     interval. Dashed grey: the images themselves; line at 1: white noise; shaded: beyond 1/2 cycle
     per pixel, where only the corners of the frequency plane lie.
     """
     settings = arrays_of_field(spectra, "profile", init_scale)
     panels = panel_order(settings)
-    groups = _profile_groups([arm for arms in settings.values() for arm in arms])
+    groups = groups or profile_groups(spectra, init_scale=init_scale) or {"": []}
     figure, grid = grid_of_panels(
         max(1, len(panels)) * len(groups), len(groups), height=1.55, sharex=True, sharey=True
     )
     axes = np.reshape(np.array(grid, dtype=object), (-1, len(groups)))
+    key = 0.15 * max(map(len, groups.values()))
+    figure.set_figheight(figure.get_figheight() + max(0.0, key - 0.6))
     floor, ceiling = 1.0, 1.0
     for row, panel in zip(axes, panels, strict=False):
         dataset = panel[0]
@@ -112,30 +120,44 @@ def _profile_line(
     return list(mean)
 
 
-def _profile_groups(arms: Sequence[str]) -> dict[str, list[str]]:
-    """Arms to be compared within one panel, by the factor in which they differ."""
-    parts = {arm: ARM_NAME.fullmatch(arm) for arm in dict.fromkeys(arms)}
+def profile_groups(
+    spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0
+) -> dict[str, list[str]]:
+    """Arms whose profiles are to be compared within one panel, by the factor they differ in."""
+    settings = arrays_of_field(spectra, "profile", init_scale)
+    arms = [arm for found in settings.values() for arm in found]
+    parts = {arm: ARM_NAME.fullmatch(arm) for arm in in_order(arms)}
     known = {arm: match for arm, match in parts.items() if match}
     blocks = [a for a, m in known.items() if m["architecture"] in BLOCKS]
-    varied = [a for a, m in known.items() if a not in blocks and any(m.groups()[3:])]
-    plain = {a: m for a, m in known.items() if a not in (*blocks, *varied)}
+    changed = [a for a, m in known.items() if a not in blocks and any(m.groups()[3:])]
+    padded = [a for a in changed if not any(known[a].groups()[4:])]
+    varied = [a for a in changed if a not in padded]
+    plain = {a: m for a, m in known.items() if a not in (*blocks, *changed)}
     pair = ("fc", "conv")
     shallow = [a for a, m in plain.items() if m["architecture"] in pair and m["depth"] == "1"]
     deep = [
         a for a, m in plain.items() if m["architecture"] == "conv" and m["kernel"] in (None, "k3")
     ]
+    fully = [a for a, m in plain.items() if m["architecture"] == "fc"]
     reference = [a for a in ("conv_k3_d1",) if a in plain]
     unshared = [a for a, m in plain.items() if m["architecture"] not in pair]
+
+    def usual(arms: Sequence[str]) -> list[str]:
+        """The arms that these vary."""
+        names = {arm: arm[: known[arm].end("depth")] for arm in arms}
+        return [arm for arm in plain if arm in names.values()]
+
     groups = {
         "Kernel size": shallow,
-        "Depth": deep if len(deep) > 1 else [],
+        "Depth": [*(fully if len(fully) > 1 else ()), *deep] if len(deep) > 1 else [],
         "Sharing and locality": [*reference, *unshared] if unshared else [],
-        "Padding and optimiser": [*reference, *varied] if varied else [],
+        "Padding": [*usual(padded), *padded],
+        "Channels, optimiser, decay": [*usual(varied), *varied],
         "Blocks": blocks,
     }
     shown = {arm for group in groups.values() for arm in group}
     groups["Other"] = [arm for arm in parts if arm not in shown]
-    return {title: group for title, group in groups.items() if group} or {"": []}
+    return {title: group for title, group in groups.items() if group}
 
 
 @mpl.rc_context(STYLE)
@@ -231,10 +253,18 @@ def kernels_and_predictors(
     return figure
 
 
+_TYPICAL = (
+    *("fc_d1", "conv_k3_d1", "conv_full_d1", "conv_k3_d3", "locally_connected_k3_d1"),
+    *("resnet_k3_d2_same_adam", "vit_d2_adam"),
+)
+
+
 def _few(arms: Sequence[str], most: int) -> list[str]:
-    """At most ``most`` distinct arms, fully connected and convolutional ones first."""
-    distinct = list(dict.fromkeys(arms))
-    return sorted(distinct, key=lambda arm: not arm.startswith(("fc", "conv")))[:most]
+    """At most ``most`` distinct arms, those that differ most from each other first."""
+    ordered = in_order(arms)
+    typical = [arm for arm in _TYPICAL if arm in ordered]
+    chosen = [*typical, *(arm for arm in ordered if arm not in typical)][:most]
+    return in_order(chosen)
 
 
 def _column_name(arm: str) -> str:

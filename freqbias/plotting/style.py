@@ -1,6 +1,7 @@
 """One look and one name per arm, and the look of every figure."""
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -8,8 +9,12 @@ from matplotlib.colors import to_hex, to_rgb
 
 PAGE_WIDTH = 7.0
 """Width of a figure that spans a page, in inches."""
+DPI = 150
+"""Resolution of PNG files."""
 L2_ATTACKS = ("closed_form_l2", "pgd_l2")
 """The attacks of the primary geometry, the exact one first."""
+OTHER_BOX = ("-free", "-boxed")
+"""What the names of attacks end in that are primary but for the box: without it, and in it."""
 INK, GREY, PALE = "#1a1a1a", "#6b6b6b", "#e9edf1"
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -50,7 +55,7 @@ class Style(NamedTuple):
 
     label: str
     color: str
-    marker: str
+    marker: Any  # of matplotlib
     linestyle: Literal["-", "--", "-.", ":"]
 
 
@@ -59,8 +64,9 @@ ARM_NAME = re.compile(
     r"|scattered_unshared|scattered|resnet|vgg|vit|mlp_mixer)"
     r"(?:_(?P<kernel>k\d+|full))?_d(?P<depth>\d+)"
     r"(?:_(?P<padding>same|valid))?(?:_c(?P<channels>\d+))?(?:_(?P<optimizer>adam))?"
+    r"(?:_wd(?P<decay>\d[\d.e+-]*))?"
 )
-"""The name of an arm; what it leaves out is circular padding, the budget's channels, and SGD."""
+"""The name of an arm; left out are circular padding, the budget's channels, SGD, and no decay."""
 FAMILIES = {  # name, colour (Okabe and Ito's colour-blind safe set, then Tol's), marker
     "fc": ("Fully connected", "#000000", "s"),
     "conv": ("Conv", "#0072b2", "o"),
@@ -84,6 +90,7 @@ _KERNEL_RAMP = (
 )
 _DEPTH_RAMP = {2: "#5e4fa2", 3: "#2e1c63", 4: "#a48fe0"}
 _LINESTYLES: dict[int, Literal["-", "--", "-."]] = {1: "-", 2: "--", 3: "-."}
+_DECAYED = (4, 1, 0)  # a star of four points
 _PADDINGS = {"same": ("zero padding", "<"), "valid": ("no padding", "X")}  # name, marker
 
 
@@ -94,7 +101,8 @@ def arm_style(arm: str) -> Style:
     green (full width), and to violet with depth. Of other families larger kernels and more layers
     are lighter. Other than usual: the optimiser (SGD; for blocks Adam) is darker (fully connected:
     brown), the padding (circular; for blocks zeros) lighter with a marker of its own, channels
-    greyer. Unknown arms are grey, under their own name.
+    greyer; weight decay is a star of four points, and redder. Unknown arms are grey, under their
+    own name.
     """
     match = ARM_NAME.fullmatch(arm)
     if match is None:
@@ -119,7 +127,10 @@ def arm_style(arm: str) -> Style:
         color = _mixed(color, "#999999", min(0.2 + 0.1 * np.log2(int(match["channels"])), 0.7))
     if bool(match["optimizer"]) != blocks:
         color = _mixed(color, "#cc6600" if architecture == "fc" else "#000000", 0.35)
-    return Style(_label(match), color, marker, _LINESTYLES.get(depth - blocks, ":"))
+    if match["decay"]:
+        color = _mixed(color, "#c00000", 0.4)
+    shape = _DECAYED if match["decay"] else marker
+    return Style(_label(match), color, shape, _LINESTYLES.get(depth - blocks, ":"))
 
 
 def _label(match: re.Match[str]) -> str:
@@ -145,6 +156,8 @@ def _label(match: re.Match[str]) -> str:
         words.append(f"{match['channels']} channel{'' if match['channels'] == '1' else 's'}")
     if match["optimizer"]:
         words.append(match["optimizer"].capitalize())
+    if match["decay"]:
+        words.append(f"weight decay {match['decay']}")
     return ", ".join(words)
 
 
@@ -173,11 +186,67 @@ def is_linf(attack: Any) -> bool:
     return "inf" in str(attack).lower()
 
 
+def is_other_box(attack: Any) -> bool:
+    """Whether an attack is the primary one again, with the box where that has none or reversed."""
+    return str(attack).endswith(OTHER_BOX)
+
+
+def in_order(arms: Iterable[str]) -> list[str]:
+    """Distinct arms: by family, then plain ones before varied ones, by depth, by kernel size."""
+    families = list(FAMILIES)
+
+    def place(arm: str) -> tuple[Any, ...]:
+        match = ARM_NAME.fullmatch(arm)
+        if match is None:
+            return (len(families),)
+        kernel = match["kernel"] or ""
+        size = np.inf if kernel == "full" else int(kernel[1:] or 0)
+        varied = sum(part is not None for part in match.groups()[3:])
+        rest = tuple(part or "" for part in match.groups()[3:])
+        return families.index(match["architecture"]), varied, int(match["depth"]), size, *rest
+
+    return sorted(dict.fromkeys(arms), key=place)
+
+
+_DATASETS = {
+    "fashion_mnist_mini": "Fashion-MNIST mini",
+    "natural_patches": "Natural patches",
+    "digits": "Digits",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "kmnist": "KMNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn_cropped": "SVHN",
+}
+_TRANSFORMS = (  # pattern of the name of a set or of a transform, what people write
+    (r"power_law_1_(\d+)x(\d+)x(\d+)_(\d+)", "1/f noise"),
+    (r"power_law_([^_]+)_(\d+)x(\d+)x(\d+)_(\d+)", r"1/f^\1 noise"),
+    (r"(low|high)_pass_([^_]+)", r"\1 pass \2"),
+    (r"band_pass_([^_]+)_([^_]+)", r"band pass \1 to \2"),
+    (r"permuted_(\d+)", r"permuted \1"),
+    (r"planted_([^_]+)_([^_]+)", r"patterns planted (\1, \2)"),
+    (r"teacher_([^_]+)_([^_]+)", r"teacher \1 to \2"),
+    (r"shuffled_0", "labels shuffled"),
+    (r"shuffled_(\d+)", r"labels shuffled \1"),
+    (r"windowed_([^_]+)", r"windowed \1"),
+)
+
+
 def dataset_name(dataset: str) -> str:
-    """The name of a data set as people write it."""
-    known = {"fashion_mnist_mini": "Fashion-MNIST mini", "natural_patches": "Natural patches"}
-    first, *transforms = dataset.split("+")
-    return ", ".join([known.get(first, first), *transforms]).replace("_", " ")
+    """The name of a data set, with what was done to it, as people write it."""
+    return ", ".join(_part_name(part) for part in dataset.split("+"))
+
+
+def _part_name(part: str) -> str:
+    if part in _DATASETS:
+        return _DATASETS[part]
+    if part.startswith("spectrum_"):
+        return f"spectrum of {_part_name(part.removeprefix('spectrum_'))}"
+    for pattern, words in _TRANSFORMS:
+        if re.fullmatch(pattern, part):
+            return re.sub(pattern, words, part)
+    return part.replace("_", " ")
 
 
 def regime_name(regime: str) -> str:

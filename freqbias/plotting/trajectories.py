@@ -23,7 +23,7 @@ from freqbias.plotting.panels import (
     say,
     seed_interval,
 )
-from freqbias.plotting.style import STYLE, Style, arm_style, panel_name
+from freqbias.plotting.style import STYLE, Style, arm_style, in_order, panel_name
 
 DISTANCE = "minimal_relative_distance"
 """Column: smallest L2 perturbation that changes the prediction, over the image's norm; median."""
@@ -74,7 +74,7 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
             above.set_ylabel("mean frequency\n(cycles/pixel)")
             for ax in below:
                 ax.set_ylabel("smallest perturbation\n(relative to the image)")
-    arms = dict.fromkeys(rows["arm"])
+    arms = in_order(rows["arm"])
     handles = [arm_handle(arm_style(arm), line=True) for arm in arms]
     return laid_out(figure, [*handles, null_handle()] if handles else [])
 
@@ -140,7 +140,7 @@ def frequency_against_accuracy(rows: pd.DataFrame, *, init_scale: float = 1.0) -
         ax.set_xlabel("test accuracy (%)")
     for ax in axes[::num_cols]:
         ax.set_ylabel("mean frequency\n(cycles/pixel)")
-    handles = [arm_handle(arm_style(arm)) for arm in dict.fromkeys(rows["arm"])]
+    handles = [arm_handle(arm_style(arm)) for arm in in_order(rows["arm"])]
     return laid_out(figure, [*handles, null_handle()] if handles else [])
 
 
@@ -153,5 +153,5 @@ def _path(ax: Axes, of_arm: pd.DataFrame, style: Style) -> None:
     mean = live.groupby("step")[["test_accuracy", "mean_frequency"]].mean()
     path = mean.to_numpy(float) * [100, 1]
     ax.plot(*path.T, color=style.color, linestyle=style.linestyle)
-    ax.plot(*path[-1], style.marker, color=style.color, markersize=6, markeredgecolor="white",
-            markeredgewidth=0.5)  # fmt: skip
+    ax.plot(*path[-1], marker=style.marker, color=style.color, markersize=6, linestyle="none",
+            markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip

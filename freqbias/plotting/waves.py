@@ -56,7 +56,7 @@ def heat_maps(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0) -> 
                 fontsize=7,
             )
     if image is not None:
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30)
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, use_gridspec=False)
         bar.set_label("error rate")
     return laid_out(figure, [])
 

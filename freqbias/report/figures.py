@@ -1,6 +1,6 @@
 """Which figures a report shows, in which order, and what their captions state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,12 @@ from freqbias.plotting.trajectories import DISTANCE, recorded_steps
 
 FACTORS = "factors"
 """The name of the figure that stands in a section of its own."""
+EFFECTS_BY_DATASET = "effects_by_dataset"
+"""The name of the figure that stands among the claims."""
+BY_DATASET = ("C1", "C2-ends")
+"""The claims whose effects are drawn by data set."""
+_NULL = "Dotted: what white noise of the same shape gives."
+_GROUPS_IN_A_ROW = 3
 
 
 class ReportFigure(NamedTuple):
@@ -22,6 +28,7 @@ class ReportFigure(NamedTuple):
     caption: str  # what is plotted, units, seeds, what bars and bands are
     alt: str  # for those who do not see it
     figure: Figure
+    source: str = "rows.csv"  # the file of the run whose numbers are drawn
 
 
 def make_figures(
@@ -37,37 +44,50 @@ def make_figures(
     Returns:
       The figures with captions. Formats are described in `freqbias.plotting`.
     """
-    recorded, rows = rows, rows[rows["final"]]
+    main = plotting.main_datasets(rows)
+    of_all = rows[rows["final"]]
+    recorded = rows[rows["dataset"].isin(main)]
+    rows = recorded[recorded["final"]]
+    all_spectra, spectra = spectra, _of_datasets(spectra, main)
+    listed = list(claims.get("claims", ()))
+    minor = set(of_all["dataset"]) - set(main)
+    main_claims = [claim for claim in listed if claim["dataset"] not in minor]
     scale = 1.0 if np.isclose(rows["init_scale"], 1.0).any() else float(rows["init_scale"].max())
     seeds = f"{_seeds(rows)}, init scale {scale:g}"
     bars = f"Bars: 95 % t intervals over live seeds ({seeds})."
     attack = _attack(rows)
-    null = "Dotted: what white noise of the same shape gives."
-    out = [
+    null = _NULL
+    out = _dataset_figures(of_all, listed, main, scale)
+    left_out = f" Data sets on which fewer arms were run: {_titled(out)}." if minor else ""
+    out.append(
         ReportFigure(
             "arm_overview",
             "Where the perturbations of each architecture live",
             f"Mean spatial frequency of the perturbations (cycles/pixel, zero frequency left out; "
             f"mean over {_images(rows)} images, then over seeds). Filled: {attack}; hollow: "
             f"L∞ attack, whose sign whitens the spectrum. {bars} {null} Where some seeds are dead "
-            "or diverged, the number of live ones is given.",
+            f"or diverged, the number of live ones is given.{left_out}",
             "Dot plot of mean frequency by architecture, a panel per data set and regime.",
             plotting.arm_overview(rows, init_scale=scale),
         )
-    ]
-    if any(key.endswith(f"/{scale:g}.profile") for key in spectra):
+    )
+    groups = list(plotting.profile_groups(spectra, init_scale=scale).items())
+    for first in range(0, len(groups), _GROUPS_IN_A_ROW):
+        shown = dict(groups[first : first + _GROUPS_IN_A_ROW])
         out.append(
             ReportFigure(
-                "radial_profiles",
-                "How their power is spread over frequency",
+                "radial_profiles" + (f"_{first // _GROUPS_IN_A_ROW + 1}" if first else ""),
+                "How their power is spread over frequency"
+                + (f": {', '.join(shown).lower()}" if len(groups) > _GROUPS_IN_A_ROW else ""),
                 "Power of the L2 perturbations by radius in the frequency plane, per frequency and "
                 "relative to white noise (log scale), so that the line at 1 is white. Lines: "
                 f"geometric mean over live seeds ({seeds}); bands: its 95 % t interval. Dashed: "
                 "the images themselves. Shaded: beyond ½ cycle/pixel only the corners of "
                 "the plane remain.",
                 "Radial power profiles of perturbations against spatial frequency, a row per data "
-                "set and regime; columns compare kernel sizes, depths, and weight sharing.",
-                plotting.radial_profiles(spectra, init_scale=scale),
+                f"set and regime; columns compare arms by: {', '.join(shown).lower()}.",
+                plotting.radial_profiles(spectra, init_scale=scale, groups=shown),
+                "spectra.npz",
             )
         )
     dots = "Small dots: single seeds. Black line and band: the fully connected net (L2)."
@@ -112,6 +132,7 @@ def make_figures(
                 plotting.init_scale_effect(rows, scales=(scale, other)),
             )
         )
+    out += _box_figure(rows, scale)
     out += _training_figures(recorded, scale)
     if rows.filter(like="accuracy_low_").notna().any(axis=None):
         out.append(
@@ -127,8 +148,8 @@ def make_figures(
                 plotting.frequencies_used(rows, init_scale=scale),
             )
         )
-    out += _wave_figures(spectra, scale, seeds)
-    if claims.get("claims"):
+    out += _wave_figures(spectra, all_spectra, scale, seeds)
+    if main_claims:
         out.append(
             ReportFigure(
                 "claim_effects",
@@ -138,7 +159,8 @@ def make_figures(
                 "L∞ attack. Words: verdicts after Holm's correction; an interval alone "
                 "does not decide. Empty lines: not tested.",
                 "Forest plot of the claims' effects with intervals, margins and verdicts.",
-                plotting.claim_forest(claims["claims"]),
+                plotting.claim_forest(main_claims),
+                "claims.json",
             )
         )
     shares = plotting.variance_shares(rows)
@@ -169,7 +191,7 @@ def _training_figures(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
     if rows.empty:
         return []
     seeds = f"{_seeds(rows)}, init scale {scale:g}"
-    null = "Dotted: what white noise of the same shape gives."
+    null = _NULL
     below = ""
     if DISTANCE in rows and rows[DISTANCE].notna().any():
         below = (
@@ -200,10 +222,84 @@ def _training_figures(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
     ]
 
 
-def _wave_figures(
-    spectra: Mapping[str, np.ndarray], scale: float, seeds: str
+def _of_datasets(
+    spectra: Mapping[str, np.ndarray], datasets: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The arrays of some data sets, under ``DATASET/...`` and ``DATASET.field``."""
+    fields = ("frequency", "data_profile", "example_images")
+    own = {f"{dataset}.{field}" for dataset in datasets for field in fields}
+    return {k: v for k, v in spectra.items() if k in own or k.split("/")[0] in datasets}
+
+
+def _titled(figures: Sequence[ReportFigure]) -> str:
+    """Where figures stand, by their titles."""
+    return " and ".join(f"\u201c{item.title}\u201d" for item in figures) or "under All numbers"
+
+
+def _dataset_figures(
+    rows: pd.DataFrame, claims: Sequence[Mapping[str, Any]], main: Sequence[str], scale: float
 ) -> list[ReportFigure]:
-    """Heat maps of plane waves, and the exact control."""
+    """What depends on the data set: where there are more of them than a panel each can show."""
+    if set(rows["dataset"]) <= set(main) and len(main) < 3:
+        return []
+    seeds, out = f"{_seeds(rows)}, init scale {scale:g}", []
+    ids = [name for name in BY_DATASET if any(claim["id"] == name for claim in claims)]
+    if ids:
+        out.append(
+            ReportFigure(
+                EFFECTS_BY_DATASET,
+                "The effects on every data set",
+                f"Effects of {' and '.join(ids)} under the L2 attack with their 95 % intervals "
+                "over live seeds; shaded: effects within the claim\u2019s margin. Colour: verdict "
+                "after Holm\u2019s correction. What is derived from a set stands below it.",
+                "Forest plot of effects by data set, a panel per claim and regime.",
+                plotting.effects_by_dataset(claims, ids),
+                "claims.json",
+            )
+        )
+    measured = "data_mean_frequency" in rows and bool(rows["data_mean_frequency"].notna().any())
+    if measured and plotting.arms_of_all(rows):
+        out.append(
+            ReportFigure(
+                "follows_the_data",
+                "Does the perturbation follow the data?",
+                "Mean frequency of the L2 perturbations against that of the images (cycles/pixel), "
+                "a numbered point per data set; the arms that were run on all sets. Bars: 95 % t "
+                f"intervals over live seeds ({seeds}). On the diagonal perturbations have the mean "
+                f"frequency of the images. {_NULL}",
+                "Scatter plots of the mean frequency of perturbations against that of the images, "
+                "a row per regime, a column per architecture.",
+                plotting.follows_the_data(rows, init_scale=scale),
+            )
+        )
+    return out
+
+
+def _box_figure(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
+    """The effect of the box, where the primary attack was run with and without it."""
+    here = rows[np.isclose(rows["init_scale"], scale)]
+    if not here["attack"].map(plotting.is_other_box).any():
+        return []
+    return [
+        ReportFigure(
+            "box",
+            "Does the box [0, 1] make the frequency?",
+            "Mean frequency of the L2 perturbations (cycles/pixel) that keep the image within "
+            "[0, 1], against those that need not, by arm. Bars: 95 % t intervals over live seeds "
+            f"({_seeds(rows)}, init scale {scale:g}). On the diagonal the box makes no difference.",
+            "Scatter plot of mean frequency with against without the box, by architecture.",
+            plotting.box_effect(rows, init_scale=scale),
+        )
+    ]
+
+
+def _wave_figures(
+    spectra: Mapping[str, np.ndarray],
+    all_spectra: Mapping[str, np.ndarray],
+    scale: float,
+    seeds: str,
+) -> list[ReportFigure]:
+    """Heat maps of plane waves; and the exact control, for which minor sets are used too."""
     out = []
     if any(key.endswith(f"/{scale:g}.heat_map") for key in spectra):
         out.append(
@@ -216,9 +312,10 @@ def _wave_figures(
                 "titles: the mean over all frequencies with its 95 % t interval over seeds.",
                 "Heat maps of the error rate over the plane of frequencies, by architecture.",
                 plotting.heat_maps(spectra, init_scale=scale),
+                "spectra.npz",
             )
         )
-    if plotting.has_exact_control(spectra, scale):
+    if plotting.has_exact_control(all_spectra, scale):
         out.append(
             ReportFigure(
                 "exact_control",
@@ -230,7 +327,8 @@ def _wave_figures(
                 "without a box, moves with the data: its dots lie on the diagonal up to what "
                 "differs between seeds. r: correlation of the logarithms.",
                 "Scatter plots of the power of perturbations, plain against permuted set.",
-                plotting.exact_control(spectra, init_scale=scale),
+                plotting.exact_control(all_spectra, init_scale=scale),
+                "spectra.npz",
             )
         )
     return out
@@ -252,12 +350,13 @@ def _image_figures(
             ReportFigure(
                 f"perturbations_{dataset}",
                 f"{name}: one image, its perturbations and their spectra",
-                "L2 perturbations of one test image by seed 0 of each arm (grey: no change; each "
-                "scaled to its own largest value), the power spectrum of that perturbation, and "
-                f"the mean spectrum over all images and live seeds ({seeds}; for the images: over "
-                f"the stored examples). {colour}",
+                "L2 perturbations of one test image by seed 0 of typical arms (grey: no change; "
+                "each scaled to its own largest value), the power spectrum of that perturbation, "
+                f"and the mean spectrum over all images and live seeds ({seeds}; for the images: "
+                f"over the stored examples). {colour}",
                 f"Example perturbations of {name} with two-dimensional spectra, by architecture.",
                 plotting.perturbation_gallery(spectra, dataset, init_scale=scale),
+                "spectra.npz",
             )
         )
     if any(key.endswith((f"/{scale:g}.kernels", f"/{scale:g}.beta")) for key in keys):
@@ -271,6 +370,7 @@ def _image_figures(
                 f"with the mean spectrum over classes. One network each; no interval. {colour}",
                 f"Learned kernels and effective predictors on {name} with their spectra.",
                 plotting.kernels_and_predictors(spectra, dataset, init_scale=scale),
+                "spectra.npz",
             )
         )
     return out

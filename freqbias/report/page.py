@@ -14,7 +14,6 @@ from freqbias import plotting, runs
 from freqbias.inference import Verdict
 from freqbias.report.figures import ReportFigure
 from freqbias.report.render import (
-    DPI,
     MEANINGS,
     command_line,
     css_width,
@@ -65,7 +64,7 @@ def build_page(page: Page, config: Mapping[str, Any]) -> str:
     Raises:
       ValueError: two sections have one name, or a row of a table does not fit its columns.
     """
-    pictures = {f.name: plotting.png_bytes(f.figure, dpi=DPI) for f in _figures(page)}
+    pictures = {f.name: plotting.png_bytes(f.figure, dpi=plotting.DPI) for f in _figures(page)}
     return _rendered(page, config, pictures)
 
 

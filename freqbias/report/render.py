@@ -15,10 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from freqbias import inference, plotting, runs
-from freqbias.report.figures import FACTORS, ReportFigure, make_figures
-
-DPI = 150
-"""Resolution of the PNG files and of the pictures in the page."""
+from freqbias.report.figures import EFFECTS_BY_DATASET, FACTORS, ReportFigure, make_figures
 
 _GLYPHS = {
     "supported": "✓",
@@ -36,11 +33,20 @@ MEANINGS = {
     "init-dependent": "the verdict changes when the initial weights are halved",
     "not decided": "too few live seeds in an arm, or an arm below its accuracy floor",
 }
-_ATTACKS = {
+_ATTACKS = {  # names in rows, and geometries in claims; the primary ones first
     "closed_form_l2": "L2, closed form",
     "pgd_l2": "L2, PGD",
+    "l2": "L2",
+    "pgd_l2-free": "L2, PGD, no box",
+    "l2-free": "L2, no box",
+    "pgd_l2-boxed": "L2, PGD, in the box",
+    "l2-boxed": "L2, in the box",
+    "closed_form_linf": "L∞, closed form",
     "pgd_linf": "L∞, PGD",
+    "linf": "L∞",
 }
+_MOST_DEVIATIONS = 4  # that stand in one cell
+_LONG = 60  # rows of a folded table that is not printed
 _MOST_SHOWN = 12  # entries of one setting that the page lists
 _COLUMNS = (
     *("dataset", "regime", "arm", "architecture", "kernel", "kernel_size", "depth"),
@@ -71,7 +77,7 @@ def build_report(
     _check_rows(rows)
     figures = make_figures(rows, claims, spectra)
     rows = _trained(rows)
-    pictures = [plotting.png_bytes(item.figure, dpi=DPI) for item in figures]
+    pictures = [plotting.png_bytes(item.figure, dpi=plotting.DPI) for item in figures]
     return _page(rows, claims, config, figures, pictures)
 
 
@@ -106,7 +112,7 @@ def save_figures(run_dir: str | os.PathLike, figures: Sequence[ReportFigure]) ->
     for item in figures:
         png = runs.output_file(run_dir, f"figures/{item.name}.png")
         runs.output_file(run_dir, f"figures/{item.name}.pdf")
-        plotting.save(item.figure, png.with_suffix(""), dpi=DPI)
+        plotting.save(item.figure, png.with_suffix(""), dpi=plotting.DPI)
         pictures[item.name] = png.read_bytes()
     return pictures
 
@@ -132,8 +138,12 @@ def _page(
     pictures: Sequence[bytes],
 ) -> str:
     listed = list(claims.get("claims", ()))
-    panels = list(dict.fromkeys(zip(rows["dataset"], rows["regime"], strict=True)))
-    tested = [(str(claim["dataset"]), str(claim["regime"])) for claim in listed]
+    main = plotting.main_datasets(rows)
+    shown = rows[rows["dataset"].isin(main)]
+    minor = plotting.grouped_datasets([d for d in rows["dataset"] if d not in main])
+    panels = list(dict.fromkeys(zip(shown["dataset"], shown["regime"], strict=True)))
+    tables = [claim for claim in listed if claim["dataset"] not in minor]
+    tested = [(str(claim["dataset"]), str(claim["regime"])) for claim in tables]
     claim_panels = list(dict.fromkeys([*panels, *tested]))  # some claims are about all data sets
     numbered: list[dict[str, Any]] = [
         {
@@ -149,23 +159,30 @@ def _page(
         .get_template("report.html.j2")
         .render(
             summary=_summary(rows, config),
-            tally=_tally(listed),
+            main=[plotting.dataset_name(name) for name in main],
+            minor=[plotting.dataset_name(name) for name in minor],
+            tally=_tally(tables),
             panels=[_panel(*panel) for panel in panels],
             claim_panels=[_panel(*panel) for panel in claim_panels],
-            claim_rows=_claim_rows(listed, claim_panels),
-            independence=list(claims.get("independence", ())),
+            claim_rows=_claim_rows(tables, claim_panels),
+            minor_claims=_minor_claims(listed, rows, minor),
+            independence=[_independence_row(entry) for entry in claims.get("independence", ())],
             independence_chip=lambda entry: verdict_chip(str(entry["verdict"])),
             regime_name=_regime,
             attack_name=lambda attack: _ATTACKS.get(attack, attack),
             data_name=plotting.dataset_name,
+            long=_LONG,
+            datasets=plotting.grouped_datasets(list(rows["dataset"])),
             all_claims=[_claim_entry(claim) for claim in listed],
             meanings=[_Chip(word, _GLYPHS[word], meaning) for word, meaning in MEANINGS.items()],
-            figures=[shown for shown in numbered if shown["item"].name != FACTORS],
-            factor_figures=[shown for shown in numbered if shown["item"].name == FACTORS],
-            factors=_factor_table(rows) if any(f.name == FACTORS for f in figures) else {},
-            networks=_networks(rows, panels),
+            figures=[f for f in numbered if f["item"].name not in (FACTORS, EFFECTS_BY_DATASET)],
+            claim_figures=[f for f in numbered if f["item"].name == EFFECTS_BY_DATASET],
+            factor_figures=[f for f in numbered if f["item"].name == FACTORS],
+            factors=_factor_table(shown) if any(f.name == FACTORS for f in figures) else {},
+            networks=_networks(shown, panels),
             failures=_failures(rows),
-            attacks=_attack_settings(rows),
+            attacks=_attack_settings(shown),
+            minor_attacks=_attack_settings(rows[rows["dataset"].isin(minor)]),
             settings=setting_tables(config),
             command=command_line(config),
         )
@@ -205,13 +222,17 @@ def _chip(claim: Mapping[str, Any]) -> _Chip:
 
 
 def _tally(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How many tests gave which verdict, under L2 (one attack per test) and under L-inf."""
+    """How many tests gave which verdict: under L2 (one attack per test), L-inf, the other box."""
     out = []
-    for name, linf in (("L2 attack (primary)", False), ("L∞ attack (second opinion)", True)):
+    for name, kind in (
+        ("L2 attack (primary)", "l2"),
+        ("L∞ attack (second opinion)", "linf"),
+        ("L2 attack, box changed", "box"),
+    ):
         tests = {
             (claim["id"], claim["dataset"], claim["regime"]): str(claim["verdict"])
             for claim in sorted(claims, key=lambda c: -_attack_rank(c["attack"]))
-            if plotting.is_linf(claim["attack"]) == linf
+            if _kind(claim["attack"]) == kind
         }
         counts = Counter(tests.values())
         order = [*_GLYPHS, *(word for word in counts if word not in _GLYPHS)]
@@ -223,6 +244,44 @@ def _tally(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if tests:
             out.append({"name": name, "total": len(tests), "chips": chips})
     return out
+
+
+def _kind(attack: Any) -> str:
+    if plotting.is_other_box(attack):
+        return "box"
+    return "linf" if plotting.is_linf(attack) else "l2"
+
+
+def _minor_claims(
+    claims: Sequence[Mapping[str, Any]], rows: pd.DataFrame, minor: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Per claim and regime the tests on minor data sets (L2), where all of its arms were run."""
+    there = {tuple(found) for found in rows[["dataset", "regime", "arm"]].drop_duplicates().values}
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for claim in claims:
+        where = (claim["dataset"], claim["regime"])
+        run = all((*where, arm) in there for arm in claim.get("arms") or ())
+        if claim["dataset"] in minor and run and _kind(claim["attack"]) == "l2":
+            groups.setdefault((str(claim["id"]), str(claim["regime"])), []).append(claim)
+    out = []
+    for (_, regime), members in groups.items():
+        members.sort(key=lambda claim: minor.index(claim["dataset"]))
+        limits = _limits(members)
+        entries = [
+            {**_claim_entry(claim), "plot": _intervals_svg([claim], limits) if limits else ""}
+            for claim in members
+        ]
+        out.append({"first": members[0], "regime": _regime(regime), "entries": entries})
+    return out
+
+
+def _independence_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of the dependence on the data set: of many deviations, the two furthest apart."""
+    ordered = sorted(entry["deviations"].items(), key=lambda item: -item[1][0])
+    shown = list(entry["deviations"].items())
+    if len(ordered) > _MOST_DEVIATIONS:
+        shown = [ordered[0], ordered[-1]]
+    return {**entry, "shown": shown, "all": ordered, "left_out": len(ordered) - len(shown)}
 
 
 def _claim_rows(
@@ -262,7 +321,8 @@ def _claim_entry(claim: Mapping[str, Any]) -> dict[str, Any]:
 
 def _attack_rank(attack: Any) -> int:
     known = list(_ATTACKS)
-    return known.index(attack) if attack in known else 1 + 10 * plotting.is_linf(attack)
+    rank = {"l2": 2, "box": 6, "linf": len(known)}  # of attacks without a name here
+    return known.index(attack) if attack in known else rank[_kind(attack)]
 
 
 def _count(value: Any) -> str:
@@ -310,7 +370,7 @@ def _intervals_svg(claims: Sequence[Mapping[str, Any]], limits: tuple[float, flo
             ends = f'x1="{x(claim["low"])}" x2="{x(claim["high"])}" y1="{y:g}" y2="{y:g}"'
             parts.append(f'<line {ends} class="i"/>')
         if claim.get("estimate") is not None:
-            kind = "o" if plotting.is_linf(claim["attack"]) else "e"
+            kind = {"linf": "o", "box": "b"}.get(_kind(claim["attack"]), "e")
             parts.append(f'<circle cx="{x(claim["estimate"])}" cy="{y:g}" r="3" class="{kind}"/>')
     drawing = "".join(parts)
     return Markup(  # numbers only: nothing to escape
@@ -326,7 +386,6 @@ def _summary(rows: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, Any]:
     networks = _one_row_per_network(rows)
     images = sorted(set(rows["num_images"].dropna().astype(int)))
     return {
-        "datasets": [plotting.dataset_name(name) for name in dict.fromkeys(rows["dataset"])],
         "regimes": [_regime(regime) for regime in dict.fromkeys(rows["regime"])],
         "num_arms": rows["arm"].nunique(),
         "num_seeds": rows["seed"].nunique(),
@@ -351,7 +410,7 @@ def _networks(rows: pd.DataFrame, panels: Sequence[tuple[str, str]]) -> dict[str
     scale = float(rows["init_scale"].max())
     at_scale = rows[rows["init_scale"] == scale]
     out = []
-    for arm in dict.fromkeys(at_scale["arm"]):
+    for arm in plotting.in_order(at_scale["arm"]):
         cells = []
         for dataset, regime in panels:
             here = at_scale[
@@ -361,7 +420,7 @@ def _networks(rows: pd.DataFrame, panels: Sequence[tuple[str, str]]) -> dict[str
             ]
             networks = _one_row_per_network(here)
             live = networks[networks["status"] == "ok"]
-            l2 = here[~here["attack"].map(plotting.is_linf) & (here["status"] == "ok")]
+            l2 = here[here["attack"].map(_kind).eq("l2") & here["status"].eq("ok")]
             cells.append(
                 {
                     "panel": _panel(dataset, regime),
@@ -525,4 +584,4 @@ def _percent(value: float | None, digits: int = 0) -> str:
 def css_width(png: bytes) -> int:
     """The width in CSS pixels at which the picture has its printed size times 1.3."""
     pixels = int.from_bytes(png[16:20], "big")
-    return round(1.3 * 96 * pixels / DPI)
+    return round(1.3 * 96 * pixels / plotting.DPI)

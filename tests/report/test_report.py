@@ -5,7 +5,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from synthetic_study import ARMS, over_steps, synthetic_study
+from matplotlib.figure import Figure
+from synthetic_study import ARMS, large_study, over_steps, synthetic_study
 
 from freqbias import report, runs
 
@@ -62,7 +63,11 @@ def _words(page):
 def test_the_page_is_well_formed_and_self_contained(page):
     parsed = _parse(page)
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert {link.removeprefix("#") for link in parsed.links} <= set(parsed.ids)
+    places = {link.removeprefix("#") for link in parsed.links if link.startswith("#")}
+    assert places <= set(parsed.ids)
+    files = {link for link in parsed.links if not link.startswith("#")}
+    of_run = {"rows.csv", "spectra.npz", "claims.json"}
+    assert all(file in of_run or re.fullmatch(r"figures/\w+\.(pdf|png)", file) for file in files)
     assert all(image["src"].startswith("data:image/png;base64,") for image in parsed.images)
     assert not re.search(r"https?://|<script|@import|url\(", page)
 
@@ -195,6 +200,10 @@ def test_a_run_folder_gets_report_and_figures(tmp_path):
     assert written.read_text(encoding="utf-8") == pure
     names = {file.name for file in (run / "figures").iterdir()}
     assert {"arm_overview.png", "arm_overview.pdf", "radial_profiles.png"} <= names
+    links = {link for link in _parse(pure).links if not link.startswith("#")}
+    assert "figures/arm_overview.pdf" in links
+    there = {str(file.relative_to(run)) for file in run.rglob("*")}
+    assert links - there == {"rows.csv"}  # written when a run ends
 
 
 def test_figures_of_training_are_shown_where_steps_were_recorded():
@@ -230,7 +239,7 @@ def test_dependence_on_the_data_set_is_said_beside_the_claims(study):
     }  # fmt: skip
     words = _words(report.build_report(rows, {**claims, "independence": [entry]}, spectra, config))
     assert "C4-C1 Alike" in words
-    for shown in ("0.021 [0.011, 0.200]", "digits +0.034 [+0.020, +0.050]", "\N{MINUS SIGN}0.034"):
+    for shown in ("0.021 [0.011, 0.200]", "Digits +0.034 [+0.020, +0.050]", "\N{MINUS SIGN}0.034"):
         assert shown in words, shown
     assert words.index("C4-C1 Alike") < words.index("Which factor moves")
     assert "C4-C1" not in _words(report.build_report(*study))
@@ -249,3 +258,114 @@ def test_heat_maps_and_the_exact_control_are_shown_where_they_were_made(study):
     for title in ("Which plane waves break each network", "The exact control"):
         assert title in words
         assert title not in plain
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Two main sets, two with three arms, the other box, claims by geometry."""
+    minor = ("digits", "fashion_mnist_mini+permuted_0")
+    study = large_study(2, (*ARMS[:5], "fc_d1_wd0.0005", "vit_d2_adam"), minor, scales=(1.0, 0.5))
+    kept = ("frequency", "spectrum")
+    return study._replace(spectra={k: v for k, v in study.spectra.items() if k.endswith(kept)})
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Tables alone: figures take most of the time of a page."""
+    monkeypatch.setattr("freqbias.report.render.make_figures", lambda *_: [])
+
+
+def _table(page, caption):
+    """The rows of cells of the table whose caption starts so."""
+    table = page[page.index(f"<caption>{caption}") :].split("</table>")[0]
+    return [
+        [
+            _words(f"<p>{cell}</p>")
+            for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+        ]
+        for row in table.split("<tr")[1:]
+    ]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_minor_data_sets_have_rows_not_columns(large):
+    page = report.build_report(*large)
+    claims = _table(page, "Effect with its 95 % interval")
+    networks = _table(page, "Test accuracy at init scale")
+    for table in (claims, networks):
+        assert len(table[0]) == 5  # two sets, two regimes
+        assert not any("Digits" in cell for cell in table[0])
+    rows = _table(page, "Claims on the data sets on which few arms were run")
+    by_set = [row[0] for row in rows if len(row) == 5][1:]
+    assert by_set == ["Digits", "Fashion-MNIST mini, permuted 0"] * 4  # C1, C2-ends x regimes
+    groups = [row[0] for row in rows if len(row) == 1]
+    assert groups[0].startswith("C1 Convolution against fully connected, linear")
+    claim = next(c for c in large.claims["claims"] if c["dataset"] == "digits")
+    assert f"{claim['estimate']:+.3f}" in rows[2][1]
+    words = _words(page)
+    assert "some of them on 2 further data sets" in words
+    assert "L2 attack (primary), 8 tests" in words  # of the main sets
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_claim_without_its_arms_on_a_minor_set_is_no_row_there(large):
+    claim = {**large.claims["claims"][0], "dataset": "digits", "arms": ["conv_k3_d3", "fc_d1"],
+             "id": "C99", "estimate": None, "attack": "l2", "verdict": "not decided"}  # fmt: skip
+    page = report.build_report(large.rows, {"claims": [claim]}, {}, {})
+    assert "Claims on the data sets" not in page
+    assert "C99" in _words(page)  # among all numbers
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_other_box_is_named_and_is_no_opinion_on_the_claim(large):
+    page = report.build_report(*large)
+    words = _words(page)
+    assert "L2, no box" in words
+    assert "L2, in the box" in words
+    assert "L2 attack, box changed, 8 tests" in words
+    assert "L2, PGD, no box" in words  # under Settings
+    plain = large.rows[~large.rows.attack.str.contains("-")]
+    networks = _table(report.build_report(plain, {}, {}, {}), "Test accuracy at init scale")
+    assert networks == _table(page, "Test accuracy at init scale")
+
+
+def test_figures_of_panels_show_main_sets_and_say_where_the_others_are(large):
+    made = report.make_figures(*large[:3])
+    figures = {item.name: item for item in made}
+    assert "box" in figures
+    titles = [ax.get_title(loc="left") for ax in figures["arm_overview"].figure.axes]
+    assert len(titles) == 4
+    assert not any("Digits" in title or "permuted" in title for title in titles)
+    assert figures["effects_by_dataset"].title in figures["arm_overview"].caption
+    assert "exact_control" in figures  # needs the permuted set, which is minor
+
+
+def test_the_figure_of_effects_by_data_set_stands_among_the_claims(large, monkeypatch):
+    drawn = Figure(figsize=(1, 1))
+    names = ("effects_by_dataset", "follows_the_data")
+    items = [report.ReportFigure(name, name, "", "", drawn) for name in names]
+    monkeypatch.setattr("freqbias.report.render.make_figures", lambda *_: items)
+    page = report.build_report(*large)
+    places = [
+        page.index(f'id="{name}"')
+        for name in (
+            "by-data-set",
+            "figure-effects_by_dataset",
+            "figures",
+            "figure-follows_the_data",
+        )
+    ]
+    assert places == sorted(places)
+    assert 'href="figures/follows_the_data.pdf"' in page
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_of_many_deviations_the_extremes_stand_in_the_cell_and_all_below(large):
+    deviations = {f"digits+permuted_{k}": [0.01 * k, 0.0, 0.1] for k in range(6)}
+    entry = {**large.claims["independence"][0], "deviations": deviations}
+    claims = {**large.claims, "independence": [entry]}
+    page = report.build_report(large.rows, claims, {}, {})
+    cell = _table(page, "Does an effect depend")[1][-1]
+    assert "permuted 5 +0.050" in cell
+    assert "permuted 0 +0.000" in cell
+    assert "permuted 3" not in cell
