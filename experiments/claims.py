@@ -14,7 +14,7 @@ import pandas as pd
 from absl import app, flags
 from scipy import stats
 
-from experiments import curves
+from experiments import common, curves
 from freqbias import _checks, inference, runs
 from freqbias.inference import Arm, Estimate, Verdict
 
@@ -468,9 +468,6 @@ def _detectable(estimate: Estimate | None, confidence: float) -> float | None:
     )
 
 
-_RUN = flags.DEFINE_string(
-    "run", "results/quick", "Folder of a finished run whose rows are judged again."
-)
 _MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the L2 verdicts as a Markdown table.")
 
 
@@ -478,8 +475,8 @@ def main(argv: Sequence[str]) -> None:
     """Prints the verdicts on the rows of a finished run."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {argv[1:]}")
-    registry = registry_of(_RUN.value)
-    rows = curves.with_curves(runs.read_rows(str(_RUN.value)), registry.accuracy_floor)
+    registry = registry_of(common.RUN.value)
+    rows = curves.with_curves(runs.read_rows(common.RUN.value), registry.accuracy_floor)
     records = judge(rows[rows["final"]], registry)
     print(as_markdown(records) if _MARKDOWN.value else as_table(records))
 

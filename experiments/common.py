@@ -31,6 +31,7 @@ INIT_SCALES = flags.DEFINE_list(
 )
 RANDOM_KEY = flags.DEFINE_integer("random_key", None, "Root of all randomness; default 0.")
 OUT = flags.DEFINE_string("out", None, "Folder of the run; by default one in results/.")
+RUN = flags.DEFINE_string("run", "results/quick", "Folder of a finished run, for what reads one.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the run that --out holds.")
 RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that --out holds.")
 WORKERS = flags.DEFINE_integer(

@@ -12,9 +12,10 @@ COLUMNS = ("frequency_at_floor", "minimal_log_change", "minimal_early_share")
 
 
 def floor_of(accuracy_floor: Mapping[str, float], dataset: str) -> float:
-    """The floor of a data set: its own, else that of its synthetic family, else the default."""
-    family = "power_law" if dataset.startswith("power_law_") else dataset
-    return accuracy_floor.get(dataset, accuracy_floor.get(family, accuracy_floor["default"]))
+    """The floor of a data set: its own, else that of its kind, else the default."""
+    kinds = {"shuffled": "+shuffled_" in dataset, "power_law": dataset.startswith("power_law_")}
+    names = (dataset, *(kind for kind, holds in kinds.items() if holds), "default")
+    return next(accuracy_floor[name] for name in names if name in accuracy_floor)
 
 
 def with_curves(rows: pd.DataFrame, accuracy_floor: Mapping[str, float]) -> pd.DataFrame:

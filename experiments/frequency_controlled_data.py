@@ -3,11 +3,11 @@
     python -m experiments.frequency_controlled_data --preset=quick
 
 The same networks on a set, on that set low-passed, high-passed, with its frequencies permuted, with
-a pattern planted in some frequencies of each class, and with labels that depend on one band only
-(low, then high); and on 1/f noise. `freqbias.data.catalog` has the names. Permuted frequencies are
-the exact control: the perturbations of fully connected networks must move with the data, those of
-convolutional ones need not. Budgets scale with the contrast of a set. What is spent and written is
-told in ``experiments/sweep.py``.
+a pattern planted in some frequencies of each class, with labels that depend on one band only (low,
+then high), with borders that fade to grey, and with shuffled labels; and on 1/f noise.
+`freqbias.data.catalog` has the names. Permuted frequencies are the exact control: the perturbations
+of fully connected networks must move with the data, those of convolutional ones need not. Budgets
+scale with the contrast of a set. What is spent and written is told in ``experiments/sweep.py``.
 """
 
 from experiments import sweep
@@ -22,6 +22,8 @@ TRANSFORMS = (
     "planted_0.1_0.5",
     "teacher_0.02_0.1",
     "teacher_0.25_0.35",
+    "windowed_0.5",
+    "shuffled_0",
 )
 NOISE = "power_law_1_28x28x1_2"
 

@@ -3,7 +3,8 @@
     python -m experiments.kernel_size --preset=quick --datasets=digits --kernel_sizes=3,5,full
 
 Convolutional networks with one hidden layer, which differ in nothing but the kernel size, beside a
-fully connected network; what is spent and written is told in ``experiments/sweep.py``.
+fully connected network; attacked in L2 with and without the box [0, 1], and in L-inf. What is spent
+and written is told in ``experiments/sweep.py``.
 """
 
 from experiments import sweep
@@ -21,7 +22,8 @@ KERNELS = {
 def designs(preset: str) -> tuple[Design, ...]:
     """Every kernel size of the preset, and FC."""
     arms = (*(Arm("conv", 1, kernel) for kernel in KERNELS[preset]), Arm("fc"))
-    return (Design(sweep.DATASETS_OF[preset], arms, asked=Asked(second_attack=True)),)
+    asked = Asked(second_attack=True, other_box=True)
+    return (Design(sweep.DATASETS_OF[preset], arms, asked=asked),)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from experiments import (
     heatmap,
     init_scale,
     kernel_size,
+    optimizer,
     padding,
     robustness,
     sweep,
@@ -41,7 +42,7 @@ from experiments.sweep import Design
 
 BINARIES = (
     kernel_size, depth, symmetry, init_scale, padding, datasets, frequency_controlled_data,
-    architectures, emergence, robustness, heatmap,
+    architectures, optimizer, emergence, robustness, heatmap,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ class Arm(NamedTuple):
     padding: str = "circular"  # of convolutions
     channels: int = 0  # of convolutions; 0: the budget's
     optimizer: str = "sgd"  # or "adam"
+    weight_decay: float = 0.0  # of SGD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Setting:
     padding: str = "circular"
     channels: int = 0
     optimizer: str = "sgd"
+    weight_decay: float = 0.0
     init_scale: float = 1.0
 
     @property
@@ -40,7 +42,8 @@ class Setting:
         padding = "" if self.padding == "circular" else f"_{self.padding.lower()}"
         channels = f"_c{self.channels}" if self.channels else ""
         optimizer = "" if self.optimizer == "sgd" else f"_{self.optimizer}"
-        return f"{self.architecture}{kernel}_d{self.depth}{padding}{channels}{optimizer}"
+        decay = f"_wd{self.weight_decay:g}" if self.weight_decay else ""
+        return f"{self.architecture}{kernel}_d{self.depth}{padding}{channels}{optimizer}{decay}"
 
     @property
     def id(self) -> str:
@@ -61,10 +64,15 @@ class Asked(NamedTuple):
     """What is measured of a setting, beside the L2 attack of the trained networks."""
 
     second_attack: bool = False  # L-inf
-    checkpoints: int = 0  # log-spaced steps at which all is measured too; 0: none; step 0 is free
+    other_box: bool = False  # L2 with the box [0, 1] where the primary has none, and conversely
+    checkpoints: int = 0  # log-spaced steps that are measured too (see below); step 0 is free
     minimal: bool = False  # smallest L2 perturbations that change the prediction
     filtered: bool = False  # accuracy on low- and high-passed images
     heat_map: bool = False  # error rate under every plane wave
+
+    def in_training(self) -> "Asked":
+        """What is measured at a checkpoint: the primary attack, and smallest perturbations."""
+        return Asked(minimal=self.minimal)
 
 
 PRIMARY = Asked()
@@ -79,6 +87,8 @@ class Budget:
     epochs: int = 3
     batch_size: int = 32
     learning_rate: float = 0.02  # of SGD
+    decay_factor: float = 1.0  # of all learning rates, every `decay_epochs`
+    decay_epochs: int = 1
     momentum: float = 0.9
     adam_learning_rate: float = 0.002
     clip: float = 1.0  # largest global gradient norm of a step

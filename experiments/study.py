@@ -71,8 +71,8 @@ def run_setting(
     arrays: dict[str, np.ndarray] = {}
     for step, params in _recorded(nets, steps):
         found, arrays = _measure(
-            setting, dataset, budget, asked, dataclasses.replace(nets, params=params),
-            start=start, compact=compact, key=key_attack,
+            setting, dataset, budget, asked if step == steps else asked.in_training(),
+            dataclasses.replace(nets, params=params), start=start, compact=compact, key=key_attack,
         )  # fmt: skip
         accuracy = _train_accuracy(nets.history.accuracy, step, budget)
         for columns, status in found:
@@ -116,11 +116,11 @@ def _measure(
     )
     measured: list[tuple[dict[str, Any], list[str]]] = []
     arrays: dict[str, np.ndarray] = {}
-    for geometry in ("l2", "linf") if asked.second_attack else ("l2",):
-        name, attack = _attack(geometry, setting, budget, dataset.contrast)
+    for geometry in _geometries(setting, asked):
+        name, box, attack = _attack(geometry, setting, budget, dataset.contrast)
         strategy = measures.attack_strategy(setting)
         found = attacked.attack(attack, images, labels, key=key, strategy=strategy)
-        where = {"attack": name, "box": setting.regime == "relu", "epsilon": float(attack.epsilon)}
+        where = {"attack": name, "box": box, "epsilon": float(attack.epsilon)}
         columns = {
             **per_seed,
             **measures.attack_columns(found),
@@ -205,9 +205,14 @@ def _block_padding(setting: Setting) -> str:
 
 
 def _optimizer(setting: Setting, budget: Budget) -> Any:
-    if setting.optimizer == "adam":
-        return training.adam(budget.adam_learning_rate, budget.clip)
-    return training.sgd(budget.learning_rate, budget.momentum, budget.clip)
+    adam = setting.optimizer == "adam"
+    rate: Any = budget.adam_learning_rate if adam else budget.learning_rate
+    if budget.decay_factor != 1:
+        every = budget.decay_epochs * (budget.num_images // budget.batch_size)
+        rate = training.staircase(rate, budget.decay_factor, every)
+    if adam:
+        return training.adam(rate, budget.clip)
+    return training.sgd(rate, budget.momentum, budget.clip, setting.weight_decay)
 
 
 def _is_shared(setting: Setting) -> bool:
@@ -256,15 +261,37 @@ def _strategy(setting: Setting) -> ensemble.Strategy:
     return "auto"
 
 
-def _attack(geometry: str, setting: Setting, budget: Budget, contrast: float) -> tuple[str, Any]:
-    """The attack, its budget as much smaller as a transformed data set has less contrast."""
-    norms: dict[str, attacks.L2 | attacks.Linf] = {"l2": attacks.L2(), "linf": attacks.Linf()}
-    norm = norms[geometry]
-    epsilon = {"l2": budget.epsilon_l2, "linf": budget.epsilon_linf}[geometry] * contrast
-    if setting.regime == "linear":
-        return f"closed_form_{geometry}", attacks.affine_attack(norm, epsilon=epsilon)
-    attack = attacks.pgd(norm, epsilon=epsilon, num_steps=budget.num_steps, loss="margin")
-    return f"pgd_{geometry}", attack
+def _geometries(setting: Setting, asked: Asked) -> tuple[str, ...]:
+    """The attacks of a setting, the primary one first.
+
+    Affine networks are attacked without the box, by the closed form, the others within it;
+    "l2-boxed" and "l2-free" are the other way round.
+    """
+    other = "l2-boxed" if setting.regime == "linear" else "l2-free"
+    second = ("linf",) if asked.second_attack else ()
+    return ("l2", *second, *((other,) if asked.other_box else ()))
+
+
+def _attack(
+    geometry: str, setting: Setting, budget: Budget, contrast: float
+) -> tuple[str, bool, Any]:
+    """Name, whether within the box, and the attack.
+
+    The budget is as much smaller as a transformed data set has less contrast.
+    """
+    norm: attacks.L2 | attacks.Linf = attacks.Linf() if geometry == "linf" else attacks.L2()
+    epsilon = (budget.epsilon_linf if geometry == "linf" else budget.epsilon_l2) * contrast
+    if setting.regime == "linear" and geometry != "l2-boxed":
+        return f"closed_form_{geometry}", False, attacks.affine_attack(norm, epsilon=epsilon)
+    box = geometry != "l2-free"
+    attack = attacks.pgd(
+        norm,
+        epsilon=epsilon,
+        num_steps=budget.num_steps,
+        loss="margin",
+        bounds=(0.0, 1.0) if box else None,
+    )
+    return f"pgd_{geometry}", box, attack
 
 
 def _status(nets: Ensemble, found: Perturbation) -> list[str]:

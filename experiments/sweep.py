@@ -42,6 +42,8 @@ BUDGETS: Mapping[str, Budget] = {
         epochs=40,
         batch_size=128,
         learning_rate=0.01,
+        decay_factor=0.3,
+        decay_epochs=4,
         channels=32,
         width=3072,
         block_width=128,
@@ -137,11 +139,10 @@ def cells(designs: Sequence[Design]) -> dict[Setting, Asked]:
 
 def _both(one: Asked, other: Asked) -> Asked:
     return Asked(
-        second_attack=one.second_attack or other.second_attack,
-        checkpoints=max(one.checkpoints, other.checkpoints),
-        minimal=one.minimal or other.minimal,
-        filtered=one.filtered or other.filtered,
-        heat_map=one.heat_map or other.heat_map,
+        **{
+            name: max(value, getattr(other, name))  # of two flags, either
+            for name, value in one._asdict().items()
+        }
     )
 
 
@@ -327,8 +328,11 @@ def _save(
 def _cost(setting: Setting, asked: Asked) -> float:
     """Relative time of a setting, for the order and the progress bar only."""
     layers = 1 + 2 * (setting.depth - 1)
-    measured = 1 + 0.3 * asked.checkpoints * (1 + asked.minimal)
-    return layers * measured * (4.0 if setting.regime == "relu" else 1.0)
+    if setting.regime == "linear":
+        return layers + 0.1 * asked.checkpoints + asked.other_box + 2 * asked.heat_map
+    attacks = 1 + asked.second_attack + asked.other_box + 2 * asked.minimal + 6 * asked.heat_map
+    attacks += asked.checkpoints * (1 + 2 * asked.minimal)
+    return (0.3 if setting.architecture == "fc" else 1.0) * layers * (2 + 1.5 * attacks)
 
 
 def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:

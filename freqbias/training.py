@@ -71,25 +71,54 @@ LOSSES: Mapping[str, LossFn] = {
 }
 
 
+def _positive_rate(learning_rate: float | optax.Schedule) -> None:
+    if not callable(learning_rate):
+        _checks.positive("learning_rate", learning_rate)
+
+
 @lru_cache
 def sgd(
-    learning_rate: float = 0.05, momentum: float = 0.9, clip: float | None = None
+    learning_rate: float | optax.Schedule = 0.05,
+    momentum: float = 0.9,
+    clip: float | None = None,
+    weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    """SGD with momentum, and with the global gradient norm clipped to ``clip`` if given.
+    """SGD with momentum: v <- momentum v + clip(grad) + weight_decay w, w <- w - learning_rate v.
 
     Cached: equal settings give the same object, hence no new compilation.
+
+    Args:
+      learning_rate: a number > 0, or a function of the number of steps (the same object each time).
+      momentum: in [0, 1).
+      clip: the largest global norm of a gradient; None does not clip.
+      weight_decay: of all parameters, >= 0.
     """
-    _checks.positive("learning_rate", learning_rate)
+    _positive_rate(learning_rate)
+    if not weight_decay >= 0:
+        raise ValueError(f"weight_decay must be at least 0; got {weight_decay}.")
+    parts = [] if clip is None else [optax.clip_by_global_norm(clip)]
+    parts += [optax.add_decayed_weights(weight_decay)] if weight_decay else []
     descent = optax.sgd(learning_rate, momentum=momentum or None)
+    return optax.chain(*parts, descent) if parts else descent
+
+
+@lru_cache
+def adam(
+    learning_rate: float | optax.Schedule = 0.001, clip: float | None = None
+) -> optax.GradientTransformation:
+    """Adam, with the global gradient norm clipped to ``clip`` if given; cached as `sgd`."""
+    _positive_rate(learning_rate)
+    descent = optax.adam(learning_rate)
     return descent if clip is None else optax.chain(optax.clip_by_global_norm(clip), descent)
 
 
 @lru_cache
-def adam(learning_rate: float = 0.001, clip: float | None = None) -> optax.GradientTransformation:
-    """Adam, with the global gradient norm clipped to ``clip`` if given; cached as `sgd`."""
+def staircase(learning_rate: float, factor: float, every: int) -> optax.Schedule:
+    """``learning_rate * factor ** (step // every)``; cached, so that it can be given to `sgd`."""
     _checks.positive("learning_rate", learning_rate)
-    descent = optax.adam(learning_rate)
-    return descent if clip is None else optax.chain(optax.clip_by_global_norm(clip), descent)
+    _checks.positive("factor", factor)
+    _checks.positive_int("every", every)
+    return optax.exponential_decay(learning_rate, every, factor, staircase=True)
 
 
 def log_spaced_steps(num_steps: int, num: int) -> tuple[int, ...]:

@@ -221,6 +221,33 @@ def test_scales_and_seeds_share_one_compilation():
     assert len(traces) == 1
 
 
+def test_weight_decay_pulls_all_parameters_to_zero_after_clipping():
+    """w <- w - rate (clip(grad) + decay w): the difference to no decay is rate x decay x w."""
+    model = models.FullyConnected(num_classes=3, depth=1, width=4)
+    plain, decayed = (
+        train_on(make_split(num=16), model, optimizer=training.sgd(0.1, 0.0, 1e-3, decay), epochs=1)
+        for decay in (0.0, 0.5)
+    )
+    start = training.initial_params(model, SHAPE, seeds=[0], key=jax.random.key(0))
+    pulled = jax.tree.map(lambda a, b: b - a, plain.params, decayed.params)
+    leaves_close(pulled, jax.tree.map(lambda w: -0.05 * w, start), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: training.sgd(0.0), "learning_rate must be positive"),
+        (lambda: training.adam(-1.0), "learning_rate must be positive"),
+        (lambda: training.sgd(0.1, weight_decay=-1.0), "weight_decay must be at least 0; got -1"),
+        (lambda: training.staircase(0.1, 0.0, 3), "factor must be positive"),
+        (lambda: training.staircase(0.1, 0.3, 0), "every must be at least 1"),
+    ],
+)
+def test_bad_numbers_of_an_optimizer_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 def test_clipping():
     """The first step of clipped SGD has the length learning rate x clip."""
     model = models.FullyConnected(num_classes=3, depth=0)

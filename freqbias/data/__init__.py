@@ -19,10 +19,11 @@ from freqbias.data.frequency import (
     permute_frequencies,
     plant_pattern,
     replace_spectrum,
+    window,
 )
 from freqbias.data.idx import load_idx
 from freqbias.data.stream import Stream, stream_source, stream_tfds
-from freqbias.data.teacher import label_by_teacher, power_law
+from freqbias.data.teacher import label_by_teacher, power_law, shuffle_labels
 from freqbias.data.tfds import load_tfds
 
 __all__ = [
@@ -45,6 +46,8 @@ __all__ = [
     "plant_pattern",
     "power_law",
     "replace_spectrum",
+    "shuffle_labels",
     "stream_source",
     "stream_tfds",
+    "window",
 ]

@@ -11,7 +11,9 @@ A name is a set, followed by any number of transforms, applied from left to righ
               | spectrum_SET                     the mean power spectrum of another set
               | permuted_SEED                    frequencies permuted, by ``jax.random.key(SEED)``
               | planted_FRACTION_AMPLITUDE       a pattern per class on some of the frequencies
+              | windowed_TAPER                   borders faded to mid grey
               | teacher_LOW_HIGH                 labels of a teacher that sees one band
+              | shuffled_SEED                    labels shuffled, by ``jax.random.key(SEED)``
 
 Frequencies are in cycles per pixel. Numbers are written the shortest way (0.125, 2, not 0.1250 or
 2.0), so that a name has one spelling; names are safe as file names. ``freqbias.data.frequency`` and
@@ -30,6 +32,7 @@ from freqbias import spectral
 from freqbias.data import embedded, frequency, teacher, tfds
 from freqbias.data.dataset import Dataset
 from freqbias.data.mapping import number_text
+from freqbias.typing import Key
 
 
 def names() -> tuple[str, ...]:
@@ -77,12 +80,19 @@ def check_name(name: str, *, argument: str = "name") -> None:
     _parse(argument, name)
 
 
-def _permuted(dataset: Dataset, seed: float) -> Dataset:
+def _key(seed: float) -> Key:
     if not (seed.is_integer() and seed < 2**32):
         raise ValueError(f"SEED must be an int below 2**32; got {number_text(seed)}.")
-    key = jax.random.key(int(seed))
-    permutation = spectral.fourier_permutation(key, dataset.image_shape[:2])
+    return jax.random.key(int(seed))
+
+
+def _permuted(dataset: Dataset, seed: float) -> Dataset:
+    permutation = spectral.fourier_permutation(_key(seed), dataset.image_shape[:2])
     return frequency.permute_frequencies(dataset, permutation)
+
+
+def _shuffled(dataset: Dataset, seed: float) -> Dataset:
+    return teacher.shuffle_labels(dataset, key=_key(seed))
 
 
 def _planted(dataset: Dataset, fraction: float, amplitude: float) -> Dataset:
@@ -104,7 +114,9 @@ _TRANSFORMS: Mapping[str, _Transform] = {
     "band_pass": _Transform(("LOW", "HIGH"), frequency.band_pass),
     "permuted": _Transform(("SEED",), _permuted),
     "planted": _Transform(("FRACTION", "AMPLITUDE"), _planted),
+    "windowed": _Transform(("TAPER",), frequency.window),
     "teacher": _Transform(("LOW", "HIGH"), _taught),
+    "shuffled": _Transform(("SEED",), _shuffled),
 }
 _SPECTRUM, _POWER_LAW = "spectrum_", "power_law_"
 _USAGE = (

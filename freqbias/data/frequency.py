@@ -9,6 +9,7 @@ transform                  what it changes             what it keeps
 ``replace_spectrum``       amplitudes: another set's   phases, mean and contrast of each image
 ``permute_frequencies``    which frequency is which    all inner products between images
 ``plant_pattern``          adds a pattern per class    the images underneath
+``window``                 tapers towards mid grey     the middle of an image
 =========================  ==========================  ========================================
 
 ``filter_split`` filters the test set only, to ask which frequencies a trained network uses. Radii
@@ -51,6 +52,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.signal import windows
 
 from freqbias import _checks, spectral
 from freqbias.data.dataset import Dataset, Split
@@ -312,6 +314,39 @@ def filter_split(
             f"contrast must lie in (0, {most:.7g}] for values to stay in [0, 1]; got {contrast}."
         )
     return FilteredSplit(Split(within_range(part, middle, contrast), split.labels), contrast)
+
+
+def window(dataset: Dataset, taper: float) -> Dataset:
+    """Fades the borders of every image to mid grey, so that its opposite sides meet.
+
+    Deviations from mid grey are multiplied by a Tukey (tapered cosine) window along each axis. The
+    DFT and circular convolutions see an image that wraps; one that does not wrap has a step there,
+    hence a cross of high frequencies along the axes. The windowed set is the control for both.
+
+    Args:
+      dataset: the data set.
+      taper: share of each axis that fades, half of it at either side, in (0, 1]; 1 is Hann's
+        window.
+
+    Returns:
+      The Dataset, float32, of the same contrast.
+
+    Raises:
+      ValueError: ``taper`` is out of range.
+
+    Reference:
+      Harris, On the use of windows for harmonic analysis with the DFT, Proc. IEEE 66 (1978).
+    """
+    if not 0 < taper <= 1:
+        raise ValueError(f"taper must lie in (0, 1]; got {taper}.")
+    rows, columns = (windows.tukey(side, taper) for side in dataset.image_shape[:2])
+    factor = (rows[:, None] * columns)[..., None]
+    return _changed(
+        dataset,
+        lambda deviation: deviation * factor[None],
+        f"windowed_{number_text(taper)}",
+        f"Borders faded to mid grey over {number_text(taper)} of each axis",
+    )
 
 
 def _changed(

@@ -1,4 +1,4 @@
-"""Tasks whose answer lies in a known band: labels of a linear teacher, on real or 1/f images.
+"""Tasks whose answer lies in a known band (labels of a linear teacher) or nowhere (shuffled ones).
 
 Frequencies outside the teacher's band carry nothing about the labels but what correlates with those
 inside; where frequencies are independent (``power_law``), nothing at all.
@@ -88,6 +88,33 @@ def label_by_teacher(
             f"Labels replaced by those of a linear teacher within {number_text(low)} to "
             f"{number_text(high)} cycles per pixel",
         ),
+    )
+
+
+def shuffle_labels(dataset: Dataset, *, key: Key) -> Dataset:
+    """Permutes the labels among the images of each split: nothing is left to learn but by heart.
+
+    How often each label occurs stays. What differs between architectures here is due to them and to
+    the images alone.
+
+    Args:
+      dataset: the data set.
+      key: draws the permutations.
+
+    Returns:
+      The Dataset: the same pixels, labels in another order.
+    """
+    keys = jax.random.split(key)
+    train, test = (
+        Split(split.pixels, split.labels[np.asarray(jax.random.permutation(k, len(split)))])
+        for k, split in zip(keys, (dataset.train, dataset.test), strict=True)
+    )
+    return dataclasses.replace(
+        dataset,
+        name=f"{dataset.name}+shuffled",
+        train=train,
+        test=test,
+        description=with_note(dataset.description, "Labels shuffled within each split"),
     )
 
 

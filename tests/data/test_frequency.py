@@ -86,7 +86,9 @@ TRANSFORMS = {
         d, spectral.fourier_permutation(KEY, d.image_shape[:2])
     ),
     "planted_0.3_2": lambda d: data.plant_pattern(d, 0.3, 2, key=KEY),
+    "windowed_0.5": lambda d: data.window(d, 0.5),
     "teacher_0.1_0.3": lambda d: data.label_by_teacher(d, 0.1, 0.3, key=KEY),
+    "shuffled": lambda d: data.shuffle_labels(d, key=KEY),
 }
 each_transform = pytest.mark.parametrize("name", TRANSFORMS)
 
@@ -330,6 +332,44 @@ def test_the_reference_of_a_filtered_split_has_its_contrast(digits):
     np.testing.assert_allclose(reference.images, expected, atol=1e-6)
 
 
+def test_a_window_fades_both_sides_alike_and_leaves_the_middle():
+    """Tukey: cos^2 over half the taper at either side, 1 between; deviations from mid grey."""
+    dataset = toy()
+    images, windowed = dataset.test.images, data.window(dataset, 0.5).test.images
+    height, width = SHAPE[:2]
+    rows, columns = (
+        np.minimum(1, np.minimum(side, side[::-1]))
+        for side in (
+            np.where(t < 0.25, np.sin(2 * np.pi * t) ** 2, 1)
+            for t in (np.arange(n) / (n - 1) for n in (height, width))
+        )
+    )
+    factor = (rows[:, None] * columns)[None, ..., None]
+    np.testing.assert_allclose(windowed - 0.5, (images - 0.5) * factor, atol=1e-6)
+    assert np.all(windowed[:, 0] == 0.5) and np.all(windowed[:, :, -1] == 0.5)
+
+
+def test_a_window_takes_the_cross_of_images_that_do_not_wrap():
+    """A ramp has a step where its sides meet: power along one axis at all frequencies."""
+    ramp = np.linspace(0, 1, 16, dtype=np.float32)[None, :, None, None] * np.ones((4, 1, 16, 1))
+    images = ramp.astype(np.float32) + np.zeros((4, 16, 16, 1), np.float32)
+    dataset = data.from_arrays(images, np.arange(4) % 2, images, np.arange(4) % 2, name="ramp")
+    high = [
+        float(spectral.summarize(d.test.images).high_fraction[0])
+        for d in (dataset, data.window(dataset, 1))
+    ]
+    assert high[1] < 0.1 * high[0]
+
+
+def test_shuffled_labels_are_the_same_labels_in_another_order():
+    dataset = toy()
+    shuffled = data.shuffle_labels(dataset, key=KEY)
+    for before, after in ((dataset.train, shuffled.train), (dataset.test, shuffled.test)):
+        np.testing.assert_array_equal(before.images, after.images)
+        np.testing.assert_array_equal(np.bincount(before.labels), np.bincount(after.labels))
+        assert np.any(before.labels != after.labels)
+
+
 # Names.
 
 NAMED = {
@@ -343,6 +383,8 @@ NAMED = {
         d, spectral.fourier_permutation(jax.random.key(3), (8, 8))
     ),
     "digits+planted_0.1_0.5": lambda d: data.plant_pattern(d, 0.1, 0.5, key=KEY),
+    "digits+windowed_1": lambda d: data.window(d, 1),
+    "digits+shuffled_3": lambda d: data.shuffle_labels(d, key=jax.random.key(3)),
     "digits+teacher_0.2_inf": lambda d: data.label_by_teacher(d, 0.2, np.inf, key=KEY),
     "digits+low_pass_0.375+permuted_0": lambda d: data.permute_frequencies(
         data.low_pass(d, 0.375), spectral.fourier_permutation(KEY, (8, 8))

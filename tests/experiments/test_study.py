@@ -11,6 +11,7 @@ import pytest
 from experiments import measures, study
 from experiments.setting import Asked, Budget, Setting
 from freqbias import data, ensemble, spectral, training
+from freqbias.attacks import Perturbation
 
 BUDGET = Budget(
     seeds=(0, 3), num_images=128, epochs=1, batch_size=32, channels=2, width=8,
@@ -153,3 +154,16 @@ def test_null_columns(digits):
         np.hypot(*np.meshgrid(np.fft.fftfreq(8), np.fft.fftfreq(8))).sum() / 63, rel=1e-5
     )
     assert 0 < columns["data_mean_frequency"] < columns["null_mean_frequency"]
+
+
+def test_white_perturbations_give_the_null_of_every_statistic(digits):
+    """The columns of a setting stand beside their nulls: of white noise the two are equal."""
+    delta = jax.random.normal(jax.random.key(1), (2, 4000, 8, 8, 1))
+    zero = np.zeros(delta.shape[:2], np.int32)
+    found = Perturbation(delta, zero == 0, zero > 0, zero > 0, zero.astype(float), zero, zero)
+    nulls = study.null_columns(digits, 16, jax.random.key(0))
+    columns = measures.attack_columns(found)
+    names = [name.removeprefix("null_") for name in nulls if name.startswith("null_")]
+    assert len(names) >= 7
+    for name in names:
+        np.testing.assert_allclose(columns[name], nulls[f"null_{name}"], rtol=0.02, err_msg=name)

@@ -1,5 +1,6 @@
 """What all binaries share: designs, flags that change them, parts that merge, what is asked."""
 
+import dataclasses
 import importlib
 import re
 import subprocess
@@ -78,6 +79,7 @@ def test_names_say_what_differs_from_the_default():
     assert name("conv", 1, "3", "SAME") == "conv_k3_d1_same"
     assert name("vit", 2, optimizer="adam") == "vit_d2_adam"
     assert name("conv", 2, "full", channels=16) == "conv_full_d2_c16"
+    assert name("fc", weight_decay=5e-4) == "fc_d1_wd0.0005"
 
 
 def prepared(*given):
@@ -162,9 +164,10 @@ def test_parts_of_different_sweeps_do_not_merge(tmp_path):
 def test_checkpoints_are_rows_and_change_nothing_at_the_end(regime):
     digits = data.load("digits")
     setting = Setting("digits", regime, "conv", 1, "3")
-    rows, arrays = study.run_setting(
-        setting, digits, BUDGET, Asked(checkpoints=3, minimal=True, filtered=True)
-    )
+    asked = Asked(second_attack=True, checkpoints=3, minimal=True, filtered=True)
+    rows, arrays = study.run_setting(setting, digits, BUDGET, asked)
+    assert [row["final"] for row in rows if row["attack"].endswith("linf")] == [True, True]
+    rows = [row for row in rows if row["attack"].endswith("l2")]
     assert [row["step"] for row in rows[::2]] == [0, 1, 3, 8]
     assert [row["final"] for row in rows[::2]] == [False, False, False, True]
     plain, plain_arrays = study.run_setting(setting, digits, BUDGET)
@@ -175,9 +178,42 @@ def test_checkpoints_are_rows_and_change_nothing_at_the_end(regime):
     for name, array in plain_arrays.items():
         np.testing.assert_allclose(arrays[name], array, rtol=1e-3, atol=1e-6)
     for row in rows:
-        assert 0 <= row["accuracy_low_0.0625"] <= 1
+        assert (0 <= row["accuracy_low_0.0625"] <= 1) == row["final"]
         # Images are longer than 1.
         assert 0 < row["minimal_relative_distance"] < row["minimal_distance"]
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_each_regime_is_also_attacked_the_other_way_round_at_the_box(regime):
+    """Fashion-MNIST is zero outside the clothes: the box binds, and more so in few pixels."""
+    setting = Setting("fashion_mnist_mini", regime, "fc", 1)
+    asked = Asked(second_attack=True, other_box=True)
+    rows, _ = study.run_setting(setting, data.load("fashion_mnist_mini"), BUDGET, asked)
+    boxes = {row["attack"]: row["box"] for row in rows}
+    if regime == "linear":
+        assert boxes == {"closed_form_l2": False, "closed_form_linf": False, "pgd_l2-boxed": True}
+    else:
+        assert boxes == {"pgd_l2": True, "pgd_linf": True, "pgd_l2-free": False}
+    frequency = {(row["box"], row["seed"]): row["mean_frequency"] for row in rows
+                 if "linf" not in row["attack"]}  # fmt: skip
+    for seed in BUDGET.seeds:
+        assert abs(frequency[True, seed] - frequency[False, seed]) > 1e-3
+
+
+def test_learning_rates_fall_in_steps():
+    """By the factor after every so many epochs: the second epoch of two, here."""
+    budget = dataclasses.replace(BUDGET, decay_factor=0.1)
+    rate = study._optimizer(Setting("digits", "relu", "fc", 1), budget)
+    steps = BUDGET.num_images // BUDGET.batch_size
+    assert rate is study._optimizer(Setting("digits", "linear", "fc", 1), budget)  # one program
+    params = jnp.ones(3)
+    state, moved = rate.init(params), []
+    for _ in range(2 * steps):
+        update, state = rate.update(jnp.full(3, 1e-3), state, params)
+        moved.append(float(-update[0]))
+    velocity = [1e-3 * sum(BUDGET.momentum**j for j in range(i + 1)) for i in range(2 * steps)]
+    rates = [BUDGET.learning_rate] * steps + [0.1 * BUDGET.learning_rate] * steps
+    np.testing.assert_allclose(moved, np.multiply(velocity, rates), rtol=1e-5)
 
 
 def test_minimal_distances_are_those_to_the_nearest_plane():
