@@ -73,7 +73,9 @@ def dlr(logits: Array, labels: Array) -> Array:
     """Difference of logits ratio: (max_{j != y} z_j - z_y) / (z_(1) - z_(3)), z_(i) in descent.
 
     The margin in units of the spread of the three largest logits: it does not change when the
-    logits are scaled or shifted. It is 1, and flat, wherever the label's logit is the third.
+    logits are scaled or shifted. It is 1, and flat, wherever the label's logit is the third: a
+    constant there, since rounding would leave a ratio's gradient zero on one route and not on
+    another.
 
     Args:
       logits: [N, K], K >= 3.
@@ -91,8 +93,10 @@ def dlr(logits: Array, labels: Array) -> Array:
     """
     if logits.shape[-1] < 3:
         raise ValueError(f"loss 'dlr' needs at least 3 classes; got {logits.shape[-1]}.")
-    top, _ = jax.lax.top_k(logits, 3)
-    return margin(logits, labels) / _spread(logits, top[:, 0] - top[:, 2])
+    top, order = jax.lax.top_k(logits, 3)
+    flat = (order[:, 2] == labels) & (top[:, 0] > top[:, 2])
+    margins, spread = margin(logits, labels), _spread(logits, top[:, 0] - top[:, 2])
+    return jnp.where(flat, 1, margins) / jnp.where(flat, 1, spread)
 
 
 def targeted_dlr(logits: Array, labels: Array, targets: Array) -> Array:

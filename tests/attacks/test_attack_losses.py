@@ -115,6 +115,18 @@ def test_dlr_is_finite_where_its_denominator_is_zero():
     np.testing.assert_array_equal(dlr(logits[1:2], labels[:1]), 0)
 
 
+def test_dlr_is_exactly_flat_where_the_label_is_third():
+    """Not up to rounding: whether an attack saw a gradient must not depend on the route taken."""
+    logits = jax.random.normal(jax.random.key(1), (200, 6))
+    order = jnp.argsort(-logits, axis=-1)
+    for rank in range(6):
+        labels = order[:, rank]
+        value, pullback = jax.vjp(lambda z, labels=labels: dlr(z, labels), logits)
+        alive = jnp.any(pullback(jnp.ones(200))[0] != 0, axis=-1)
+        np.testing.assert_array_equal(alive, rank != 2)
+        np.testing.assert_array_equal(value == 1, rank == 2)
+
+
 @pytest.mark.parametrize("num_classes, targeted, least", [(2, False, 3), (3, True, 4)])
 def test_dlr_of_too_few_classes_raises(num_classes, targeted, least, key):
     """From the call of an attack as well, and the classes are counted in the message."""
