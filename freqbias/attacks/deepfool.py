@@ -283,7 +283,10 @@ class FAB(IterativeAttack):
         )
         both = near.distance + jax.vmap(self.norm.value)(clean_steps)
         share = jnp.where(both > 0, near.distance / jnp.where(both > 0, both, 1), 0)
-        share = column(jnp.minimum(share, self.alpha_max))
+        share = jnp.minimum(share, self.alpha_max)
+        if self.targeted:  # drawn back, a step across one boundary of the target undoes another's
+            share = jnp.where(best.is_adversarial, share, 0)
+        share = column(share)
         delta = (1 - share) * (state.delta + self.eta * near.steps)
         delta = boundary.clip(images, delta + share * self.eta * clean_steps, bounds=self.bounds)
         return state._replace(step=state.step + 1, delta=delta, best=best)
@@ -354,8 +357,9 @@ def fab(
 
     and where x_{i+1} is adversarial, it goes back to image + beta (x_{i+1} - image).
 
-    It differs from the paper in this: the nearest boundary is the nearest *within the box*, and the
-    last line search has 16 bisections along projections onto shrinking balls.
+    It differs from the paper in this: the nearest boundary is the nearest *within the box*, the
+    last line search has 16 bisections along projections onto shrinking balls, and alpha is 0 in a
+    targeted attack until the target is reached.
 
     Args:
       norm: the geometry.
@@ -368,9 +372,9 @@ def fab(
       alpha_max: largest share of the image's own projection.
       eta: length of a step, in ways to the boundary.
       beta: share of the perturbation kept after a success, < 1.
-      targeted: towards ``targets``, given at the call: adversarial only there. A step knows one
-        boundary at a time, and a target among many classes has several: `ddn` and `fmn` reach it
-        nearer.
+      targeted: towards ``targets``, given at the call: adversarial only there (the paper's targeted
+        form is ``class_by_class``). A step knows one boundary at a time, and a target among many
+        classes has several: in L-inf `fmn` often reaches it nearer.
       bounds: (low, high) of a pixel, or None for no box.
       driver: "auto", "scan" or "host".
 

@@ -189,6 +189,18 @@ def test_targeted_attacks_reach_their_targets(name, key):
         assert (found.distance >= 0.99 * free)[found.is_adversarial].all()
 
 
+@pytest.mark.parametrize("norm", [L2(), _slow(Linf())], ids=["l2", "linf"])
+def test_targeted_fab_reaches_the_least_likely_class(norm, key):
+    """Drawn to the image before it has reached its target, it missed half of these."""
+    model = attack_table.make_model("mlp")
+    images = attack_table.make_images(jax.random.key(9), 48)
+    logits = model.apply_fn(model.params, images)
+    labels, targets = jnp.argmax(logits, -1), jnp.argmin(logits, -1)
+    attack = fab(norm, targeted=True)
+    found = attack(model.apply_fn, model.params, images, labels, key, targets=targets)
+    assert found.is_adversarial.all()
+
+
 def _grey(params, images):
     """The affine network of `attack_table` for pixels in 0..255."""
     return affine(params, images / 255)
