@@ -22,10 +22,12 @@ Inputs, as an experiment writes them:
 
 Settings, arms and numbers that are missing leave a gap, never an error. ``numbers`` has the figures
 of mean frequency, ``datasets`` what depends on the data, ``trajectories`` what changes during
-training, ``factors`` what moves frequency most, ``spectra`` profiles and pictures, ``claims`` the
-effects beside their margins; ``style`` the look of every arm, ``files`` the way to PNG and PDF.
+training, ``factors`` what moves frequency most, ``bands`` robustness by frequency, ``spectra``
+profiles and pictures, ``claims`` the effects beside their margins; ``style`` the look of every arm,
+``files`` the way to PNG and PDF.
 """
 
+from freqbias.plotting.bands import band_curve
 from freqbias.plotting.claims import claim_forest
 from freqbias.plotting.datasets import (
     arms_of_all,
@@ -73,6 +75,7 @@ __all__ = [
     "arm_overview",
     "arm_style",
     "arms_of_all",
+    "band_curve",
     "box_effect",
     "claim_forest",
     "dataset_name",

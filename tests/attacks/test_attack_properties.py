@@ -33,7 +33,7 @@ def _run(case, model, key, attack=None, epsilon=None):
 
 
 def _may_be_flat(case, found):
-    """Images on which the loss may be flat: DLR on some that are misclassified, see `losses.dlr`."""
+    """Images on which the loss may be flat: DLR on some that are misclassified, see `dlr`."""
     return "dlr" in case.name and ~np.asarray(found.clean_correct)
 
 
