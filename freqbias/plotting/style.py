@@ -46,6 +46,7 @@ STYLE: Any = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,
+    "ps.fonttype": 42,  # matplotlib 3.11 splits the fonts of a PDF in two by this
 }
 """The look of every figure, for ``matplotlib.rc_context``."""
 
