@@ -32,7 +32,7 @@ def designs(preset: str) -> tuple[Design, ...]:
     data = sweep.DATASETS_OF[preset]
     return (
         Design(data, with_adam, regimes=("relu",), init_scales=(1.0,), asked=asked),
-        Design(data, PLAIN, regimes=("relu",), asked=asked),
+        Design(data, PLAIN, regimes=("relu",), init_scales=(1.0,), asked=asked),
     )
 
 

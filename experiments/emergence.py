@@ -16,7 +16,8 @@ ARMS = (Arm("conv", 1, "3"), Arm("conv", 1, "full"), Arm("fc"))
 
 def designs(preset: str) -> tuple[Design, ...]:
     """Three arms at log-spaced steps."""
-    asked = Asked(checkpoints=3 if preset == "smoke" else 8, minimal=True)
+    checkpoints = 3 if preset == "smoke" else 6
+    asked = Asked(checkpoints=checkpoints, minimal=True, minimal_in_training=True)
     return (Design(sweep.DATASETS_OF[preset], ARMS, asked=asked),)
 
 

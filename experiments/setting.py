@@ -67,12 +67,13 @@ class Asked(NamedTuple):
     other_box: bool = False  # L2 with the box [0, 1] where the primary has none, and conversely
     checkpoints: int = 0  # log-spaced steps that are measured too (see below); step 0 is free
     minimal: bool = False  # smallest L2 perturbations that change the prediction
+    minimal_in_training: bool = False  # the same at checkpoints
     filtered: bool = False  # accuracy on low- and high-passed images
     heat_map: bool = False  # error rate under every plane wave
 
     def in_training(self) -> "Asked":
-        """What is measured at a checkpoint: the primary attack, and smallest perturbations."""
-        return Asked(minimal=self.minimal)
+        """What is measured at a checkpoint, beside the primary attack."""
+        return Asked(minimal=self.minimal_in_training)
 
 
 PRIMARY = Asked()

@@ -331,7 +331,7 @@ def _cost(setting: Setting, asked: Asked) -> float:
     if setting.regime == "linear":
         return layers + 0.1 * asked.checkpoints + asked.other_box + 2 * asked.heat_map
     attacks = 1 + asked.second_attack + asked.other_box + 2 * asked.minimal + 6 * asked.heat_map
-    attacks += asked.checkpoints * (1 + 2 * asked.minimal)
+    attacks += asked.checkpoints * (1 + 2 * asked.minimal_in_training)
     return (0.3 if setting.architecture == "fc" else 1.0) * layers * (2 + 1.5 * attacks)
 
 

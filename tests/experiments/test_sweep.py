@@ -164,7 +164,9 @@ def test_parts_of_different_sweeps_do_not_merge(tmp_path):
 def test_checkpoints_are_rows_and_change_nothing_at_the_end(regime):
     digits = data.load("digits")
     setting = Setting("digits", regime, "conv", 1, "3")
-    asked = Asked(second_attack=True, checkpoints=3, minimal=True, filtered=True)
+    asked = Asked(
+        second_attack=True, checkpoints=3, minimal=True, minimal_in_training=True, filtered=True
+    )
     rows, arrays = study.run_setting(setting, digits, BUDGET, asked)
     assert [row["final"] for row in rows if row["attack"].endswith("linf")] == [True, True]
     rows = [row for row in rows if row["attack"].endswith("l2")]
