@@ -183,7 +183,7 @@ def _root(
       tolerance: of |value|.
 
     Returns:
-      Tau and the value there; where there is no root, at the end of the bracket.
+      Tau and the value there, to rounding; where there is no root, at the end of the bracket.
     """
     State = tuple[Array, ...]
 
@@ -204,5 +204,8 @@ def _root(
         return iteration + 1, low, high, tau, *at(tau)
 
     first: State = jnp.zeros((), jnp.int32), -limit, limit, tau, *at(tau)
-    _, _, _, tau, value, _ = jax.lax.while_loop(continues, iterate, first)
-    return tau, value
+    last = jax.lax.while_loop(continues, iterate, first)
+    # Once more: how far within the tolerance it ended depends on rounding, hence on the batch.
+    _, _, _, tau, value, _ = iterate(last)
+    better = jnp.abs(value) <= jnp.abs(last[4])
+    return jnp.where(better, tau, last[3]), jnp.where(better, value, last[4])
