@@ -368,6 +368,22 @@ def test_factors_are_told_apart_and_those_that_are_not_are_joined(study):
     assert joint.highest == "Conv, unshared, scattered Adam"
 
 
+def test_over_several_sets_data_and_regime_are_factors(study):
+    """The second set is shifted by more than anything else moves, the second regime not at all."""
+    rows = study.rows
+    moved = rows.assign(dataset="digits", mean_frequency=rows.mean_frequency + 0.3)
+    moved = moved[moved.arm != "conv_k7_d1"]  # not run everywhere
+    four = pd.concat([part.assign(regime=r) for part in (rows, moved) for r in ("linear", "relu")])
+    shares = plotting.variance_shares(four)
+    assert list(shares)[-1] == ("2 data sets", "both regimes") and len(shares) == 5
+    pooled = {share.name: share for share in shares["2 data sets", "both regimes"]}
+    assert pooled["data set"].share > 0.5 > 0.01 > abs(pooled["regime"].share)
+    assert (pooled["data set"].lowest, pooled["data set"].highest) == ("Natural patches", "Digits")
+    assert "K=7" not in {pooled["kernel size"].lowest, pooled["kernel size"].highest}
+    one = plotting.variance_shares(four[four.regime == "linear"])
+    assert list(one)[-1] == ("2 data sets", "linear")
+
+
 def test_without_replicates_nothing_is_shared_out(study):
     assert plotting.variance_shares(study.rows[study.rows.seed == 0]) == {}
     assert plotting.variance_shares(_primary(study.rows, "fc_d1")) == {}

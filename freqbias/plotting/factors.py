@@ -1,4 +1,4 @@
-"""Which factor of the design moves the frequency most, per data set and regime."""
+"""Which factor of the design moves the frequency most, per data set and regime and over all."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from freqbias import inference
 from freqbias.inference import VarianceShare
+from freqbias.plotting.datasets import main_datasets
 from freqbias.plotting.panels import (
     grid_of_panels,
     in_panel,
@@ -17,7 +18,16 @@ from freqbias.plotting.panels import (
     primary_attack,
     say,
 )
-from freqbias.plotting.style import BLOCKS, FAMILIES, GREY, INK, PALE, STYLE, panel_name
+from freqbias.plotting.style import (
+    BLOCKS,
+    FAMILIES,
+    GREY,
+    INK,
+    PALE,
+    STYLE,
+    dataset_name,
+    panel_name,
+)
 
 Shares = Mapping[tuple[str, str], Sequence[VarianceShare]]
 """(dataset, regime) -> the shares of every factor that varies there, interactions and seeds."""
@@ -33,6 +43,7 @@ _TAPS = {name: "scattered" if "scattered" in name else "local" for name in _SHAR
 
 _PADDING = {"circular": "circular", "SAME": "zeros", "VALID": "none"}
 _OPTIMIZER = {"sgd": "SGD", "adam": "Adam"}
+_REGIMES = {"linear": "linear", "relu": "ReLU"}
 
 
 def factor_levels(rows: pd.DataFrame) -> dict[str, list[Hashable]]:
@@ -58,7 +69,10 @@ def factor_levels(rows: pd.DataFrame) -> dict[str, list[Hashable]]:
         "channels": rows["channels"].where(conv) if "channels" in rows else None,
         "padding": rows["padding"].replace(_PADDING).where(conv) if "padding" in rows else None,
         "optimizer": rows["optimizer"].replace(_OPTIMIZER) if "optimizer" in rows else None,
+        "weight decay": rows.get("weight_decay"),
         "init scale": rows["init_scale"],
+        "data set": rows["dataset"].map(dataset_name),
+        "regime": rows["regime"].replace(_REGIMES),
     }
     return {
         name: [None if pd.isna(level) else level for level in column]
@@ -70,9 +84,11 @@ def factor_levels(rows: pd.DataFrame) -> dict[str, list[Hashable]]:
 def variance_shares(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[VarianceShare, ...]]:
     """How the variance of mean frequency over trained networks is shared out (L2 attack).
 
-    Live networks at the end of training, of all arms and initial scales. Factors that the design
-    cannot tell apart count as one. Panels in which no factor varies, or no setting has two live
-    seeds, are left out. See `inference.variance_shares`.
+    Live networks at the end of training, of all arms and initial scales. Each main data set and
+    regime is a panel; so are all main sets and regimes together, and all sets, with the arms and
+    scales that were run on each of them: there data set and regime are factors, too. Factors that
+    the design cannot tell apart count as one. Panels in which no factor varies, or no setting has
+    two live seeds, are left out. See `inference.variance_shares`.
 
     Args:
       rows: as `freqbias.plotting` describes them.
@@ -83,20 +99,45 @@ def variance_shares(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[VarianceS
     rows = rows[(rows["status"] == "ok") & rows["mean_frequency"].notna()]
     if "final" in rows:
         rows = rows[rows["final"]]
-    out = {}
-    for panel in panels_of(rows):
-        here = primary_attack(in_panel(*panel)(rows))
-        levels = {
-            name: column
-            for name, column in factor_levels(here).items()
-            if len(set(column) - {None}) > 1
-        }
-        settings = list(zip(here["arm"], here["init_scale"], strict=True))
-        values = here["mean_frequency"].to_numpy(dtype=np.float64)
-        if levels and len(set(settings)) < len(settings) and np.ptp(values) > 0:
-            apart = _told_apart(levels, settings)
-            out[panel] = inference.variance_shares(values, apart, settings)
-    return out
+    main = rows[rows["dataset"].isin(main_datasets(rows))] if len(rows) else rows
+    panels = {panel: primary_attack(in_panel(*panel)(main)) for panel in panels_of(main)}
+    for of in (main, rows):
+        if len(panels_of(of)) > 1:
+            num = of["dataset"].nunique()
+            regimes = of["regime"].unique()
+            panels |= {
+                (
+                    f"{num} data sets" if num > 1 else of["dataset"].iloc[0],
+                    "both regimes" if len(regimes) > 1 else regimes[0],
+                ): _run_everywhere(of)
+            }
+    shares = {panel: _shares(here) for panel, here in panels.items()}
+    return {panel: found for panel, found in shares.items() if found}
+
+
+def _run_everywhere(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows under the primary attack of the arms and scales that every data set and regime has."""
+    parts = [primary_attack(in_panel(*panel)(rows)) for panel in panels_of(rows)]
+    settings = [set(zip(part["arm"], part["init_scale"], strict=True)) for part in parts]
+    common = set.intersection(*settings)
+    together = pd.concat(parts)
+    kept = [key in common for key in zip(together["arm"], together["init_scale"], strict=True)]
+    return together[kept]
+
+
+def _shares(rows: pd.DataFrame) -> tuple[VarianceShare, ...]:
+    """The shares of what varies in the rows; none if nothing does."""
+    levels = {
+        name: column
+        for name, column in factor_levels(rows).items()
+        if len(set(column) - {None}) > 1
+    }
+    names = ("dataset", "regime", "arm", "init_scale")
+    settings = list(zip(*(rows[name] for name in names), strict=True))
+    values = rows["mean_frequency"].to_numpy(dtype=np.float64)
+    if not levels or len(set(settings)) == len(settings) or np.ptp(values) == 0:
+        return ()
+    return inference.variance_shares(values, _told_apart(levels, settings), settings)
 
 
 def _told_apart(

@@ -163,7 +163,7 @@ def make_figures(
                 "claims.json",
             )
         )
-    shares = plotting.variance_shares(rows)
+    shares = plotting.variance_shares(of_all)
     if shares:
         out.append(
             ReportFigure(
@@ -174,7 +174,8 @@ def make_figures(
                 "the levels of all factors had been drawn evenly and independently (a factor's own "
                 "effects, others held fixed; unbiased, so that a share can fall below 0). Grey: "
                 "what factors do only together (interactions), and what seeds do. Bars: 95 % "
-                "bootstrap intervals over seeds. Empty lines: not varied.",
+                "bootstrap intervals over seeds. Empty lines: not varied. Over several data sets "
+                "or both regimes: architectures and scales that were run on each.",
                 "Bar chart of the share of the variance of mean frequency by factor, a panel per "
                 "data set and regime.",
                 plotting.factors(shares),

@@ -178,7 +178,7 @@ def _page(
             figures=[f for f in numbered if f["item"].name not in (FACTORS, EFFECTS_BY_DATASET)],
             claim_figures=[f for f in numbered if f["item"].name == EFFECTS_BY_DATASET],
             factor_figures=[f for f in numbered if f["item"].name == FACTORS],
-            factors=_factor_table(shown) if any(f.name == FACTORS for f in figures) else {},
+            factors=_factor_table(rows) if any(f.name == FACTORS for f in figures) else {},
             networks=_networks(shown, panels),
             failures=_failures(rows),
             attacks=_attack_settings(shown),
