@@ -13,6 +13,7 @@ with the largest excess over a peer: of accuracy in points, of a median distance
 """
 
 import importlib.util
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -54,6 +55,7 @@ class Pair(NamedTuple):
     theirs: Callable[[Any], Any] | None = None  # (foolbox) -> attack, if it has one
     in_torch: Callable[[Any, Any], Any] | None = None  # (torchattacks, model) -> attack
     most: int | None = None  # attacks only so many images
+    warm: int | None = None  # compiles on so many, because it works in batches of that size
 
 
 def pairs() -> list[Pair]:
@@ -123,7 +125,8 @@ def pairs() -> list[Pair]:
             return fb.attacks.auto_attack(norm, epsilon=epsilon)
 
         torch_attack = in_torch("AutoAttack", norm, epsilon, n_classes=10)
-        return Pair(f"auto_attack_{norm.name}", norm, epsilon, ours, in_torch=torch_attack)
+        name = f"auto_attack_{norm.name}"
+        return Pair(name, norm, epsilon, ours, in_torch=torch_attack, warm=64)
 
     def boundary(norm: Any, peer: str) -> Pair:
         def ours() -> Any:
@@ -222,9 +225,9 @@ def strength(pair: Pair, problem: Problem, delta: Any) -> float:
     return 100 * float(np.mean(~broken))
 
 
-def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """The result of a second run and its seconds; the first compiles."""
-    jax.block_until_ready(function())
+def timed(function: Callable[[], Any], warm: Callable[[], Any] | None = None) -> tuple[Any, float]:
+    """The result of a second run and its seconds; the first, or ``warm``, compiles."""
+    jax.block_until_ready((warm or function)())
     start = time.perf_counter()
     result = jax.block_until_ready(function())
     return result, time.perf_counter() - start
@@ -233,8 +236,12 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 def run_ours(pair: Pair, problem: Problem) -> tuple[Any, float]:
     """Perturbations [N, H, W, C] and seconds."""
     attack, key = pair.ours(), jax.random.key(0)
-    arguments = problem.apply_fn, problem.params, problem.images, problem.labels, key
-    return timed(lambda: attack(*arguments).delta)
+
+    def run(num: int | None = None) -> Any:
+        images, labels = problem.images[:num], problem.labels[:num]
+        return attack(problem.apply_fn, problem.params, images, labels, key).delta
+
+    return timed(run, lambda: run(pair.warm))
 
 
 def run_theirs(pair: Pair, problem: Problem) -> tuple[Any, float]:
@@ -335,6 +342,7 @@ def main(argv: Sequence[str]) -> None:
                 row |= {"torchattacks": strength(pair, problem, delta)}
                 row |= {"torchattacks seconds": seconds}
             rows.append(row)
+            print(f"{network} {row}", file=sys.stderr, flush=True)
         peers = ["foolbox", "torchattacks"]
         columns = ["attack", "images", "epsilon", "ours", *peers, "seconds"]
         columns += [f"{peer} seconds" for peer in peers]

@@ -19,19 +19,19 @@ width), the depth (1 to 3), and sharing and locality (locally connected, scatter
 baseline. The second attack (L-inf) runs only where C1, C2 and C6 are decided, on conv and FC with
 one hidden layer at initial scale 1, to save time.
 
-``standard`` is every binary of the study at once: seven kernel sizes and four depths, so that trends
-are curves; sharing x locality; three initial scales; three paddings; Adam and weight decay; ResNet,
-VGG, ConvMixer, ViT and MLP-Mixer at equal steps and at equal accuracy; courses of training; smallest
-perturbations, filtered images and heat maps; and conv K = 3, full width and FC on the main sets under
-eight transforms, on ``digits`` and on 1/f noise. One factor varies at a time, but for the initial
-scale, which crosses all of them, since no verdict stands that depends on it. Eight seeds, because t
-intervals over fewer are wide (the report says of each claim what eight could have shown); about
-twice the images, channels and training of ``quick``, because the time of convolutions on CPU goes
-with each of them, and accuracy must pass the floors of ``claims.toml``.
-``paper`` has the binaries alike at the settings of the authors' public code.
+``standard`` is every binary of the study at once: seven kernel sizes and four depths, so that
+trends are curves; sharing x locality; three initial scales; three paddings; Adam and weight decay;
+ResNet, VGG, ConvMixer, ViT and MLP-Mixer at equal steps and at equal accuracy; courses of training;
+smallest perturbations, filtered images and heat maps; and conv K = 3, full width and FC on the main
+sets under eight transforms, on ``digits`` and on 1/f noise. One factor varies at a time, but for
+the initial scale, which crosses all of them, since no verdict stands that depends on it. Eight
+seeds, because t intervals over fewer are wide (the report says of each claim what eight could have
+shown); about twice the images, channels and training of ``quick``, because the time of convolutions
+on CPU goes with each of them, and accuracy must pass the floors of ``claims.toml``. ``paper`` has
+the binaries alike at the settings of the authors' public code.
 
-What is spent and written is told in ``experiments/sweep.py``; what a preset costs, before it is run,
-by ``python -m experiments.cost --preset=paper``.
+What is spent and written is told in ``experiments/sweep.py``; what a preset costs, before it is
+run, by ``python -m experiments.cost --preset=paper``.
 """
 
 from experiments import (
