@@ -280,7 +280,7 @@ def brendel_bethge(
     norm: L0 | L1 | L2 | Linf,
     *,
     num_steps: int = 50,
-    radius: Scalar = 1.0,
+    radius: Scalar | None = None,
     num_starts: int = 2,
     num_rivals: int = NUM_RIVALS,
     targeted: bool = False,
@@ -299,7 +299,9 @@ def brendel_bethge(
     Args:
       norm: the geometry.
       num_steps: gradient steps from each start.
-      radius: of the first trust region, in L2 norms of the iterate.
+      radius: of the first trust region, in L2 norms of the iterate; by default 0.5, in L0 1. A
+        larger region leaps over near boundaries of curved networks, in L0 a smaller one holds
+        entries that should go to zero.
       num_starts: starts per image, one after the other.
       num_rivals: classes whose linearised boundary is measured first, one gradient each; the
         strongest at the clean image.
@@ -326,7 +328,7 @@ def brendel_bethge(
     """
     attack = BrendelBethge(
         norm=norm,
-        radius=radius,
+        radius=(1.0 if isinstance(norm, L0) else 0.5) if radius is None else radius,
         num_steps=num_steps,
         num_starts=num_starts,
         num_rivals=num_rivals,
