@@ -8,7 +8,8 @@ lowered and not run, and multiplies by the passes that the budget asks for. Hour
 over the speed that is *sustained*, which is yours to give: small convolutions reach a few percent
 of an accelerator's peak. Memory is that of the largest setting: images, parameters with momentum
 for all seeds, and all values of one forward pass kept at once, for a training batch of all seeds or
-for all attacked images of one seed, whichever is more. No data set is read: its shape is enough.
+for all attacked images of one seed, whichever is more. No data set is read: all count as of the one
+shape given. Convolutions are counted by the route that this device would take.
 """
 
 import dataclasses
@@ -61,7 +62,11 @@ def prepare() -> Plan:
     for name, value in (*zip("HWC", shape, strict=True), ("classes", CLASSES.value)):
         _checks.positive_int(name, value)
     _checks.positive("tflops", TFLOPS.value)
-    cells = sweep.cells(reproduce.designs(common.PRESET.value))
+    cells = {
+        setting: asked
+        for setting, asked in sweep.cells(reproduce.designs(common.PRESET.value)).items()
+        if sweep.fits(setting, min(shape[:2]))
+    }
     return Plan(
         cells, sweep.BUDGETS[common.PRESET.value], _like(shape, CLASSES.value), TFLOPS.value
     )

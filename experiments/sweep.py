@@ -254,6 +254,11 @@ def _with_flags(design: Design) -> Design:
     )
 
 
+def fits(setting: Setting, side: int) -> bool:
+    """Whether the kernel of a setting is no larger than images of that side."""
+    return setting.kernel in ("", "full") or int(setting.kernel) <= side
+
+
 def _with_fitting_kernels(
     settings: Mapping[Setting, Asked], datasets: Mapping[str, Dataset]
 ) -> dict[Setting, Asked]:
@@ -261,7 +266,7 @@ def _with_fitting_kernels(
     out = {}
     for setting, asked in settings.items():
         side = min(datasets[setting.dataset].image_shape[:2])
-        if setting.kernel in ("", "full") or int(setting.kernel) <= side:
+        if fits(setting, side):
             out[setting] = asked
         elif KERNEL_SIZES.value:
             raise ValueError(

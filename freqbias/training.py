@@ -91,11 +91,16 @@ def sgd(
       learning_rate: a number > 0, or a function of the number of steps (the same object each time).
       momentum: in [0, 1).
       clip: the largest global norm of a gradient; None does not clip.
-      weight_decay: of all parameters, >= 0.
+      weight_decay: of all parameters, finite, >= 0.
+
+    Raises:
+      ValueError: a number is out of range.
     """
     _positive_rate(learning_rate)
-    if not weight_decay >= 0:
-        raise ValueError(f"weight_decay must be at least 0; got {weight_decay}.")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1); got {momentum}.")
+    if not 0 <= weight_decay < float("inf"):
+        raise ValueError(f"weight_decay must be finite and at least 0; got {weight_decay}.")
     parts = [] if clip is None else [optax.clip_by_global_norm(clip)]
     parts += [optax.add_decayed_weights(weight_decay)] if weight_decay else []
     descent = optax.sgd(learning_rate, momentum=momentum or None)

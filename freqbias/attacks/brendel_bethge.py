@@ -299,9 +299,8 @@ def brendel_bethge(
     Args:
       norm: the geometry.
       num_steps: gradient steps from each start.
-      radius: of the first trust region, in L2 norms of the iterate; by default 0.5, in L0 1. A
-        larger region leaps over near boundaries of curved networks, in L0 a smaller one holds
-        entries that should go to zero.
+      radius: of the first trust region, in L2 norms of the iterate; by default 0.5, in L0 1. On
+        trained networks a larger one ends further away, and in L0 a smaller one.
       num_starts: starts per image, one after the other.
       num_rivals: classes whose linearised boundary is measured first, one gradient each; the
         strongest at the clean image.

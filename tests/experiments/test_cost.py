@@ -55,6 +55,13 @@ def test_memory_is_that_of_the_larger_pass():
     assert many == 64 * 130 + 8 * 7 + 64 * 1e3  # all attacked images of one
 
 
+def test_kernels_larger_than_the_image_are_left_out():
+    with flagsaver.flagsaver():
+        flags.FLAGS(["cost", "--preset=standard", "--image_shape=8,8,1"])
+        plan = cost.prepare()
+    assert {setting.kernel for setting in plan.cells} == {"", "3", "5", "7", "full"}
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [

@@ -72,3 +72,12 @@ def test_a_change_too_small_has_no_share():
     _, (change,), (early,) = read_off(rows)
     assert change == pytest.approx(np.log(0.39 / 0.4))
     assert np.isnan(early)
+
+
+def test_floors_are_of_a_set_or_else_of_its_kind():
+    floors = {"digits": 0.65, "power_law": 0.6, "shuffled": 0.0, "default": 0.3}
+    expected = {
+        "digits": 0.65, "digits+low_pass_0.25": 0.3, "digits+shuffled_0": 0.0,
+        "power_law_1_8x8x1_2": 0.6, "power_law_1_8x8x1_2+shuffled_3": 0.0, "other": 0.3,
+    }  # fmt: skip
+    assert {name: curves.floor_of(floors, name) for name in expected} == expected
