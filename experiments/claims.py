@@ -5,6 +5,7 @@ python -m experiments.claims --run=results/quick      # judge the rows of a fini
 
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from absl import app, flags
 from scipy import stats
 
 from experiments import common, curves
-from freqbias import _checks, inference, runs
+from freqbias import _checks, inference, plotting, runs
 from freqbias.inference import Arm, Estimate, Verdict
 
 REGISTRY = Path(__file__).with_name("claims.toml")
@@ -219,46 +220,61 @@ def as_table(records: Sequence[Mapping[str, Any]]) -> str:
     return table.to_string(index=False)
 
 
-def independence_table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Dependence on the data set as a table for the terminal."""
-    table = pd.DataFrame(
-        {
-            "claim": [f["id"] for f in found],
-            "regime": [f["regime"] for f in found],
-            "attack": [f["attack"] for f in found],
-            "data sets": [len(f["deviations"]) for f in found],
-            "sd between": [f"{f['sd']:.4f}" for f in found],
-            "95 % interval": [f"[{f['sd_low']:.4f}, {f['sd_high']:.4f}]" for f in found],
-            "margin": [f"{f['margin']:g}" for f in found],
-            "verdict": [f["verdict"] for f in found],
-        }
-    )
-    return table.to_string(index=False)
+def independence_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
+    """Dependence on the data set as a table, for the terminal or in Markdown."""
+    columns = {
+        "claim": [f["id"] for f in found],
+        "regime": [f["regime"] for f in found],
+        "attack": [f["attack"] for f in found],
+        "data sets": [len(f["deviations"]) for f in found],
+        "sd between": [f"{f['sd']:.4f}" for f in found],
+        "95 % interval": [f"[{f['sd_low']:.4f}, {f['sd_high']:.4f}]" for f in found],
+        "margin": [f"{f['margin']:g}" for f in found],
+        "verdict": [f["verdict"] for f in found],
+    }
+    if markdown:
+        return _markdown_table(list(columns), zip(*columns.values(), strict=True))
+    return pd.DataFrame(columns).to_string(index=False)
 
 
-def as_markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    """Claims by data set and regime, for the primary attack (L2), as a Markdown table."""
+def as_markdown(records: Sequence[Mapping[str, Any]], datasets: Sequence[str] | None = None) -> str:
+    """Claims by data set and regime, for the primary attack (L2), as a Markdown table.
+
+    Args:
+      records: from `judge`.
+      datasets: those with columns of their own; verdicts on the others are counted in a last one.
+        Default: all.
+    """
     primary = [r for r in records if r["attack"] == "l2"]
-    columns = list(dict.fromkeys((r["dataset"], r["regime"]) for r in primary))
-    columns.sort()
-    lines = [
-        "| claim | " + " | ".join(f"{dataset}, {regime}" for dataset, regime in columns) + " |",
-        "|---" * (1 + len(columns)) + "|",
-    ]
-    for name in dict.fromkeys(r["id"] for r in primary):
-        cells = []
-        for column in columns:
-            found = [
-                f"{r['verdict']}: {r['estimate']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]"
-                if r["estimate"] is not None
-                else r["verdict"]
-                for r in primary
-                if (r["id"], r["dataset"], r["regime"]) == (name, *column)
-            ]
-            cells.append("".join(found) or "-")
-        title = next(r["title"] for r in primary if r["id"] == name)
-        lines.append(f"| {name} {title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    members = {(r["id"], r["dataset"], r["regime"]): r for r in primary}
+    own = {r["dataset"] for r in primary} if datasets is None else {*datasets}
+    columns = sorted({(r["dataset"], r["regime"]) for r in primary if r["dataset"] in own})
+    others = {r["dataset"] for r in primary} - own
+    heads = ["claim", *(f"{dataset}, {regime}" for dataset, regime in columns)]
+    if others:
+        heads.append(f"{len(others)} other sets")
+    lines = []
+    for name, title in {r["id"]: r["title"] for r in primary}.items():
+        cells = [_markdown_cell(members.get((name, *column))) for column in columns]
+        if others:
+            verdicts = Counter(
+                r["verdict"] for r in primary if r["id"] == name and r["dataset"] in others
+            )
+            cells.append(", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common()))
+        lines.append([f"{name} {title}", *cells])
+    return _markdown_table(heads, lines)
+
+
+def _markdown_table(heads: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    lines = [f"| {' | '.join(str(cell) or '-' for cell in row)} |" for row in (heads, *rows)]
+    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
+
+
+def _markdown_cell(record: Mapping[str, Any] | None) -> str:
+    if record is None or record["estimate"] is None:
+        return record["verdict"] if record else ""
+    low, high = record["low"], record["high"]
+    return f"{record['verdict']}: {record['estimate']:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 class _Result(NamedTuple):
@@ -468,7 +484,11 @@ def _detectable(estimate: Estimate | None, confidence: float) -> float | None:
     )
 
 
-_MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the L2 verdicts as a Markdown table.")
+_MARKDOWN = flags.DEFINE_bool(
+    "markdown",
+    False,
+    "Print the L2 verdicts as a Markdown table: in full on the main data sets, on others counted.",
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -478,7 +498,13 @@ def main(argv: Sequence[str]) -> None:
     registry = registry_of(common.RUN.value)
     rows = curves.with_curves(runs.read_rows(common.RUN.value), registry.accuracy_floor)
     records = judge(rows[rows["final"]], registry)
-    print(as_markdown(records) if _MARKDOWN.value else as_table(records))
+    found = judge_independence(records, registry)
+    if _MARKDOWN.value:
+        print(as_markdown(records, plotting.main_datasets(rows)))
+    else:
+        print(as_table(records))
+    if found:
+        print("\n" + independence_table(found, markdown=_MARKDOWN.value))
 
 
 if __name__ == "__main__":

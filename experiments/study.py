@@ -173,10 +173,10 @@ def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
         blocks = "blocks" if setting.architecture == "resnet" else "convolutions"
         width = _channels(setting, budget)
         settings |= {blocks: (1,) * setting.depth, "width": width, "groups": min(width, 4)}
-        return models.create(setting.architecture, padding=_block_padding(setting), **settings)
+        return models.create(setting.architecture, padding=setting.padding, **settings)
     if setting.architecture in BLOCKS:
         if setting.architecture == "conv_mixer":
-            settings["padding"] = _block_padding(setting)
+            settings["padding"] = setting.padding
         side = min(dataset.image_shape[:2])
         patch = next(size for size in (4, 2, 1) if side % size == 0)
         settings |= {"depth": setting.depth, "patch_size": patch, "width": budget.block_width}
@@ -197,11 +197,6 @@ def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
 
 def _channels(setting: Setting, budget: Budget) -> int:
     return setting.channels or budget.channels
-
-
-def _block_padding(setting: Setting) -> str:
-    """Of families built of blocks, to Flax, which writes CIRCULAR."""
-    return setting.padding.upper()
 
 
 def _optimizer(setting: Setting, budget: Budget) -> Any:

@@ -36,7 +36,9 @@ from freqbias.data import Dataset
 BUDGETS: Mapping[str, Budget] = {
     "smoke": Budget(seeds=(0, 1, 2), num_images=640, num_attacked=32, num_steps=5),
     "quick": Budget(),
-    "standard": Budget(num_images=2000, epochs=4, channels=8, num_attacked=128),
+    "standard": Budget(
+        num_images=2000, epochs=4, channels=8, num_attacked=128, adam_learning_rate=0.005
+    ),
     "paper": Budget(
         num_images=50_000,
         epochs=40,

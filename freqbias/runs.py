@@ -350,17 +350,22 @@ def load_checkpoint(path: str | os.PathLike, name: str, like: Params) -> Params:
 
 
 def merge(
-    paths: Sequence[str | os.PathLike], out: str | os.PathLike, *, overwrite: bool = False
+    paths: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    config: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Joins the shards of a sweep into one run: their rows and arrays, as if run at once.
 
-    The config of ``out`` is what all shards share; what they do not share, and their devices,
-    stand under ``shards``. Checkpoints and reports stay with the shards.
+    The config of ``out`` is what all shards share, and ``config``; what they do not share, and
+    their devices, stand under ``shards``. Checkpoints and reports stay with the shards.
 
     Args:
       paths: the shards, runs with disjoint settings. Arrays of one name are joined; the same
         array in two shards must be equal.
       out: the folder of the joined run.
+      config: what is true of the joined run, where the shards differ.
       overwrite: replace the run in ``out``.
 
     Returns:
@@ -381,14 +386,14 @@ def merge(
     settings: dict[str, bytes] = {}
     arrays: dict[str, dict[str, np.ndarray]] = {}
     data: dict[str, str] = {}
-    for folder, config in zip(folders, configs, strict=True):
-        if config["versions"] != configs[0]["versions"]:
+    for folder, record in zip(folders, configs, strict=True):
+        if record["versions"] != configs[0]["versions"]:
             raise ValueError(f"paths must be runs of the same versions; {folder} differs.")
         if not (folder / "rows.csv").exists():
             raise ValueError(f"paths must be finished runs; {folder} has no rows.csv yet.")
         if list((_columns(folder) or {}).items()) != list(columns.items()):
             raise ValueError(f"paths must have rows of the same columns; {folder} differs.")
-        _join(data, config["data"], f"data checksum in {folder}", lambda a, b: a == b)
+        _join(data, record["data"], f"data checksum in {folder}", lambda a, b: a == b)
         for file in _setting_files(folder):
             if f"settings/{file.name}" in settings:
                 raise ValueError(f"paths must have disjoint settings; {file.stem!r} is in two.")
@@ -404,7 +409,7 @@ def merge(
         key: value
         for key, value in configs[0]["config"].items()
         if all(key in c["config"] and c["config"][key] == value for c in configs)
-    }
+    } | dict(config or {})
     shards = [
         {
             "config": {key: v for key, v in c["config"].items() if key not in shared},
@@ -412,7 +417,8 @@ def merge(
         }
         for c in configs
     ]
-    result = open_run(out, {**shared, "shards": shards}, data_checksums=data, overwrite=overwrite)
+    joined_config = {**shared, "shards": shards}
+    result = open_run(out, joined_config, data_checksums=data, overwrite=overwrite)
     save_json(result, "columns.json", columns)
     for name, content in settings.items():
         _write(result, name, content)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from freqbias import _checks
+from freqbias import _checks, ops
 from freqbias.typing import Array, Key
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -109,6 +109,48 @@ class Readout(nn.Module):
             name="readout",
         )
         return dense(flat)
+
+
+class Conv(nn.Module):
+    """A convolution on this library's routes, with the parameters of Flax's.
+
+    Flax's own is XLA's convolution, which on CPU is many times slower (`freqbias.ops.convolution`).
+
+    Attributes:
+      channels: of the output; of a depthwise convolution those of the input.
+      kernel_size: taps along each axis; may exceed the image.
+      stride: see `freqbias.ops.conv`; 1 where depthwise.
+      padding: "SAME" (zeros) or "circular".
+      use_bias: whether there is one, initially zero.
+      depthwise: a kernel [K, K, 1, channels], one for each channel, instead of [K, K, I, channels].
+      kernel_init: initializer.
+    """
+
+    channels: int
+    kernel_size: int
+    stride: int = 1
+    padding: str = "SAME"
+    use_bias: bool = True
+    depthwise: bool = False
+    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps [N, H, W, I] to [N, H / stride, W / stride, channels]."""
+        taps, padding = self.kernel_size, self.padding
+        shape = (taps, taps, 1 if self.depthwise else x.shape[-1], self.channels)
+        kernel = self.param("kernel", self.kernel_init, shape, x.dtype)
+        if padding == "circular" and taps > min(x.shape[1:3]):  # wraps more than once
+            margins = [(0, 0), ((taps - 1) // 2, taps // 2), ((taps - 1) // 2, taps // 2), (0, 0)]
+            x, padding = jnp.pad(x, margins, mode="wrap"), "VALID"
+        if self.depthwise:
+            x = ops.depthwise_conv(x, kernel[:, :, 0], padding=padding)  # type: ignore[arg-type]
+        else:
+            x = ops.conv(x, kernel, stride=self.stride, padding=padding)  # type: ignore[arg-type]
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.channels,), x.dtype)
+            x = x + bias.reshape(1, 1, 1, -1)
+        return x
 
 
 def keep(module: nn.Module, name: str, value: Array) -> Array:

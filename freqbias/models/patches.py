@@ -119,7 +119,7 @@ class ConvMixer(nn.Module):
       depth: blocks.
       width: channels.
       kernel_size: taps along each axis of the depthwise convolution, in patches.
-      padding: of the convolution, "SAME" (zeros, as published) or "CIRCULAR".
+      padding: of the convolution, "SAME" (zeros, as published) or "circular".
       mean: of the data per channel, intensity in [0, 1]; subtracted inside the model.
       std: of the data per channel; divided by inside the model.
 
@@ -139,7 +139,7 @@ class ConvMixer(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
-        _checks.one_of("padding", self.padding, ("SAME", "CIRCULAR"))
+        _checks.one_of("padding", self.padding, ("SAME", "circular"))
         _checks.positive_int("kernel_size", self.kernel_size)
 
         def activate(x: Array, name: str) -> Array:
@@ -147,11 +147,11 @@ class ConvMixer(nn.Module):
 
         x = activate(_patches(self, images), "norm")
         for index in range(self.depth):
-            depthwise = nn.Conv(
+            depthwise = layers.Conv(
                 self.width,
-                (self.kernel_size, self.kernel_size),
+                self.kernel_size,
                 padding=self.padding,
-                feature_group_count=self.width,
+                depthwise=True,
                 name=f"depthwise_{index}",
             )
             x = x + activate(depthwise(x), f"norm_depthwise_{index}")

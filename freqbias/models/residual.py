@@ -25,7 +25,7 @@ class ResNet(nn.Module):
       blocks: basic blocks of each stage; every stage but the first halves the resolution.
       width: channels of the first stage, doubled by each further one.
       kernel_size: taps along each axis of all convolutions but the 1 x 1 shortcuts.
-      padding: "SAME" (zeros, as published) or "CIRCULAR".
+      padding: "SAME" (zeros, as published) or "circular".
       groups: of the normalisation; divides ``width``.
       mean: of the data per channel, intensity in [0, 1]; subtracted inside the model.
       std: of the data per channel; divided by inside the model.
@@ -63,7 +63,7 @@ class ResNet(nn.Module):
         y = nn.relu(_norm(self, f"norm_{index}_0")(y))
         y = _norm(self, f"norm_{index}_1")(_conv(self, width, 1, f"conv_{index}_1", bias=False)(y))
         if x.shape != y.shape:
-            shortcut = nn.Conv(width, (1, 1), stride, use_bias=False, name=f"shortcut_{index}")
+            shortcut = layers.Conv(width, 1, stride, use_bias=False, name=f"shortcut_{index}")
             x = _norm(self, f"norm_shortcut_{index}")(shortcut(x))
         return nn.relu(x + y)
 
@@ -76,7 +76,7 @@ class VGG(nn.Module):
       convolutions: of each stage.
       width: channels of the first stage, doubled by each further one up to 8 times.
       kernel_size: taps along each axis.
-      padding: "SAME" (zeros, as published) or "CIRCULAR".
+      padding: "SAME" (zeros, as published) or "circular".
       groups: of the normalisation; divides ``width``.
       mean: of the data per channel, intensity in [0, 1]; subtracted inside the model.
       std: of the data per channel; divided by inside the model.
@@ -110,15 +110,18 @@ class VGG(nn.Module):
         return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
 
 
-def _conv(module: ResNet | VGG, channels: int, stride: int, name: str, *, bias: bool) -> nn.Conv:
-    taps = module.kernel_size
-    # Zeros around each pixel kept, as published. XLA's own "SAME" would centre kernels of stride 2
-    # on the pixels between, one off the shortcut's.
-    zeros = [((taps - 1) // 2, taps // 2)] * 2
-    padding = zeros if module.padding == "SAME" else module.padding
-    he = nn.initializers.he_normal()
-    options = {"padding": padding, "use_bias": bias, "kernel_init": he, "name": name}
-    return nn.Conv(channels, (taps, taps), stride, **options)  # type: ignore[arg-type]
+def _conv(
+    module: ResNet | VGG, channels: int, stride: int, name: str, *, bias: bool
+) -> layers.Conv:
+    return layers.Conv(
+        channels,
+        module.kernel_size,
+        stride,
+        padding=module.padding,
+        use_bias=bias,
+        kernel_init=nn.initializers.he_normal(),
+        name=name,
+    )
 
 
 def _norm(module: ResNet | VGG, name: str) -> nn.GroupNorm:
@@ -127,6 +130,6 @@ def _norm(module: ResNet | VGG, name: str) -> nn.GroupNorm:
 
 def _check(module: ResNet | VGG) -> None:
     _checks.positive_ints(module, "num_classes", "width", "kernel_size", "groups")
-    _checks.one_of("padding", module.padding, ("SAME", "CIRCULAR"))
+    _checks.one_of("padding", module.padding, ("SAME", "circular"))
     if module.width % module.groups:
         raise ValueError(f"groups must divide width ({module.width}); got {module.groups}.")

@@ -4,6 +4,7 @@ from freqbias.ops.affine import AffinePredictor, affine_predictor
 from freqbias.ops.convolution import (
     choose_method,
     conv,
+    depthwise_conv,
     on_torus,
     scattered_conv,
     torus_conv,
@@ -17,6 +18,7 @@ __all__ = [
     "affine_predictor",
     "choose_method",
     "conv",
+    "depthwise_conv",
     "locally_connected",
     "on_torus",
     "permuted_connected",

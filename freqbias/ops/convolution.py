@@ -17,7 +17,7 @@ on. XLA's convolution on CPU is slow inside ``scan`` and under ``vmap`` over ker
 gradient is slow everywhere, so the rule never picks it there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import jax
@@ -57,19 +57,25 @@ def choose_method(num_taps: int, in_channels: int, backend: str) -> str:
 
 
 def conv(
-    images: Array, kernel: Array, *, padding: Padding = "circular", method: Method = "auto"
+    images: Array,
+    kernel: Array,
+    *,
+    stride: int = 1,
+    padding: Padding = "circular",
+    method: Method = "auto",
 ) -> Array:
-    """Convolution (cross-correlation) with stride 1; the formula is in the module's docstring.
+    """Convolution (cross-correlation); the formula is in the module's docstring.
 
     Args:
       images: [N, H, W, I], float.
       kernel: [Kh, Kw, I, O], taps centred as in `square_offsets`.
+      stride: s; of the outputs of stride 1, the rows and columns 0, s, 2 s, ... are kept.
       padding: "circular" wraps (a kernel as large as the image is an exact circulant); "SAME" pads
         with zeros to the same size; "VALID" keeps only outputs whose inputs all exist.
       method: "auto" (`choose_method`), "direct", "im2col" or "fft".
 
     Returns:
-      [N, H, W, O]; with "VALID" [N, H - Kh + 1, W - Kw + 1, O].
+      [N, H, W, O]; with "VALID" [N, H - Kh + 1, W - Kw + 1, O]; with a stride ceil(1/s) of each.
 
     Raises:
       TypeError: images or kernel are not float32 or float64, or differ in dtype.
@@ -77,28 +83,54 @@ def conv(
         with "circular" or "VALID" padding.
     """
     _check_arguments(images, kernel, rank=4)
-    _checks.one_of("padding", padding, PADDINGS)
-    _checks.one_of("method", method, METHODS)
-    height, width = images.shape[1:3]
-    rows, columns = kernel.shape[:2]
-    if padding != "SAME" and (rows > height or columns > width):
-        raise ValueError(
-            f"kernel_size must be at most the image size ({height}, {width}) with "
-            f"padding={padding!r}; got ({rows}, {columns})."
-        )
+    _check_options(images, kernel, stride, padding, method, METHODS)
+    rows, columns, in_channels = kernel.shape[:3]
     if method == "auto":
-        method = choose_method(rows * columns, kernel.shape[2], jax.default_backend())  # type: ignore[assignment]
+        method = choose_method(rows * columns, in_channels, jax.default_backend())  # type: ignore[assignment]
     if method == "direct":
-        return _direct(images, kernel, padding)
-    if padding == "circular":
-        return _circular(images, kernel.reshape(-1, *kernel.shape[2:]), _square(kernel), method)
-    # Zeros around the image make the wrapped sum equal to the zero-padded one.
-    padded = jnp.pad(images, ((0, 0), (0, rows - 1), (0, columns - 1), (0, 0)))
-    full = _circular(padded, kernel.reshape(-1, *kernel.shape[2:]), _square(kernel), method)
-    if padding == "SAME":
-        return full[:, :height, :width]
-    top, left = (rows - 1) // 2, (columns - 1) // 2
-    return full[:, top : top + height - rows + 1, left : left + width - columns + 1]
+        return _direct(images, kernel, padding, stride)
+    weights, offsets = kernel.reshape(-1, *kernel.shape[2:]), _square(kernel)
+
+    def circular(padded: Array) -> Array:
+        return _circular(padded, weights, offsets, method)
+
+    return _with_padding(circular, images, (rows, columns), padding)[:, ::stride, ::stride]
+
+
+def depthwise_conv(
+    images: Array, kernel: Array, *, padding: Padding = "circular", method: Method = "auto"
+) -> Array:
+    """Convolution of each channel by a kernel of its own.
+
+        y[n, h, w, c] = sum_t K[t, c] x[n, h + dy_t, w + dx_t, c]
+
+    Args:
+      images: [N, H, W, C], float.
+      kernel: [Kh, Kw, C], taps centred as in `square_offsets`.
+      padding: as in `conv`.
+      method: "direct", "fft", or "auto": "fft" on CPU, where XLA's is 40 times slower and more
+        (``benchmarks/convolution.py``), "direct" elsewhere.
+
+    Returns:
+      [N, H, W, C]; with "VALID" [N, H - Kh + 1, W - Kw + 1, C].
+
+    Raises:
+      As `conv`.
+    """
+    _check_arguments(images, kernel, rank=3, axis=-1)
+    _check_options(images, kernel, 1, padding, method, ("auto", "direct", "fft"))
+    rows, columns, channels = kernel.shape
+    if method == "auto":
+        method = "fft" if jax.default_backend() == "cpu" else "direct"
+    if method == "direct":
+        return _direct(images, kernel[:, :, None], padding, groups=channels)
+    weights, offsets = kernel.reshape(-1, channels), _square(kernel)
+
+    def circular(padded: Array) -> Array:
+        grid = on_torus(weights, offsets, padded.shape[1:3])
+        return _on_frequencies(padded, grid, "nhwc,hwc->nhwc")
+
+    return _with_padding(circular, images, (rows, columns), padding)
 
 
 def scattered_conv(
@@ -119,7 +151,7 @@ def scattered_conv(
       TypeError: images or weights are not float32 or float64, or differ in dtype.
       ValueError: ranks, channels or the number of offsets do not fit, or unknown method.
     """
-    _check_arguments(images, weights, rank=3)
+    _check_arguments(images, weights, rank=3, name="weights")
     _checks.one_of("method", method, ("auto", "im2col", "fft"))
     if np.shape(offsets) != (weights.shape[0], 2):
         raise ValueError(
@@ -205,6 +237,21 @@ def views(array: Array, offsets: np.ndarray, axes: tuple[int, int]) -> list[Arra
     return out
 
 
+def _with_padding(
+    circular: Callable[[Array], Array], images: Array, taps: tuple[int, int], padding: Padding
+) -> Array:
+    """A circular convolution of ``taps``, with the padding asked for."""
+    if padding == "circular":
+        return circular(images)
+    (height, width), (rows, columns) = images.shape[1:3], taps
+    # Zeros around the image make the wrapped sum equal to the zero-padded one.
+    full = circular(jnp.pad(images, ((0, 0), (0, rows - 1), (0, columns - 1), (0, 0))))
+    if padding == "SAME":
+        return full[:, :height, :width]
+    top, left = (rows - 1) // 2, (columns - 1) // 2
+    return full[:, top : top + height - rows + 1, left : left + width - columns + 1]
+
+
 def _circular(images: Array, weights: Array, offsets: np.ndarray, method: str) -> Array:
     return (_im2col if method == "im2col" else _fft)(images, weights, offsets)
 
@@ -221,20 +268,26 @@ def _fft(images: Array, weights: Array, offsets: np.ndarray) -> Array:
     return _on_frequencies(images, on_torus(weights, offsets, images.shape[1:3]))
 
 
-def _on_frequencies(images: Array, kernel: Array) -> Array:
+def _on_frequencies(images: Array, kernel: Array, channels: str = "nhwi,hwio->nhwo") -> Array:
     spectrum = jnp.conj(jnp.fft.rfft2(kernel, axes=(0, 1)))
-    product = jnp.einsum("nhwi,hwio->nhwo", jnp.fft.rfft2(images, axes=(1, 2)), spectrum)
+    product = jnp.einsum(channels, jnp.fft.rfft2(images, axes=(1, 2)), spectrum)
     return jnp.fft.irfft2(product, s=images.shape[1:3], axes=(1, 2))
 
 
-def _direct(images: Array, kernel: Array, padding: str) -> Array:
+def _direct(images: Array, kernel: Array, padding: str, stride: int = 1, groups: int = 1) -> Array:
+    rows, columns = kernel.shape[:2]
+    margins = ((rows - 1) // 2, rows // 2), ((columns - 1) // 2, columns // 2)
     if padding == "circular":
-        rows, columns = kernel.shape[:2]
-        top, left = (rows - 1) // 2, (columns - 1) // 2
-        margins = ((0, 0), (top, rows - 1 - top), (left, columns - 1 - left), (0, 0))
-        images, padding = jnp.pad(images, margins, mode="wrap"), "VALID"
+        images = jnp.pad(images, ((0, 0), *margins, (0, 0)), mode="wrap")
+    # XLA's own "SAME" would centre kernels of an even stride between the pixels.
+    zeros = margins if padding == "SAME" else ((0, 0), (0, 0))
     return jax.lax.conv_general_dilated(
-        images, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        images,
+        kernel,
+        (stride, stride),
+        zeros,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
 
 
@@ -242,8 +295,28 @@ def _square(kernel: Array) -> np.ndarray:
     return offsets_lib.square_offsets(kernel.shape[0], kernel.shape[1])
 
 
-def _check_arguments(images: Array, weights: Array, *, rank: int) -> None:
-    name = "kernel" if rank == 4 else "weights"
+def _check_options(  # noqa: PLR0917 (of one call)
+    images: Array,
+    kernel: Array,
+    stride: int,
+    padding: str,
+    method: str,
+    methods: Sequence[str],
+) -> None:
+    _checks.positive_int("stride", stride)
+    _checks.one_of("padding", padding, PADDINGS)
+    _checks.one_of("method", method, methods)
+    (height, width), (rows, columns) = images.shape[1:3], kernel.shape[:2]
+    if padding != "SAME" and (rows > height or columns > width):
+        raise ValueError(
+            f"kernel_size must be at most the image size ({height}, {width}) with "
+            f"padding={padding!r}; got ({rows}, {columns})."
+        )
+
+
+def _check_arguments(
+    images: Array, weights: Array, *, rank: int, name: str = "kernel", axis: int = -2
+) -> None:
     _checks.rank("images", images, 4)
     _checks.rank(name, weights, rank)
     _checks.floating("images", images)
@@ -252,8 +325,8 @@ def _check_arguments(images: Array, weights: Array, *, rank: int) -> None:
         raise TypeError(
             f"images and {name} must have one dtype; got {images.dtype} and {weights.dtype}."
         )
-    if images.shape[-1] != weights.shape[-2]:
+    if images.shape[-1] != weights.shape[axis]:
         raise ValueError(
-            f"{name} must take {images.shape[-1]} input channels (axis -2), as images have; "
+            f"{name} must take {images.shape[-1]} input channels (axis {axis}), as images have; "
             f"got shape {weights.shape}."
         )

@@ -180,6 +180,18 @@ def test_tables_show_every_claim():
         assert "supported" in table
 
 
+def test_markdown_counts_the_verdicts_on_sets_without_columns():
+    rows = [planted({"conv_k3_d1": 0.05}).assign(dataset=name) for name in "abc"]
+    registry = claims.select(claims.load_registry(), ["C2-ends"])
+    records = claims.judge(pd.concat(rows), registry)
+    head, _, line = claims.as_markdown(records, ["b"]).splitlines()
+    regimes = sorted({record["regime"] for record in records})
+    assert head == f"| claim | {' | '.join(f'b, {regime}' for regime in regimes)} | 2 other sets |"
+    assert line.endswith(f"| {2 * len(regimes)} supported |")
+    found = claims.judge_independence(records, registry)
+    assert "| C4-C2 |" in claims.independence_table(found, markdown=True)
+
+
 def test_select_by_id_and_by_number():
     registry = claims.load_registry()
     assert [c.id for c in claims.select(registry, ["C9-tied", "C3"]).claims] == [

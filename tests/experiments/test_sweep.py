@@ -17,7 +17,7 @@ from absl.testing import flagsaver
 from experiments import kernel_size, measures, merge, reproduce, study, sweep
 from experiments.setting import BLOCKS, REGIMES, Arm, Asked, Budget, Setting
 from experiments.sweep import Design
-from freqbias import data, ensemble, models, ops
+from freqbias import data, ensemble, models, ops, runs
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -144,6 +144,40 @@ def test_parts_merge_to_what_one_run_gives(tmp_path):
     for name in ("rows.csv", "claims.json"):
         assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
     assert (tmp_path / "merged" / "report.html").exists()
+
+
+def test_runs_on_different_data_sets_merge_to_what_one_run_gives(tmp_path):
+    """A person's own data beside the packaged ones, in one report."""
+    sets = ("digits", "digits+low_pass_0.125")
+    for part, names in (("1", sets[:1]), ("2", sets[1:]), ("once", sets)):
+        given = f"--datasets={','.join(names)}"
+        done = run("kernel_size", *TINY, given, f"--out={tmp_path / part}")
+        assert done.returncode == 0, done.stderr
+    folders = f"--shards={tmp_path / '1'},{tmp_path / '2'}"
+    done = run("merge", folders, f"--out={tmp_path / 'merged'}")
+    assert done.returncode == 0, done.stderr
+    for name in ("rows.csv", "claims.json"):
+        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
+    merged, once = (runs.read_config(tmp_path / name)["config"] for name in ("merged", "once"))
+    assert len(merged.pop("shards")) == 2
+    assert merged == once
+    again = f"--shards={tmp_path / 'merged'},{tmp_path / '2'}"
+    done = run("merge", again, f"--out={tmp_path / 'twice'}")
+    assert done.returncode == 2
+    assert "runs on different data sets; digits+low_pass_0.125 is in " in done.stderr
+    assert not (tmp_path / "twice").exists()
+
+
+def test_a_part_and_a_whole_run_do_not_merge(tmp_path):
+    for part, given in (("1", ("--shard=1/2",)), ("2", ())):
+        with flagsaver.flagsaver():
+            flags.FLAGS(["kernel_size", *TINY, *given, f"--out={tmp_path / part}"])
+            sweep.prepare("kernel_size", kernel_size.designs)
+    with flagsaver.flagsaver():
+        given = f"--shards={tmp_path / '1'},{tmp_path / '2'}"
+        flags.FLAGS(["merge", given, f"--out={tmp_path / 'merged'}"])
+        with pytest.raises(ValueError, match=r"or all be whole; .*2 is none"):
+            merge.prepare()
 
 
 def test_parts_of_different_sweeps_do_not_merge(tmp_path):

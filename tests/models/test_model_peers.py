@@ -55,7 +55,7 @@ def _normalise_groups(torch, module, num_groups):
 def _pad(torch, module, padding):
     for layer in module.modules():
         if isinstance(layer, torch.nn.Conv2d) and any(layer._reversed_padding_repeated_twice):
-            layer.padding_mode = {"SAME": "zeros", "CIRCULAR": "circular"}[padding]
+            layer.padding_mode = {"SAME": "zeros", "circular": "circular"}[padding]
 
 
 def _weight(kernel):
@@ -223,13 +223,13 @@ MIXER = {"patch_size": 16, "depth": 4, "width": 512, "tokens_width": 256, "chann
 CASES = {
     "resnet": (resnet, {"padding": "SAME"}, 32),
     "resnet-odd": (resnet, {"padding": "SAME"}, 33),
-    "resnet-circular": (resnet, {"padding": "CIRCULAR"}, 32),
+    "resnet-circular": (resnet, {"padding": "circular"}, 32),
     "vgg": (vgg, {"padding": "SAME"}, 64),
-    "vgg-circular": (vgg, {"padding": "CIRCULAR"}, 64),
+    "vgg-circular": (vgg, {"padding": "circular"}, 64),
     "conv_mixer": (conv_mixer, {**CONV_MIXER, "kernel_size": 7, "padding": "SAME"}, 56),
     "conv_mixer-circular": (
         conv_mixer,
-        {**CONV_MIXER, "kernel_size": 7, "padding": "CIRCULAR"},
+        {**CONV_MIXER, "kernel_size": 7, "padding": "circular"},
         56,
     ),
     "vit": (vit, {"patch_size": 16, "depth": 12, "width": 192, "heads": 3}, 64),

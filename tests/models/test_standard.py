@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from freqbias import models
-from freqbias.models import MLPMixer, ResNet, ViT
+from freqbias.models import MLPMixer, ResNet, ViT, layers
 
 SMALL = {
     "vit": {"depth": 1, "width": 8, "heads": 2},
@@ -86,7 +87,7 @@ def test_circular_residual_networks_commute_with_shifts_of_their_stride():
     """Global pooling and circular padding: logits do not see a shift by the total stride."""
     images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
     moved = jnp.roll(images, (2, 4), axis=(1, 2))
-    for padding, same in (("CIRCULAR", True), ("SAME", False)):
+    for padding, same in (("circular", True), ("SAME", False)):
         model = ResNet(3, blocks=(1, 1), width=8, groups=4, kernel_size=5, padding=padding)
         params = model.init(jax.random.key(1), images)
         close = np.allclose(model.apply(params, moved), model.apply(params, images), atol=1e-4)
@@ -109,3 +110,28 @@ def test_bad_settings_are_named(name, change, message):
     model = models.create(name, num_classes=3, **{**SMALL[name], **change})
     with pytest.raises(ValueError, match=message):
         model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "circular"])
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"stride": 2}, {"kernel_size": 4}, {"kernel_size": 7, "stride": 2}, {"depthwise": True}],
+    ids=str,
+)
+def test_a_convolution_is_flax_s_on_the_same_parameters(padding, given):
+    """Both routes to one layer; 7 taps are more than the image has pixels."""
+    images = jax.random.normal(jax.random.key(0), (2, 5, 6, 3))
+    ours = layers.Conv(**{"channels": 3, "kernel_size": 3, "padding": padding, **given})
+    taps, stride = ours.kernel_size, ours.stride
+    flax = nn.Conv(
+        3,
+        (taps, taps),
+        stride,
+        padding="CIRCULAR" if padding == "circular" else [((taps - 1) // 2, taps // 2)] * 2,
+        feature_group_count=3 if ours.depthwise else 1,
+    )
+    params = flax.init(jax.random.key(1), images)
+    jax.tree.map(np.testing.assert_array_equal, params, ours.init(jax.random.key(1), images))
+    params["params"]["bias"] = jnp.arange(3.0)
+    found, expected = ours.apply(params, images), flax.apply(params, images)
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -50,6 +50,28 @@ def test_every_route_matches_scipy(method, padding, kernel_size):
 
 
 @pytest.mark.parametrize("method", ROUTES)
+@pytest.mark.parametrize("padding", ["circular", "SAME", "VALID"])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_a_stride_keeps_some_outputs(method, padding, stride):
+    images, kernel = _random(0, 2, 6, 7, 2), _random(1, 3, 4, 2, 3)
+    found = ops.conv(images, kernel, stride=stride, padding=padding, method=method)
+    expected = _scipy(images, kernel, padding)[:, ::stride, ::stride]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("method", ["auto", "direct", "fft"])
+@pytest.mark.parametrize("padding", ["circular", "SAME", "VALID"])
+@pytest.mark.parametrize("kernel_size", [(1, 1), (2, 2), (3, 5), (6, 7)])
+def test_depthwise_is_a_convolution_of_each_channel(method, padding, kernel_size):
+    images, kernel = _random(0, 2, 6, 7, 3), _random(1, *kernel_size, 3)
+    found = ops.depthwise_conv(images, kernel, padding=padding, method=method)
+    for channel in range(3):
+        one = slice(channel, channel + 1)
+        expected = _scipy(images[..., one], kernel[..., one, None], padding)
+        np.testing.assert_allclose(found[..., one], expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("method", ROUTES)
 def test_a_single_tap_shifts_the_image(method):
     """Cross-correlation: tap (0, 2) of a 3 x 3 kernel reads the pixel up and to the right."""
     images = _random(0, 1, 5, 5, 1)
