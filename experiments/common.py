@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
@@ -47,6 +48,10 @@ def num_workers(backend: str) -> int:
     return WORKERS.value or ((os.cpu_count() or 1) if backend == "cpu" else 1)
 
 
+# Linux lets a process map 65,530 pieces of memory (vm.max_map_count), and the programs of a few
+# settings take a thousand: a long sweep that kept them all would end in a segmentation fault.
+MOST_MAPS = 30_000
+
 Part: TypeAlias = tuple[float, Callable[[], object]]
 """The cost of a part of a job that is computed, and what saves its results."""
 
@@ -62,7 +67,7 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
     """Runs jobs side by side, under a progress bar with the time that is left.
 
     The longest first, so that the workers end together. One thread saves, the workers compute. What
-    a job raises ends the others and is raised.
+    a job raises ends the others and is raised. Compiled programs are let go when they are many.
 
     Args:
       jobs: in any order.
@@ -83,6 +88,8 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
             for cost, save in job.parts():
                 writer.submit(save).result()
                 progress.update(cost)
+            if _num_maps() > MOST_MAPS:
+                jax.clear_caches()
 
         order = sorted(jobs, key=lambda job: -job.cost)
         futures: list[Future[None]] = [computing.submit(run, job) for job in order]
@@ -92,6 +99,12 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
         except BaseException:
             computing.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _num_maps() -> int:
+    """Pieces of memory that this process has mapped; 0 where the system does not tell."""
+    maps = Path("/proc/self/maps")
+    return len(maps.read_bytes().splitlines()) if maps.exists() else 0
 
 
 def parse_ints(name: str, texts: Sequence[str]) -> tuple[int, ...]:
