@@ -119,7 +119,7 @@ def registry_of(run: str | os.PathLike) -> Registry:
 
 
 def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
-    """The verdict on every claim for every data set, regime and geometry in the rows.
+    """The verdict on every claim, wherever its arms were run: data set, regime and geometry.
 
     Each member is estimated at initial scale 1 and, where there are rows, at 1/2; Holm runs over
     the members of one claim, geometry and scale; `freqbias.inference.decide` has the last word.
@@ -322,12 +322,11 @@ def _cell(
 
 
 def _was_asked(rows: pd.DataFrame, claim: Claim, dataset: str, regime: str, geometry: str) -> bool:
-    """Whether the attack was run, on every arm of the claim that was run at all."""
-    here = rows[
-        (rows["dataset"] == dataset) & (rows["regime"] == regime) & (rows["init_scale"] == 1.0)
-    ]
-    attacked = set(here.loc[here["geometry"] == geometry, "arm"])
-    return bool(attacked) and attacked >= set(claim.arms) & set(here["arm"])
+    """Whether every arm of the claim was attacked so, and recorded in training if it has to be."""
+    here = _cell(rows, dataset, regime, geometry, 1.0)
+    if "checkpoints" in claim.needs:
+        here = here[here["checkpoints"] > 0]
+    return set(here["arm"]) >= set(claim.arms)
 
 
 def _arm_rows(cell: pd.DataFrame, claim: Claim) -> list[pd.DataFrame]:

@@ -21,6 +21,7 @@ def floor_of(accuracy_floor: Mapping[str, float], dataset: str) -> float:
 def with_curves(rows: pd.DataFrame, accuracy_floor: Mapping[str, float]) -> pd.DataFrame:
     """Adds what is read off the training curve, one number per network and attack.
 
+    * ``checkpoints``: recorded steps before the end.
     * ``frequency_at_floor``: mean frequency where test accuracy first reaches the floor of the data
       set, registered before the run: architectures at a common accuracy. Between recorded steps
       frequency is linear in accuracy. NaN if the floor is never reached, or before the first
@@ -35,9 +36,12 @@ def with_curves(rows: pd.DataFrame, accuracy_floor: Mapping[str, float]) -> pd.D
       accuracy_floor: by data set, with a ``default``.
 
     Returns:
-      The rows with three more columns; NaN without checkpoints.
+      The rows with these columns; the others are NaN where there are no checkpoints.
     """
     values = pd.DataFrame(np.nan, index=rows.index, columns=list(COLUMNS))
+    values["checkpoints"] = (
+        (~rows["final"]).groupby([rows[name] for name in NETWORK]).transform("sum")
+    )
     recorded = rows[~rows.groupby(NETWORK)["final"].transform("all")].sort_values("step")
     for (dataset, *_), curve in recorded.groupby(NETWORK, sort=False):
         floor = floor_of(accuracy_floor, str(dataset))
@@ -45,7 +49,7 @@ def with_curves(rows: pd.DataFrame, accuracy_floor: Mapping[str, float]) -> pd.D
             curve[name].to_numpy(float)
             for name in ("step", "test_accuracy", "mean_frequency", "minimal_relative_distance")
         )
-        values.loc[curve.index] = [
+        values.loc[curve.index, list(COLUMNS)] = [
             _first_passage(accuracy, frequency, floor),
             *_emergence(step, distance),
         ]

@@ -48,6 +48,7 @@ def planted(effects=None, *, half=None, status="ok", accuracy=0.8, seeds=8, nois
                     "alignment": rng.normal(0.5, 0.01),
                     "kernel_slack": slack,
                     "kernel_slack_change": rng.normal(-0.05, 0.001),
+                    "checkpoints": 6,
                     "frequency_at_floor": rng.normal(0.2, 0.01),
                     "minimal_log_change": rng.normal(-0.5, 0.01),
                     "minimal_early_share": rng.normal(0.2, 0.01),
@@ -132,7 +133,10 @@ def test_association_is_within_arms():
 def test_arms_that_were_not_run():
     rows = planted()
     rows = rows[rows["arm"] != "fc_d1"]
-    assert verdicts(rows)["C1"]["reason"] == "arm fc_d1 was not run"
+    assert "C1" in verdicts(planted()) and "C1" not in verdicts(rows)
+    elsewhere = planted().assign(dataset="digits")
+    judged = claims.judge(pd.concat([rows, elsewhere]), claims.load_registry())
+    assert {r["dataset"] for r in judged if r["id"] == "C1"} == {"digits"}
     kept = claims.with_arms(claims.load_registry(), dict.fromkeys(rows["arm"], ()))
     assert "C1" not in {claim.id for claim in kept.claims}
 
@@ -153,6 +157,9 @@ def test_a_claim_about_training_curves_needs_checkpoints():
         return {claim.id for claim in registry.claims}
 
     assert kept("checkpoints", "minimal_in_training") - kept("minimal") == {"C10", "C10-early"}
+    plain = planted().assign(dataset="digits", checkpoints=0)
+    judged = claims.judge(pd.concat([planted(), plain]), claims.load_registry())
+    assert {r["dataset"] for r in judged if r["id"] == "C10"} == {"natural_patches"}
 
 
 def test_independence_of_the_data_set_is_found_and_refuted():
