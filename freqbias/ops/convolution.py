@@ -108,8 +108,8 @@ def depthwise_conv(
       images: [N, H, W, C], float.
       kernel: [Kh, Kw, C], taps centred as in `square_offsets`.
       padding: as in `conv`.
-      method: "direct", "fft", or "auto": "fft" on CPU, where XLA's is 40 times slower and more
-        (``benchmarks/convolution.py``), "direct" elsewhere.
+      method: "direct", "fft", or "auto": "fft" on CPU, where XLA's gradients are 5 to 100 times
+        slower (``benchmarks/convolution.py``), "direct" elsewhere.
 
     Returns:
       [N, H, W, C]; with "VALID" [N, H - Kh + 1, W - Kw + 1, C].
