@@ -8,9 +8,9 @@ A sweep that was split over machines:
 
 or one that was run on some data sets, then on others:
 
-    python -m experiments.reproduce --preset=standard --out=results/standard
+    python -m experiments.reproduce --preset=standard --out=results/packaged
     python -m experiments.reproduce --preset=standard --datasets=cifar10 --out=results/cifar10
-    python -m experiments.merge --shards=results/standard,results/cifar10 --out=results/both
+    python -m experiments.merge --shards=results/packaged,results/cifar10 --out=results/both
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,8 +82,10 @@ def _data_sets_apart(shards: Sequence[Path], configs: Sequence[dict[str, Any]]) 
     claims: list[str] = []
     settings: dict[str, Mapping[str, bool]] = {}
     for shard, config in zip(shards, configs, strict=True):
+        if "datasets" not in config or "settings" not in config:
+            raise ValueError(f"shards must be parts of a sweep; {shard} is none.")
         config.pop("shards", None)  # of a run that was joined before
-        for name in config.pop("datasets", ()):
+        for name in config.pop("datasets"):
             if name in seen:
                 raise ValueError(
                     "shards must be parts of one sweep, or runs on different data sets; "
@@ -91,7 +93,7 @@ def _data_sets_apart(shards: Sequence[Path], configs: Sequence[dict[str, Any]]) 
                 )
             seen[name] = shard
         claims += [claim for claim in config.pop("claims", ()) if claim not in claims]
-        settings |= config.pop("settings", {})
+        settings |= config.pop("settings")
     return {"datasets": list(seen), "claims": claims, "settings": settings}
 
 

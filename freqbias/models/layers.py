@@ -137,6 +137,9 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps [N, H, W, I] to [N, H / stride, W / stride, channels]."""
+        _checks.one_of("padding", self.padding, ("SAME", "circular"))
+        if self.depthwise and self.stride != 1:
+            raise ValueError(f"stride must be 1 if depthwise; got {self.stride}.")
         taps, padding = self.kernel_size, self.padding
         shape = (taps, taps, 1 if self.depthwise else x.shape[-1], self.channels)
         kernel = self.param("kernel", self.kernel_init, shape, x.dtype)

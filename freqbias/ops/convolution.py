@@ -75,7 +75,8 @@ def conv(
       method: "auto" (`choose_method`), "direct", "im2col" or "fft".
 
     Returns:
-      [N, H, W, O]; with "VALID" [N, H - Kh + 1, W - Kw + 1, O]; with a stride ceil(1/s) of each.
+      [N, H, W, O]; with "VALID" [N, H - Kh + 1, W - Kw + 1, O]; of R rows or columns, a stride
+      keeps ceil(R / s).
 
     Raises:
       TypeError: images or kernel are not float32 or float64, or differ in dtype.
@@ -115,7 +116,9 @@ def depthwise_conv(
       [N, H, W, C]; with "VALID" [N, H - Kh + 1, W - Kw + 1, C].
 
     Raises:
-      As `conv`.
+      TypeError: images or kernel are not float32 or float64, or differ in dtype.
+      ValueError: ranks or channels do not fit, unknown option, or a kernel larger than the image
+        with "circular" or "VALID" padding.
     """
     _check_arguments(images, kernel, rank=3, axis=-1)
     _check_options(images, kernel, 1, padding, method, ("auto", "direct", "fft"))

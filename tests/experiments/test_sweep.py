@@ -180,6 +180,16 @@ def test_a_part_and_a_whole_run_do_not_merge(tmp_path):
             merge.prepare()
 
 
+def test_runs_that_are_no_sweeps_do_not_merge(tmp_path):
+    for part in ("1", "2"):
+        runs.open_run(tmp_path / part, {"experiment": "linear_bias"})
+    with flagsaver.flagsaver():
+        given = f"--shards={tmp_path / '1'},{tmp_path / '2'}"
+        flags.FLAGS(["merge", given, f"--out={tmp_path / 'merged'}"])
+        with pytest.raises(ValueError, match=r"parts of a sweep; .*1 is none"):
+            merge.prepare()
+
+
 def test_parts_of_different_sweeps_do_not_merge(tmp_path):
     for part, epochs in (("1/2", 1), ("2/2", 2)):
         with flagsaver.flagsaver():

@@ -135,3 +135,15 @@ def test_a_convolution_is_flax_s_on_the_same_parameters(padding, given):
     params["params"]["bias"] = jnp.arange(3.0)
     found, expected = ours.apply(params, images), flax.apply(params, images)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"padding": "CIRCULAR"}, "padding must be one of"),
+        ({"depthwise": True, "stride": 2}, "stride must be 1 if depthwise; got 2"),
+    ],
+)
+def test_bad_options_of_a_convolution_are_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        layers.Conv(3, 3, **given).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
