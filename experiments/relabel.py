@@ -6,8 +6,8 @@
 The seeds of one arm are dealt into two halves, a thousand times. Between halves there is nothing to
 find, so that a verdict (supported or opposite, by the interval and margin of C1) is false: at most
 5 % may be, and without a margin about 5 % are. Then a shift of twice the margin, one margin beyond
-it, is planted in one half; the share of deals in which it is found stands beside what a noncentral
-t distribution with the spread of these seeds predicts.
+it, is planted in one half; the share of deals in which it is found stands beside what the same rule
+finds among normal values of the spread of these seeds (`inference.predicted_shift_power`).
 
 Prints a table, one line per arm, and writes it to relabelled.csv in the folder of the run.
 """
@@ -15,10 +15,8 @@ Prints a table, one line per arm, and writes it to relabelled.csv in the folder 
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from absl import flags
-from scipy import stats
 
 from experiments import claims, common
 from freqbias import _checks, inference, runs
@@ -91,18 +89,16 @@ def relabelled(rows: pd.DataFrame, margin: float, *, confidence: float, deals: i
                 "false_without_margin": inference.relabelling_rate(*halves, 0.0, **dealt),
                 "false": inference.relabelling_rate(*halves, margin, **dealt),
                 "found": inference.planted_shift_power(*halves, shift, margin, **dealt),
-                "predicted": _power(shift - margin, values, half, confidence),
+                "predicted": inference.predicted_shift_power(
+                    float(values.std(ddof=1)),
+                    (half, len(values) - half),
+                    shift,
+                    margin,
+                    confidence=confidence,
+                ),
             }
         )
     return pd.DataFrame(lines)
-
-
-def _power(excess: float, values: np.ndarray, half: int, confidence: float) -> float:
-    """P(T > t_crit), T noncentral t: a shift that exceeds the margin by ``excess`` is found."""
-    degrees = len(values) - 2
-    error = values.std(ddof=1) * np.sqrt(1 / half + 1 / (len(values) - half))
-    critical = stats.t.isf((1 - confidence) / 2, degrees)
-    return float(stats.nct.sf(critical, degrees, excess / error)) if error > 0 else 1.0
 
 
 if __name__ == "__main__":

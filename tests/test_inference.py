@@ -432,12 +432,50 @@ def test_a_planted_shift_is_found_beyond_the_margin_and_not_on_it(rng):
     assert beyond > 0.9
 
 
+@pytest.mark.parametrize("shift", [0.1, 0.2, 0.35])
+def test_the_predicted_power_of_many_seeds_is_the_noncentral_t(shift):
+    """With many seeds the spread is known, and Welch's degrees of freedom are the pooled ones."""
+    found = inference.predicted_shift_power(1.0, (200, 200), shift, 0.0)
+    expected = stats.nct.sf(stats.t.isf(LEVEL, 398), 398, shift / np.sqrt(2 / 200))
+    assert found == pytest.approx(expected, abs=3 * sigma(0.5, 20_000))
+
+
+def test_the_predicted_power_of_few_seeds_is_what_dealing_finds(rng):
+    """Mean over normal samples of eight, four in each arm; a noncentral t of 6 says much more."""
+    samples = rng.normal(0.2, 0.01, (400, 8))
+    found = [
+        inference.planted_shift_power(s[:4], s[4:], 0.02, 0.0, seed=0, num=100) for s in samples
+    ]
+    predicted = [inference.predicted_shift_power(s.std(ddof=1), (4, 4), 0.02, 0.0) for s in samples]
+    assert np.mean(found) == pytest.approx(np.mean(predicted), abs=0.015)
+    pooled = [
+        stats.nct.sf(stats.t.isf(LEVEL, 6), 6, 2**0.5 * 0.02 / s.std(ddof=1)) for s in samples
+    ]
+    assert np.mean(pooled) > np.mean(predicted) + 0.02
+
+
+def test_a_shift_on_the_margin_is_predicted_at_the_level():
+    assert inference.predicted_shift_power(0.01, (8, 8), 0.01, 0.01) == pytest.approx(
+        LEVEL, abs=3 * sigma(LEVEL, 20_000)
+    )
+    assert inference.predicted_shift_power(0.0, (4, 4), 0.02, 0.01) == 1
+    assert inference.predicted_shift_power(0.0, (4, 4), 0.01, 0.01) == 0
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "call, message",
     [
+        (
+            lambda: inference.predicted_shift_power(np.nan, (4, 4), 0.0, 0.0),
+            "spread must be finite and >= 0; got nan",
+        ),
+        (
+            lambda: inference.predicted_shift_power(1.0, (4, 1), 0.0, 0.0),
+            r"num_seeds must be two numbers of at least 2; got \(4, 1\)",
+        ),
         (lambda: inference.mean_interval([1.0]), "values must hold at least 2 seeds; got 1"),
         (lambda: inference.mean_interval([[1.0, 2.0]]), "values must have rank 1"),
         (lambda: inference.mean_interval([1.0, np.nan]), "values must be finite"),

@@ -28,6 +28,7 @@ from freqbias.inference.heterogeneity import Heterogeneity, heterogeneity
 from freqbias.inference.power import (
     detectable_effect,
     planted_shift_power,
+    predicted_shift_power,
     relabelling_rate,
 )
 from freqbias.inference.verdicts import (
@@ -60,6 +61,7 @@ __all__ = [
     "holm",
     "mean_interval",
     "planted_shift_power",
+    "predicted_shift_power",
     "rank_association",
     "relabelling_rate",
     "trend_interval",

@@ -1,5 +1,6 @@
 """What the rules find: detectable effects, false positives, planted shifts."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,56 @@ def planted_shift_power(
     """
     low, _ = _relabelled_intervals(a, b, shift=shift, seed=seed, num=num, confidence=confidence)
     return float(np.mean(low > checked_margin(margin)))
+
+
+def predicted_shift_power(
+    spread: float,
+    num_seeds: tuple[int, int],
+    shift: float,
+    margin: float,
+    *,
+    confidence: float = 0.95,
+    num: int = 20_000,
+) -> float:
+    """What `planted_shift_power` gives on average for normal values of a given spread.
+
+    Samples of a normal population, each scaled to exactly this spread (of a normal sample, spread
+    and t statistic are independent), are dealt into two arms and judged by the same Welch interval.
+
+    Args:
+      spread: standard deviation (ddof = 1) of both arms together before the shift, >= 0.
+      num_seeds: (S_a, S_b), of each arm, at least 2.
+      shift: what is planted, in the unit of the spread.
+      margin: >= 0, what the interval must exceed.
+      confidence: of the intervals.
+      num: samples drawn, always the same; the standard error is at most 0.5 / sqrt(num).
+
+    Returns:
+      The rate of "supported", in [0, 1].
+
+    Raises:
+      ValueError: an argument is out of range.
+    """
+    if not (np.isfinite(spread) and spread >= 0):
+        raise ValueError(f"spread must be finite and >= 0; got {spread}.")
+    if len(num_seeds) != 2 or min(num_seeds) < 2:
+        raise ValueError(f"num_seeds must be two numbers of at least 2; got {num_seeds}.")
+    _checks.positive_int("num", num)
+    excess = shift - checked_margin(margin)
+    if spread == 0:
+        return float(excess > 0)
+    return float(np.mean(_unit_lower_limits(*num_seeds, confidence, num) > -excess / spread))
+
+
+@functools.cache
+def _unit_lower_limits(first: int, second: int, confidence: float, num: int) -> np.ndarray:
+    """Lower limits [num] of Welch intervals between two parts of normal samples of spread one."""
+    values = np.random.default_rng(0).standard_normal((num, first + second))
+    values /= values.std(axis=1, ddof=1, keepdims=True)
+    estimate, standard_error, df = welch_contrast(
+        [values[:, :first], values[:, first:]], [1.0, -1.0]
+    )
+    return estimate - critical_value(one_sided_level(confidence), df) * standard_error
 
 
 def _relabelled_intervals(a, b, *, shift, seed, num, confidence):
