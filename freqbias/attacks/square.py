@@ -17,7 +17,6 @@ import numpy as np
 from freqbias import _checks
 from freqbias.attacks import losses, record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
-from freqbias.attacks.gradient import project
 from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
@@ -28,7 +27,8 @@ HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # of the area, in 10,000
 class SquareState(NamedTuple):
     """State of a Square attack between two queries."""
 
-    keys: Key  # [N]
+    keys: Key  # [N], of the images
+    start_keys: Key  # [N], of the start that the search goes on from
     targets: Array | None  # int32 [N]
     clean: Array  # [N, K], logits
     restart: Array  # int32 [], starts drawn
@@ -95,6 +95,7 @@ class SquareAttack(IterativeAttack):
         none = jnp.zeros_like(images)
         state = SquareState(
             keys=keys,
+            start_keys=keys,
             targets=targets,
             clean=logits,
             restart=jnp.zeros((), jnp.int32),
@@ -115,11 +116,10 @@ class SquareAttack(IterativeAttack):
         height, width, _ = images.shape[1:]
         sides = square_sides(self.num_steps, height, width, first_share=self.first_share)
         side = jnp.asarray(np.array(sides, np.int32))[state.step + 1]
-        keys = self._keys(state, state.step + 1)
+        keys = fold_each(state.start_keys, state.step + 1)
         propose = _propose_linf if isinstance(self.norm, Linf) else _propose_l2
         moved = jax.vmap(propose, (0, 0, None, None))(keys, state.current, side, self.epsilon)
-        delta = project(self.norm, self.epsilon, images, moved, bounds=self.bounds)
-        return state._replace(step=state.step + 1, delta=delta)
+        return state._replace(step=state.step + 1, delta=self._within(images, moved))
 
     def restart(
         self, images: Array, labels: Array, state: SquareState, answer: Answer
@@ -136,9 +136,11 @@ class SquareAttack(IterativeAttack):
             return losses.margin(logits, labels)
         return -losses.log_odds(logits, targets)
 
-    def _keys(self, state: SquareState, step: Array) -> Key:
-        """A key for each image, start and step."""
-        return fold_each(fold_each(state.keys, state.restart), step)
+    def _within(self, images: Array, delta: Array) -> Array:
+        """Projection of points of the ball onto the box, which leads no point out of the ball."""
+        if self.bounds is not None:
+            delta = jnp.clip(delta, self.bounds[0] - images, self.bounds[1] - images)
+        return jax.vmap(self.norm.project, (0, None))(delta, self.epsilon)  # removes rounding
 
     def _keep(self, labels: Array, state: SquareState, answer: Answer) -> SquareState:
         logits = answer.logits
@@ -154,12 +156,19 @@ class SquareAttack(IterativeAttack):
 
     def _draw(self, images: Array, state: SquareState) -> SquareState:
         """The next start: vertical stripes in L-inf, tiles in L2."""
-        state = state._replace(restart=state.restart + 1, step=jnp.zeros_like(state.step))
+        start_keys = fold_each(state.keys, state.restart + 1)
         shape, dtype = images.shape[1:], images.dtype
         make = _stripes if isinstance(self.norm, Linf) else _tiles
-        drawn = jax.vmap(lambda key: make(key, shape, dtype))(self._keys(state, state.step))
-        delta = project(self.norm, self.epsilon, images, self.epsilon * drawn, bounds=self.bounds)
-        return state._replace(delta=delta, current=delta, loss=jnp.full_like(state.loss, -jnp.inf))
+        drawn = jax.vmap(lambda key: make(key, shape, dtype))(fold_each(start_keys, 0))
+        delta = self._within(images, self.epsilon * drawn)
+        return state._replace(
+            start_keys=start_keys,
+            restart=state.restart + 1,
+            step=jnp.zeros_like(state.step),
+            delta=delta,
+            current=delta,
+            loss=jnp.full_like(state.loss, -jnp.inf),
+        )
 
 
 def square(
@@ -238,11 +247,10 @@ def _stripes(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
 
 def _propose_linf(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     """Delta with one window at +-epsilon, a sign for each channel."""
-    where_key, sign_key = jax.random.split(key)
     height, width, channels = delta.shape
-    inside = _window(_corner(where_key, height, width, side), height, width, side)
-    signs = jax.random.rademacher(sign_key, (1, 1, channels), delta.dtype)
-    return jnp.where(inside[..., None], epsilon * signs, delta)
+    draws = jax.random.uniform(key, (2 + channels,))  # one draw a step: small ones cost as much
+    inside = _window(_corner(draws[:2], height, width, side), height, width, side)
+    return jnp.where(inside[..., None], epsilon * _signs(draws[2:], delta.dtype), delta)
 
 
 def _tiles(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
@@ -268,15 +276,14 @@ def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     of the mass unused, epsilon^2 - ||delta||^2; the second becomes zero. Then ||delta|| is scaled
     to epsilon.
     """
-    first_key, second_key, sign_key, turn_key = jax.random.split(key, 4)
     height, width, channels = delta.shape
-    corner = _corner(first_key, height, width, side)
+    draws = jax.random.uniform(key, (5 + channels,))
+    corner = _corner(draws[:2], height, width, side)
     first = _window(corner, height, width, side)[..., None]
-    second = _window(_corner(second_key, height, width, side), height, width, side)[..., None]
-    signs = jax.random.rademacher(sign_key, (1, 1, channels), delta.dtype)
+    second = _window(_corner(draws[2:4], height, width, side), height, width, side)[..., None]
+    turned, signs = draws[4] < 0.5, _signs(draws[5:], delta.dtype)
     down = jnp.arange(height)[:, None] - corner[0] + jnp.zeros((1, width), int)
     right = jnp.arange(width)[None, :] - corner[1] + jnp.zeros((height, 1), int)
-    turned = jax.random.bernoulli(turn_key)
     bumps = _bumps(down, right, side, max(height, width), turned, delta.dtype)
     bumps = jnp.where(first, bumps[..., None], 0)
 
@@ -297,11 +304,16 @@ def _positive(size: Array) -> Array:
     return jnp.where(size > 0, size, 1)
 
 
-def _corner(key: Key, height: int, width: int, side: Array) -> tuple[Array, Array]:
-    """Upper left corner of a window within the image, uniform."""
-    keys = jax.random.split(key)
-    row = jax.random.randint(keys[0], (), 0, height - side + 1)
-    return row, jax.random.randint(keys[1], (), 0, width - side + 1)
+def _corner(draws: Array, height: int, width: int, side: Array) -> tuple[Array, Array]:
+    """Upper left corner of a window within the image, uniform as the two draws from [0, 1) are."""
+    places = jnp.array([height, width]) - side + 1
+    row, column = jnp.minimum(jnp.floor(draws * places).astype(jnp.int32), places - 1)
+    return row, column
+
+
+def _signs(draws: Array, dtype: jnp.dtype) -> Array:
+    """[1, 1, C], +-1 with equal chances, from draws [C] from [0, 1)."""
+    return jnp.where(draws < 0.5, -1, 1).astype(dtype)[None, None]
 
 
 def _window(corner: tuple[Array, Array], height: int, width: int, side: Array) -> Array:
