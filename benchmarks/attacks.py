@@ -130,7 +130,7 @@ def pairs() -> list[Pair]:
 
         torch_attack = in_torch("AutoAttack", norm, epsilon, n_classes=10)
         name = f"auto_attack_{norm.name}"
-        return Pair(name, norm, epsilon, ours, in_torch=torch_attack, warm=64)
+        return Pair(name, norm, epsilon, ours, in_torch=torch_attack, warm=256)
 
     def boundary(norm: Any, peer: str) -> Pair:
         def ours() -> Any:
