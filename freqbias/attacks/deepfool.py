@@ -302,11 +302,7 @@ class FAB(IterativeAttack):
         if self.num_restarts == 1 and not self.class_by_class:
             return state
         ended = state.step % self.num_steps == 0
-        return jax.tree.map(
-            lambda new, old: new if new is old else jnp.where(ended, new, old),
-            self._draw(images, state),
-            state,
-        )
+        return jax.lax.cond(ended, partial(self._draw, images), lambda same: same, state)
 
     def finalize(self, state: MinimalState) -> Perturbation:
         """The result: the nearest adversarial point of each image, after the line search."""
