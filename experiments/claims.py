@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from absl import app, flags
+from absl import flags
 from scipy import stats
 
 from experiments import common, curves
@@ -490,16 +490,26 @@ _MARKDOWN = flags.DEFINE_bool(
 )
 
 
-def main(argv: Sequence[str]) -> None:
-    """Prints the verdicts on the rows of a finished run."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {argv[1:]}")
+class Plan(NamedTuple):
+    """A checked request."""
+
+    rows: pd.DataFrame
+    registry: Registry
+
+
+def prepare() -> Plan:
+    """Reads the rows of a finished run and the claims it was made for."""
     registry = registry_of(common.RUN.value)
-    rows = curves.with_curves(runs.read_rows(common.RUN.value), registry.accuracy_floor)
-    records = judge(rows[rows["final"]], registry)
-    found = judge_independence(records, registry)
+    rows = runs.read_rows(common.RUN.value)
+    return Plan(curves.with_curves(rows, registry.accuracy_floor), registry)
+
+
+def execute(plan: Plan) -> None:
+    """Prints the verdicts."""
+    records = judge(plan.rows[plan.rows["final"]], plan.registry)
+    found = judge_independence(records, plan.registry)
     if _MARKDOWN.value:
-        print(as_markdown(records, plotting.main_datasets(rows)))
+        print(as_markdown(records, plotting.main_datasets(plan.rows)))
     else:
         print(as_table(records))
     if found:
@@ -507,4 +517,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.run(prepare, execute)

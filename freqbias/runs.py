@@ -37,6 +37,7 @@ from freqbias.typing import Params
 _MANIFEST = ".freqbias-run"
 _HEADER = "Written by a freqbias run, which may remove the files named here, and no others:"
 _PACKAGES = ("freqbias", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
+_LONGEST = 200  # characters of a message about one value
 _INTEGER = re.compile(r"-?[0-9]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,180}")
 
@@ -633,5 +634,24 @@ def _same_run(stored: Mapping[str, Any], record: Mapping[str, Any]) -> None:
             k for k in {*old, *new} if old.get(k) != new.get(k) or (k in old) != (k in new)
         )
         if keys:
-            changes = ", ".join(f"{k}: {old.get(k)!r} then, {new.get(k)!r} now" for k in keys)
+            changes = "; ".join(f"{k}: {_change(old.get(k), new.get(k))}" for k in keys)
             raise ValueError(f"path cannot be resumed, its {part} differs ({changes}).")
+
+
+def _change(old: Any, new: Any) -> str:
+    """What became of a value, in words; of a long one, only what is gone, new and changed."""
+    change = f"{old!r} then, {new!r} now"
+    if len(change) <= _LONGEST or type(old) is not type(new) or not isinstance(old, dict | list):
+        return change
+    parts = {
+        "gone": [item for item in old if item not in new],
+        "new": [item for item in new if item not in old],
+    }
+    if isinstance(old, dict):
+        parts["changed"] = [key for key in old if key in new and old[key] != new[key]]
+    told = [
+        f"{len(items)} {what} ({', '.join(map(str, items[:3]))}{', ...' * (len(items) > 3)})"
+        for what, items in parts.items()
+        if items
+    ]
+    return ", ".join(told) or "in another order"

@@ -203,6 +203,24 @@ def test_resume_goes_on_with_the_same_run_only(run):
     assert contents(run) == before
 
 
+def test_what_became_of_a_long_value_is_told_in_short(tmp_path):
+    settings = {f"setting{index}": {"heat_map": False} for index in range(100)}
+    run = runs.open_run(tmp_path / "run", {"names": list(settings), "settings": settings})
+    other = settings | {"setting7": {"heat_map": True}, "more": {}}
+    for gone in range(4):
+        del other[f"setting{gone}"]
+    with pytest.raises(ValueError) as error:
+        runs.open_run(run, {"names": list(other), "settings": other}, resume=True)
+    assert str(error.value) == (
+        "path cannot be resumed, its config differs (names: 4 gone (setting0, setting1, setting2, "
+        "...), 1 new (more); settings: 4 gone (setting0, setting1, setting2, ...), 1 new (more), "
+        "1 changed (setting7))."
+    )
+    with pytest.raises(ValueError, match="names: in another order"):
+        names = list(settings)[::-1]
+        runs.open_run(run, {"names": names, "settings": settings}, resume=True)
+
+
 def test_resume_of_another_version_is_refused(run, monkeypatch):
     monkeypatch.setattr(runs.metadata, "version", lambda package: "0.0")
     with pytest.raises(ValueError, match="versions differs"):

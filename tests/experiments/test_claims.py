@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from experiments import claims
 from freqbias.inference import Verdict
@@ -229,3 +231,10 @@ def test_false_positives_over_relabelled_arms():
         verdict = claims.judge(rows, registry)[0]["verdict"]
         decided += verdict in (Verdict.SUPPORTED, Verdict.OPPOSITE)
     assert decided / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def test_a_folder_that_is_no_run_is_named():
+    with flagsaver.flagsaver():
+        flags.FLAGS(["claims", "--run=/nowhere"])
+        with pytest.raises(OSError, match="/nowhere"):
+            claims.prepare()
