@@ -80,6 +80,7 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
             total=sum(job.cost for job in jobs),
             desc="settings",
             disable=not jobs,
+            smoothing=0,  # costs are right on the whole, not one by one
             bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
         ) as progress,
     ):
