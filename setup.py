@@ -34,6 +34,7 @@ EXTRAS = {
         "torchvision==0.28.0",
         "timm==1.0.31",
         "torchattacks==3.5.1",
+        "numba>=0.61",  # for foolbox's Brendel-Bethge
     ],
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],

@@ -2,19 +2,18 @@ r"""Attacks on the same trained networks as foolbox's and torchattacks', side by
 
   python -m benchmarks.attacks --num_images=512 --epochs=5
 
-Needs foolbox (``pip install foolbox``), which runs through its own JAX backend. Where torchattacks
-can be imported, it runs on the same JAX network, seen from torch as one function. One line for each
-network and attack: how strong, and how fast. Strength is, of an attack of a fixed budget, the
-accuracy that is left on images that were correct when clean; of a minimal attack, the median
-distance of those images, infinity for those not broken. Both are judged here, on what each attack
-returns: by the prediction of the network on it, and its norm. Lower is stronger. Seconds are those
-of a second run, since the first compiles (in torch nothing but the network does; foolbox's
-Brendel-Bethge runs first on eight images). The tables end with the largest excess over a peer: of
-accuracy in points, of a median distance as a ratio. ``--out`` is written after each network, and
-keeps what it has of others, so that they can be run one by one.
+Needs the extra "peers". foolbox runs through its own JAX backend, torchattacks on the same JAX
+network, seen from torch as one function. One line for each network and attack: how strong, and how
+fast. Strength is, of an attack of a fixed budget, the accuracy that is left on images that were
+correct when clean; of a minimal attack, the median distance of those images, infinity for those not
+broken. Both are judged here, on what each attack returns: by the prediction of the network on it,
+and its norm. Lower is stronger. Seconds are those of a second run, since the first compiles (in
+torch nothing but the network does; foolbox's Brendel-Bethge runs first on eight images). The tables
+end with the largest excess over a peer: of accuracy in points, of a median distance as a ratio.
+``--out`` is written after each network, and keeps what it has of others, so that they can be run
+one by one.
 """
 
-import importlib.util
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -137,8 +136,6 @@ def pairs() -> list[Pair]:
             return fb.attacks.brendel_bethge(norm)
 
         pair = minimal("brendel_bethge", norm, ours, peer, steps=100)
-        if importlib.util.find_spec("numba") is None:  # foolbox's needs it
-            return pair._replace(theirs=None)
         return pair._replace(warm_theirs=8)  # a loop over images, and a minute of compilation
 
     def minimal(name: str, norm: Any, make: Callable[[], Any], peer: str, **options: Any) -> Pair:
@@ -338,7 +335,7 @@ def main(argv: Sequence[str]) -> None:
             if pair.theirs is not None:
                 delta, seconds = run_theirs(pair, problem)
                 row |= {"foolbox": strength(pair, problem, delta), "foolbox seconds": seconds}
-            if pair.in_torch is not None and importlib.util.find_spec("torchattacks"):
+            if pair.in_torch is not None:
                 delta, seconds = run_in_torch(pair, problem)
                 row |= {"torchattacks": strength(pair, problem, delta)}
                 row |= {"torchattacks seconds": seconds}
