@@ -308,6 +308,17 @@ def test_minor_data_sets_have_rows_not_columns(large):
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_beside_many_panels_a_claim_has_a_line_of_its_own():
+    """A column of names beside six panels is a letter wide in print."""
+    datasets = ("fashion_mnist", "fashion_mnist_mini", "natural_patches")
+    study = synthetic_study(datasets, arms=ARMS[:4], num_seeds=2)
+    head, name, cells, *_ = _table(report.build_report(*study), "Effect with its 95 % interval")
+    assert len(head) == len(cells) == 6
+    assert head[0] == "Fashion-MNIST linear"
+    assert len(name) == 1 and name[0].startswith("C1 ") and "margin" in name[0]
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_a_claim_without_its_arms_on_a_minor_set_is_no_row_there(large):
     claim = {**large.claims["claims"][0], "dataset": "digits", "arms": ["conv_k3_d3", "fc_d1"],
              "id": "C99", "estimate": None, "attack": "l2", "verdict": "not decided"}  # fmt: skip
