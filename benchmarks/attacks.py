@@ -129,7 +129,7 @@ def pairs() -> list[Pair]:
 
         torch_attack = in_torch("AutoAttack", norm, epsilon, n_classes=10)
         name = f"auto_attack_{norm.name}"
-        return Pair(name, norm, epsilon, ours, in_torch=torch_attack, warm=256)
+        return Pair(name, norm, epsilon, ours, in_torch=torch_attack, warm=128)
 
     def boundary(norm: Any, peer: str) -> Pair:
         def ours() -> Any:

@@ -76,7 +76,7 @@ class AutoAttack:
     norm: Norm
     epsilon: Scalar
     attacks: tuple[Attack, ...]
-    batch_size: int = flax.struct.field(pytree_node=False, default=256)
+    batch_size: int = flax.struct.field(pytree_node=False, default=128)
     bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
     name: str = flax.struct.field(pytree_node=False, default="auto_attack")
 
@@ -172,7 +172,7 @@ def auto_attack(
     epsilon: Scalar,
     version: Literal["standard", "plus"] = "standard",
     attacks: Sequence[Attack] | None = None,
-    batch_size: int = 256,
+    batch_size: int = 128,
     bounds: Bounds | None = (0.0, 1.0),
 ) -> AutoAttack:
     """An ensemble of attacks without parameters to tune; the worst case of each image.

@@ -16,7 +16,9 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks import losses, record
+from freqbias.attacks.boundary import clip
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
+from freqbias.attacks.gradient import project
 from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
@@ -119,7 +121,9 @@ class SquareAttack(IterativeAttack):
         keys = fold_each(state.start_keys, state.step + 1)
         propose = _propose_linf if isinstance(self.norm, Linf) else _propose_l2
         moved = jax.vmap(propose, (0, 0, None, None))(keys, state.current, side, self.epsilon)
-        return state._replace(step=state.step + 1, delta=self._within(images, moved))
+        # In the ball: the projection onto ball and box is then that onto the box.
+        delta = clip(images, moved, bounds=self.bounds)
+        return state._replace(step=state.step + 1, delta=delta)
 
     def restart(
         self, images: Array, labels: Array, state: SquareState, answer: Answer
@@ -135,12 +139,6 @@ class SquareAttack(IterativeAttack):
         if targets is None:
             return losses.margin(logits, labels)
         return -losses.log_odds(logits, targets)
-
-    def _within(self, images: Array, delta: Array) -> Array:
-        """Projection of points of the ball onto the box, which leads no point out of the ball."""
-        if self.bounds is not None:
-            delta = jnp.clip(delta, self.bounds[0] - images, self.bounds[1] - images)
-        return jax.vmap(self.norm.project, (0, None))(delta, self.epsilon)  # removes rounding
 
     def _keep(self, labels: Array, state: SquareState, answer: Answer) -> SquareState:
         logits = answer.logits
@@ -160,7 +158,7 @@ class SquareAttack(IterativeAttack):
         shape, dtype = images.shape[1:], images.dtype
         make = _stripes if isinstance(self.norm, Linf) else _tiles
         drawn = jax.vmap(lambda key: make(key, shape, dtype))(fold_each(start_keys, 0))
-        delta = self._within(images, self.epsilon * drawn)
+        delta = project(self.norm, self.epsilon, images, self.epsilon * drawn, bounds=self.bounds)
         return state._replace(
             start_keys=start_keys,
             restart=state.restart + 1,
@@ -261,8 +259,7 @@ def _tiles(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
     grid = rows[-1] + 1, columns[-1] + 1
     sign_key, turn_key = jax.random.split(key)
     signs = jax.random.rademacher(sign_key, (*grid, channels), dtype)[rows][:, columns]
-    down = np.arange(height)[:, None] % side + np.zeros((1, width), int)
-    right = np.arange(width)[None, :] % side + np.zeros((height, 1), int)
+    down, right = np.arange(height)[:, None] % side, np.arange(width)[None, :] % side
     turned = jax.random.bernoulli(turn_key, shape=grid)[rows][:, columns]
     bumps = _bumps(jnp.asarray(down), jnp.asarray(right), side, max(shape), turned, dtype)
     return L2().steepest(signs * bumps[..., None])
@@ -274,7 +271,7 @@ def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     With delta_1 and delta_2 the windows' contents of a channel, the new content of the first
     points along bumps +- delta_1 / ||delta_1||, of a length such that the channel gains its share
     of the mass unused, epsilon^2 - ||delta||^2; the second becomes zero. Then ||delta|| is scaled
-    to epsilon.
+    to epsilon, less a few rounding errors.
     """
     height, width, channels = delta.shape
     draws = jax.random.uniform(key, (5 + channels,))
@@ -282,8 +279,7 @@ def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     first = _window(corner, height, width, side)[..., None]
     second = _window(_corner(draws[2:4], height, width, side), height, width, side)[..., None]
     turned, signs = draws[4] < 0.5, _signs(draws[5:], delta.dtype)
-    down = jnp.arange(height)[:, None] - corner[0] + jnp.zeros((1, width), int)
-    right = jnp.arange(width)[None, :] - corner[1] + jnp.zeros((height, 1), int)
+    down, right = jnp.arange(height)[:, None] - corner[0], jnp.arange(width)[None] - corner[1]
     bumps = _bumps(down, right, side, max(height, width), turned, delta.dtype)
     bumps = jnp.where(first, bumps[..., None], 0)
 
@@ -296,7 +292,8 @@ def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     content = content + signs * bumps / _positive(jnp.sqrt(jnp.sum(bumps**2)))
     size = jnp.sqrt(jnp.sum(content**2, axis=(0, 1), keepdims=True))
     moved = jnp.where(first, available * content / _positive(size), jnp.where(second, 0, delta))
-    return moved * (epsilon / _positive(L2().value(moved)))
+    length = epsilon * (1 - 8 * jnp.finfo(delta.dtype).eps)
+    return moved * (length / _positive(jnp.sqrt(jnp.sum(moved**2))))
 
 
 def _positive(size: Array) -> Array:
@@ -329,11 +326,12 @@ def _bumps(  # noqa: PLR0917 (a square and a place in it)
     """Two bumps of opposite sign side by side in a square (``turned``: one above the other).
 
     A bump of h x w pixels, n = floor(h / 2), at Chebyshev distance d from its centre:
-    sum_{m = d + 1}^{n + 1} 1 / m^2.
+    sum_{m = d + 1}^{n + 1} 1 / m^2. The distance is the larger of two that depend on one coordinate
+    each, and so is the sum up to it.
 
     Args:
-      down: int [H, W], row of each pixel in its square.
-      right: int [H, W], column.
+      down: int [H, 1], row of each pixel in its square.
+      right: int [1, W], column.
       side: of the square.
       most: the largest side there may be.
       turned: bool, [] or [H, W].
@@ -345,13 +343,21 @@ def _bumps(  # noqa: PLR0917 (a square and a place in it)
     Reference:
       1912.00049, section 4.3, eq. 2.
     """
-    along, across = jnp.where(turned, right, down), jnp.where(turned, down, right)
-    half, middle = side // 2, side // 2
-    leads = across < half
-    wide = jnp.where(leads, half, side - half)
-    offset = across - jnp.where(leads, 0, half) - wide // 2
-    distance = jnp.maximum(jnp.abs(along - middle), jnp.abs(offset))
+    half = middle = side // 2
     partial_sums = np.concatenate([[0], np.cumsum(1 / np.arange(1, most + 3) ** 2.0)])
     sums = jnp.asarray(partial_sums, dtype)
-    height = sums[middle + 1] - sums[jnp.clip(distance, 0, most + 1)]
-    return jnp.where(leads, 1, -1) * jnp.maximum(height, 0)
+
+    def up_to(distance: Array) -> Array:
+        return sums[jnp.clip(jnp.abs(distance), 0, most + 1)]
+
+    def across(place: Array) -> tuple[Array, Array]:
+        leads = place < half
+        wide = jnp.where(leads, half, side - half)
+        start = jnp.where(leads, 0, half)
+        return jnp.where(leads, 1, -1), up_to(place - start - wide // 2)
+
+    (row_sign, row_across), (column_sign, column_across) = across(down), across(right)
+    rows = jnp.where(turned, row_across, up_to(down - middle))
+    columns = jnp.where(turned, up_to(right - middle), column_across)
+    sign = jnp.where(turned, row_sign, column_sign)
+    return sign * jnp.maximum(sums[middle + 1] - jnp.maximum(rows, columns), 0)
