@@ -129,8 +129,16 @@ def pairs() -> list[Pair]:
             return fb.attacks.auto_attack(norm, epsilon=epsilon)
 
         torch_attack = in_torch("AutoAttack", norm, epsilon, n_classes=10)
+
+        def in_full(torchattacks: Any, model: Any) -> Any:
+            attack = torch_attack(torchattacks, model)  # type: ignore[misc]
+            for member in attack._autoattack.attacks:
+                if hasattr(member, "steps"):
+                    member.steps = 100  # the paper's; its own default is 10
+            return attack
+
         name = f"auto_attack_{norm.name}"
-        return Pair(name, norm, epsilon, ours, in_torch=torch_attack, warm=128)
+        return Pair(name, norm, epsilon, ours, in_torch=in_full, warm=128)
 
     def boundary(norm: Any, peer: str) -> Pair:
         def ours() -> Any:
