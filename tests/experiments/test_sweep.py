@@ -14,7 +14,15 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import kernel_size, measures, merge, reproduce, study, sweep
+from experiments import (
+    frequency_controlled_data,
+    kernel_size,
+    measures,
+    merge,
+    reproduce,
+    study,
+    sweep,
+)
 from experiments.setting import BLOCKS, REGIMES, Arm, Asked, Budget, Setting
 from experiments.sweep import Design
 from freqbias import data, ensemble, models, ops, runs
@@ -327,3 +335,11 @@ def test_every_family_goes_from_data_to_rows(arm):
     for row in rows:
         assert row["status"] == "ok"
         assert 0 < row["mean_frequency"] < 0.5 * np.sqrt(2)
+
+
+def test_of_photographs_only_what_networks_can_learn_is_asked():
+    settings = sweep.cells(frequency_controlled_data.designs("standard"))
+    assert {s.regime for s in settings if "natural_patches+high_pass" in s.dataset} == {"relu"}
+    assert {s.regime for s in settings if "mini+high_pass" in s.dataset} == {"linear", "relu"}
+    taught = {s.dataset for s in settings if "natural_patches+teacher" in s.dataset}
+    assert taught == {"natural_patches+teacher_0.02_0.1", "natural_patches+teacher_0.1_0.25"}
