@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from freqbias import _checks
 from freqbias.attacks.fourier_norms import FourierL1, FourierLinf, WeightedFourierL2
 from freqbias.attacks.levels import Scalar, water_level
-from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf
+from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, reach
 from freqbias.attacks.protocol import (
     Perturbation,
     as_bounds,
@@ -161,7 +161,8 @@ def _room(normal: Array, image: Array, bounds: Bounds | None) -> Array:
     """How far each pixel may move against the normal."""
     if bounds is None:
         return jnp.full_like(image, jnp.inf)
-    return jnp.where(normal > 0, image - bounds[0], bounds[1] - image)
+    lower, upper = reach(image, bounds)
+    return jnp.where(normal > 0, -lower, upper)
 
 
 def _shape(norm: L2 | Linf, normal: Array) -> Array:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from freqbias.attacks import losses, record
 from freqbias.attacks.affine import minimal_step
 from freqbias.attacks.driver import Answer, IterativeAttack, Oracle, Phase, forward, gradient_of
-from freqbias.attacks.norms import L2, Bounds, Norm, Scalar
+from freqbias.attacks.norms import L2, Bounds, Norm, Scalar, reach
 from freqbias.attacks.protocol import Perturbation
 from freqbias.typing import Array
 
@@ -227,7 +227,7 @@ def boundary_step(
 
 def clip(images: Array, delta: Array, *, bounds: Bounds | None) -> Array:
     """The nearest perturbations within the box."""
-    return delta if bounds is None else jnp.clip(delta, bounds[0] - images, bounds[1] - images)
+    return delta if bounds is None else jnp.clip(delta, *reach(images, bounds))
 
 
 def aims(state: MinimalState, fell: Array | None = None) -> Array:

@@ -21,7 +21,7 @@ from freqbias import _checks
 from freqbias.attacks import boundary, record
 from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
-from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, Scalar
+from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, Scalar, reach
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.attacks.trust_region import nearest_on_boundary
 from freqbias.typing import ApplyFn, Array, Key, Params
@@ -221,7 +221,7 @@ class BrendelBethge(IterativeAttack):
         gap = lead * radius - loss / slope
         lower, upper = jnp.full_like(images, -jnp.inf), jnp.full_like(images, jnp.inf)
         if self.bounds is not None:
-            lower, upper = self.bounds[0] - images, self.bounds[1] - images
+            lower, upper = reach(images, self.bounds)
         solve = jax.vmap(partial(nearest_on_boundary, self.norm))
         moved = solve(state.delta, gradients / column(slope), gap, radius, lower, upper)
         usable = column(steep & jnp.isfinite(gap)) & jnp.isfinite(moved)

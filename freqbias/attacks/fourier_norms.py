@@ -26,7 +26,7 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.levels import Scalar, secular_level
-from freqbias.attacks.norms import L1, L2, Bounds, Norm
+from freqbias.attacks.norms import L1, L2, Bounds, Norm, reach
 from freqbias.spectral import fourier
 from freqbias.typing import Array, ArrayLike, Key
 
@@ -252,7 +252,7 @@ def project_ball_and_box(
     Reference:
       Boyle and Dykstra, 1986; Beck and Teboulle, 2009; O'Donoghue and Candes, 1204.3982, section 3.
     """
-    lower, upper = bounds[0] - image, bounds[1] - image
+    lower, upper = reach(image, bounds)
     tolerance = 4 * jnp.finfo(delta.dtype).eps * jnp.max(jnp.abs(delta))
     State = tuple[Array, Array, Array, Array, Array]
 

@@ -25,7 +25,7 @@ import numpy as np
 from freqbias import _checks
 from freqbias.attacks.evaluate import Evaluation, evaluate
 from freqbias.attacks.fourier_norms import WeightedFourierL2
-from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
+from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar, reach
 from freqbias.attacks.protocol import as_bounds, fold_keys, predict
 from freqbias.spectral import filters, fourier
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params
@@ -99,7 +99,7 @@ class BandLimited:
         wave of mean zero cannot be positive wherever a background is black. Then ``bounds=None``,
         or images that leave room, tell more.
         """
-        lower, upper = bounds[0] - image, bounds[1] - image
+        lower, upper = reach(image, bounds)
         if isinstance(self.norm, Linf):  # this ball is a box, others go together with V
             lower, upper = jnp.maximum(lower, -epsilon), jnp.minimum(upper, epsilon)
             return _near(self._limit, delta, lower, upper)

@@ -8,7 +8,7 @@ with JAX compare equal if their static fields do, whatever their types (jaxlib 0
 ``jit`` would now and then run the compiled program of another norm.
 
 Rounding: a projected point exceeds its ball by at most a few units in the last place (relative
-1e-6 in float32); the L-inf ball and the box [0, 1] are kept exactly. The distance re-computed from
+1e-6 in float32); the L-inf ball and the box are kept exactly. The distance re-computed from
 pixels, ``(image + delta) - image``, carries the rounding of the sum as well: up to 6e-8 per pixel
 in float32, hence 6e-8 D in L1 and 6e-8 sqrt(D) in L2 of D entries.
 """
@@ -25,6 +25,28 @@ from freqbias.typing import Array, Key
 
 Bounds: TypeAlias = tuple[float, float]
 """Lowest and highest pixel value."""
+
+
+def reach(image: Array, bounds: Bounds) -> tuple[Array, Array]:
+    """The least and the largest delta, per entry, for which image + delta lies within bounds.
+
+    As it is rounded: ``image + (high - image)`` can round to beyond ``high``, by at most half a
+    unit in the last place of the difference, so that its neighbour towards 0 does not.
+
+    Args:
+      image: [..., H, W, C] within bounds.
+      bounds: (low, high) of a pixel.
+
+    Returns:
+      lower <= 0 and upper >= 0, of the image's shape.
+    """
+    low, high = bounds
+    lower, upper = low - image, high - image
+    zero = jnp.zeros_like(image)
+    return (
+        jnp.where(image + lower < low, jnp.nextafter(lower, zero), lower),
+        jnp.where(image + upper > high, jnp.nextafter(upper, zero), upper),
+    )
 
 
 class Norm(Protocol):
@@ -113,7 +135,7 @@ class L0:
         Entry i at its clipped value z_i rather than at 0 shortens the squared distance to delta by
         delta_i^2 - (delta_i - z_i)^2.
         """
-        clipped = jnp.clip(delta, bounds[0] - image, bounds[1] - image)
+        clipped = jnp.clip(delta, *reach(image, bounds))
         return self._keep(clipped, jnp.sqrt(clipped * (2 * delta - clipped)), epsilon)
 
     def _keep(self, delta: Array, weight: Array, epsilon: Scalar) -> Array:
@@ -188,7 +210,7 @@ class L1:
         of pixel i and one mu >= 0. (To clip what ``project`` returns is not the nearest point: it
         leaves unspent what the box cuts off.)
         """
-        lower, upper = bounds[0] - image, bounds[1] - image
+        lower, upper = reach(image, bounds)
         room = jnp.where(delta > 0, upper, -lower)
         return self._shrink(delta, jnp.clip(delta, lower, upper), room, epsilon)
 
@@ -253,7 +275,7 @@ class L2:
         Since ||z||^2 = sum_i min(t^2 delta_i^2, c_i^2), with c_i the room of pixel i, t^2 is a
         `water_level`.
         """
-        lower, upper = bounds[0] - image, bounds[1] - image
+        lower, upper = reach(image, bounds)
         room = jnp.where(delta > 0, upper, -lower)
         level = water_level((delta / epsilon) ** 2, (room / epsilon) ** 2, 1.0)
         clipped = jnp.clip(jnp.sqrt(jnp.minimum(level, 1)) * delta, lower, upper)
@@ -297,9 +319,8 @@ class Linf:
 
     def project_box(self, delta: Array, image: Array, epsilon: Scalar, bounds: Bounds) -> Array:
         """The ball and the box are both boxes: clip to their intersection."""
-        lower = jnp.maximum(bounds[0] - image, -epsilon)
-        upper = jnp.minimum(bounds[1] - image, epsilon)
-        return jnp.clip(delta, lower, upper)
+        lower, upper = reach(image, bounds)
+        return jnp.clip(delta, jnp.maximum(lower, -epsilon), jnp.minimum(upper, epsilon))
 
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Uniform in the cube: every pixel uniform in [-1, 1]."""

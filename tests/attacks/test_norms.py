@@ -12,6 +12,7 @@ from scipy import optimize, stats
 
 from freqbias.attacks import L0, L1, L2, FourierL1, FourierLinf, Linf, weighted_fourier_l2
 from freqbias.attacks.levels import secular_level, threshold_level, water_level
+from freqbias.attacks.norms import reach
 from freqbias.spectral import radius_grid
 
 SHAPE = (3, 4, 2)  # one odd and one even axis, two channels
@@ -200,6 +201,27 @@ def test_projection_onto_ball_and_box_is_feasible_and_nearest(norm, seed):
         v = _uniform(index) - image  # in the box; scaled, in the ball too
         v = v * min(1, epsilon / float(value(norm, v)))
         assert np.sum((delta - z) * (v - z)) <= 1e-5 * (1 + epsilon)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.02, 0.9), (-2.1, 2.6), (10.3, 20.0)], ids=str)
+def test_what_is_left_of_the_box_is_the_most_that_sums_stay_in(bounds):
+    """x + (high - x) is not high in float32: of (0.02, 0.9) six sums in ten round to beyond it."""
+    low, high = np.float32(bounds)
+    image = np.clip(low + (high - low) * _uniform(0, (100_000,)), low, high)
+    lower, upper = (np.asarray(end) for end in jax.jit(reach, static_argnums=1)(image, bounds))
+    assert lower.max() <= 0 <= upper.min()
+    assert (image + lower).min() >= low and (image + upper).max() <= high
+    further = image + np.nextafter(upper, np.float32(np.inf))
+    assert np.all((further > high) | (image + upper == high))  # no more fits, or more adds nothing
+
+
+@norms
+def test_projections_stay_in_a_box_of_any_bounds(norm):
+    bounds, delta = (0.02, 0.9), _normal(1, scale=3.0)
+    image = np.clip(_normal(0) + 0.5, *np.float32(bounds))
+    for epsilon in (0.3, 100.0):
+        z = norm.project_box(delta, image, epsilon, bounds)
+        assert (image + z).min() >= np.float32(0.02) and (image + z).max() <= np.float32(0.9)
 
 
 @pytest.mark.parametrize("epsilon", [1e-3, 0.3, 2.0, 100.0])
