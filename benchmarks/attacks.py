@@ -218,7 +218,9 @@ def make_problem(network: str) -> Problem:
     images, labels = data.test.images[: NUM_IMAGES.value], data.test.labels[: NUM_IMAGES.value]
     correct = np.argmax(nets.apply_fn(params, jnp.asarray(images)), -1) == labels
     if np.mean(correct) < 0.5:
-        raise ValueError(f"{network} classifies {np.mean(correct):.0%} of the images; expected half")
+        raise ValueError(
+            f"{network} classifies {np.mean(correct):.0%} of the images; expected half"
+        )
     return Problem(
         nets.apply_fn,
         params,
