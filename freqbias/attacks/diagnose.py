@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from freqbias.attacks.evaluate import at_epsilon, evaluate, logits_in_batches
+from freqbias.attacks.evaluate import at_epsilon, each_network, evaluate, logits_in_batches
 from freqbias.attacks.gradient import fgsm
 from freqbias.attacks.losses import margin
 from freqbias.attacks.norms import L2, Linf
@@ -21,12 +21,15 @@ _SMALL = 0.01  # of epsilon: a step so short that the loss is about linear in it
 
 
 class Diagnosis(NamedTuple):
-    """Flags of failed attacks, bool [N], False where the clean image is misclassified.
+    """Flags of failed attacks, bool [N]; with an ensemble, every leaf leads with [S].
+
+    All but ``not_finite`` are False where the clean image is misclassified.
 
     Attributes:
-      correct: bool [N], predicted correctly when clean.
+      correct: predicted correctly when clean.
       no_gradient: every gradient the attack saw was exactly zero (status DEAD).
-      not_finite: a logit or gradient was not finite (status DIVERGED).
+      not_finite: a logit or gradient was not finite (status DIVERGED), whatever the prediction: a
+        network of NaNs predicts nothing correctly, and is no robust one.
       no_progress: the attack ended with a margin no better for it than that of the clean image.
       no_ascent: a step of epsilon / 100 along the margin's gradient does not raise the margin.
       black_box_wins: the black box made adversarial what the attack did not.
@@ -42,14 +45,21 @@ class Diagnosis(NamedTuple):
     stands_unbounded: np.ndarray
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Of each flag, the share of the images that are correct when clean."""
-        count = max(int(self.correct.sum()), 1)
-        return {name: float(getattr(self, name).sum()) / count for name in self._fields[1:]}
+    def shares(self) -> dict[str, np.ndarray]:
+        """Of each flag, the share of the images that are correct when clean; scalars, or [S].
+
+        Of ``not_finite``, the share of all images.
+        """
+        correct = np.maximum(self.correct.sum(-1), 1)
+        counts = {name: getattr(self, name).sum(-1) / correct for name in self._fields[1:]}
+        return counts | {"not_finite": self.not_finite.mean(-1)}
 
     def failed(self, tolerance: float = 0.01) -> tuple[str, ...]:
-        """Flags raised for more than a share ``tolerance`` of the images; () is a clean bill."""
-        return tuple(name for name, share in self.shares.items() if share > tolerance)
+        """Flags raised for more than a share ``tolerance`` of the images; () is a clean bill.
+
+        With an ensemble, of any network; ``shares`` says of which.
+        """
+        return tuple(name for name, share in self.shares.items() if np.any(share > tolerance))
 
 
 def diagnose(  # noqa: PLR0917 (an attack and its arguments)
@@ -62,8 +72,9 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     *,
     black_box: Attack | None = None,
     batch_size: int = 256,
+    ensemble: bool = False,
 ) -> Diagnosis:
-    """Looks for signs that an attack failed on a network.
+    """Looks for signs that an attack failed on a network, or on each of an ensemble.
 
     Costs two runs of the attack, one of the black box and one gradient. The margin is checked
     whatever loss the attack ascends.
@@ -71,13 +82,14 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     Args:
       attack: of a fixed budget, untargeted, with ``norm``, ``epsilon`` and ``bounds``.
       apply_fn: (params, images) -> logits [N, K].
-      params: of one network.
+      params: of one network; with ``ensemble``, leaves [S, ...].
       images: [N, H, W, C] within bounds.
       labels: int [N].
-      key: one key.
+      key: as in `evaluate`.
       black_box: an attack without gradients; by default `square` of 500 queries in L-inf and L2,
         and none in other norms.
       batch_size: images attacked at once.
+      ensemble: whether params lead with a seed axis. Seeds are attacked one after the other.
 
     Returns:
       A `Diagnosis`.
@@ -98,33 +110,35 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
         raise ValueError(f"attack must be untargeted and have bounds; got {attack}.")
     at_epsilon(attack, 1.0)  # raises where there is none
     norm, epsilon = attack.norm, attack.epsilon  # type: ignore[attr-defined]
-
-    def run(attack: Attack) -> Any:
-        found = evaluate(attack, apply_fn, params, images, labels, key, batch_size=batch_size)
-        return found.perturbation
-
-    def margins(images: ArrayLike) -> np.ndarray:
-        size = min(batch_size, len(images))
-        logits = logits_in_batches(apply_fn, params, images, batch_size=size)
-        return np.asarray(margin(logits, jnp.asarray(labels)))
-
-    found = run(attack)
-    correct = found.clean_correct
-    stands = correct & ~found.is_adversarial
-    progress = margins(np.asarray(images) + found.delta) > margins(images)
-    short = run(fgsm(norm, epsilon=_SMALL * epsilon, loss="margin", bounds=bounds))
     if black_box is None and isinstance(norm, Linf | L2):
         black_box = square(norm, epsilon=epsilon, num_steps=500, bounds=bounds)
-    nothing = np.zeros_like(correct)
-    wins = nothing if black_box is None else stands & run(black_box).is_adversarial
     box = jnp.full(np.shape(images)[1:], bounds[1] - bounds[0], jnp.result_type(images))
-    unbounded = run(at_epsilon(attack, norm.value(box)))
-    return Diagnosis(
-        correct=correct,
-        no_gradient=correct & (found.status == Status.DEAD),
-        not_finite=correct & (found.status == Status.DIVERGED),
-        no_progress=stands & ~progress,
-        no_ascent=correct & (short.distance == 0),
-        black_box_wins=wins,
-        stands_unbounded=correct & ~unbounded.is_adversarial,
-    )
+    everywhere = at_epsilon(attack, norm.value(box))
+    short = fgsm(norm, epsilon=_SMALL * epsilon, loss="margin", bounds=bounds)
+
+    def diagnose_one(params: Params, keys: Key) -> Diagnosis:
+        def run(attack: Attack) -> Any:
+            found = evaluate(attack, apply_fn, params, images, labels, keys, batch_size=batch_size)
+            return found.perturbation
+
+        def margins(images: ArrayLike) -> np.ndarray:
+            size = min(batch_size, len(images))
+            logits = logits_in_batches(apply_fn, params, images, batch_size=size)
+            return np.asarray(margin(logits, jnp.asarray(labels)))
+
+        found = run(attack)
+        correct = found.clean_correct
+        stands = correct & ~found.is_adversarial
+        progress = margins(np.asarray(images) + found.delta) > margins(images)
+        nothing = np.zeros_like(correct)
+        return Diagnosis(
+            correct=correct,
+            no_gradient=correct & (found.status == Status.DEAD),
+            not_finite=found.status == Status.DIVERGED,
+            no_progress=stands & ~progress,
+            no_ascent=correct & (run(short).distance == 0),
+            black_box_wins=nothing if black_box is None else stands & run(black_box).is_adversarial,
+            stands_unbounded=correct & ~run(everywhere).is_adversarial,
+        )
+
+    return each_network(diagnose_one, params, key, len(images), ensemble=ensemble)

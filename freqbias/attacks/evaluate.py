@@ -88,7 +88,7 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
         size = min(batch_size, num_images)
         return in_batches(attack_fn, images, labels, targets, keys=keys, batch_size=size)
 
-    return summarize(_each_network(attack_one, params, key, num_images, ensemble=ensemble))
+    return summarize(each_network(attack_one, params, key, num_images, ensemble=ensemble))
 
 
 class RobustnessCurve(NamedTuple):
@@ -186,7 +186,7 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
                 radius[~correct & found.is_adversarial] = 0
         return correct, radius, proven
 
-    correct, radius, proven = _each_network(attack_one, params, key, num_images, ensemble=ensemble)
+    correct, radius, proven = each_network(attack_one, params, key, num_images, ensemble=ensemble)
     stands = correct[..., None, :] & (radius[..., None, :] > radii[:, None]) & proven
     return RobustnessCurve(radii, correct.mean(-1), stands.mean(-1), radius)
 
@@ -356,7 +356,7 @@ def in_batches(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *results)
 
 
-def _each_network(
+def each_network(
     run: Callable[[Params, Key], Any],
     params: Params,
     key: Key,
@@ -364,7 +364,18 @@ def _each_network(
     *,
     ensemble: bool,
 ) -> Any:
-    """``run(params, keys [N])`` of one network, or stacked over the seeds of an ensemble."""
+    """``run(params, keys [N])`` of one network, or stacked over the seeds of an ensemble.
+
+    Args:
+      run: (params of one network, keys [N]) -> a pytree of arrays.
+      params: of one network; with ``ensemble``, leaves [S, ...].
+      key: one key; with ``ensemble``, one key or one per seed [S].
+      num_images: N.
+      ensemble: whether params lead with a seed axis.
+
+    Returns:
+      What ``run`` returns; with ``ensemble``, every leaf leads with [S].
+    """
     if not ensemble:
         return run(params, fold_keys(key, num_images))
     num_seeds = _num_seeds(params)

@@ -76,10 +76,40 @@ def test_batches_do_not_matter():
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
-def test_broken_networks_count_as_misclassified():
+def test_a_broken_network_gets_no_clean_bill():
     params = jax.tree.map(lambda leaf: jnp.nan * leaf, _params("mlp"))
     found = _diagnose(mlp, params)
-    assert not found.correct.any() and found.failed() == ()
+    assert not found.correct.any() and found.failed() == ("not_finite",)
+    assert found.shares["not_finite"] == 1
+
+
+def test_each_network_of_an_ensemble_is_diagnosed_as_by_itself():
+    """A sound one, one without gradients, one of NaNs."""
+    kinds = (jnp.ones_like, jnp.zeros_like, lambda leaf: jnp.nan * leaf)
+    nets = [jax.tree.map(lambda leaf, k=kind: k(leaf) * leaf, _params("mlp")) for kind in kinds]
+    model = attack_table.make_model("mlp")
+    labels = jnp.argmax(mlp(nets[0], model.images), -1)
+    keys = jax.random.split(jax.random.key(0), len(nets))
+
+    def run(params, key, **more):
+        options = {"black_box": BLACK_BOX} | more
+        return diagnose(ATTACK, mlp, params, model.images, labels, key, **options)
+
+    together = run(jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets), keys, ensemble=True)
+    for index, params in enumerate(nets):
+        alone = run(params, keys[index])
+        for name in alone._fields:
+            np.testing.assert_array_equal(getattr(together, name)[index], getattr(alone, name))
+    assert {"no_gradient", "not_finite"} <= set(together.failed())
+    assert [name for name, share in together.shares.items() if share[0] > 0] == []
+
+
+@pytest.mark.parametrize("norm", [Linf(), L2()], ids=["linf", "l2"])
+def test_by_default_the_black_box_is_square(norm):
+    """On the staircase, whose gradient is zero."""
+    attack = pgd(norm, epsilon={"linf": 0.2, "l2": 2.0}[norm.name], num_steps=2, random_start=False)
+    found = _diagnose(_staircase, _params("affine"), attack, black_box=None)
+    assert found.shares["black_box_wins"] > 0.9
 
 
 def test_bad_attacks_raise():
