@@ -348,7 +348,8 @@ def optimizer_pgd(
     Args:
       norm: the geometry of the ball; the steps are the optimiser's own.
       optimizer: e.g. ``optax.adam(0.01)``; static, a fixed object, since a new one compiles anew.
-        It runs on each image alone; its state starts afresh with every restart.
+        It runs on each image alone; its state starts afresh with every restart. One that updates
+        from the gradient and the point: no line search, no step size read off the loss.
       epsilon: radius of the ball, in pixel units.
       num_steps: gradient steps from each start.
       step_size: factor of the optimiser's update; traced.
@@ -359,7 +360,7 @@ def optimizer_pgd(
       The attack.
 
     Raises:
-      TypeError: ``optimizer`` is no gradient transformation.
+      TypeError: ``optimizer`` is no gradient transformation, or needs more than gradient and point.
       ValueError: a number or an option is out of range.
 
     Example:
@@ -367,6 +368,13 @@ def optimizer_pgd(
     """
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(f"optimizer must be an optax.GradientTransformation; got {optimizer!r}.")
+    point = jnp.zeros((1, 1, 1))
+    try:
+        jax.eval_shape(lambda at: optimizer.update(at, optimizer.init(at), at), point)
+    except TypeError as error:
+        raise TypeError(
+            f"optimizer must update from the gradient and the point alone; its update says: {error}"
+        ) from error
     attack = pgd(
         norm,
         epsilon=epsilon,

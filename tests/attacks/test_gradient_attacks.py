@@ -366,6 +366,27 @@ def _first(logits, labels):
     return logits[:, 0]
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.adamw(0.02),
+        optax.sgd(0.5, momentum=0.9, nesterov=True),
+        optax.chain(optax.clip_by_global_norm(0.01), optax.rmsprop(0.02)),
+        optax.scale_by_lbfgs(),
+    ],
+    ids=["adamw", "nesterov", "clipped rmsprop", "lbfgs without line search"],
+)
+def test_other_optimisers_climb_too(optimizer, key):
+    model = attack_table.make_model("mlp")
+    options = {"num_steps": 5, "random_start": False}
+    found = optimizer_pgd(Linf(), optimizer, epsilon=0.05, **options)(*model, key)
+    clean, moved = (
+        cross_entropy(attack_table.mlp(model.params, images), model.labels)
+        for images in (model.images, model.images + found.delta)
+    )
+    assert np.all(moved >= clean) and np.mean(moved - clean) > 0.01
+
+
 def test_an_optimiser_takes_its_own_steps_on_delta(key):
     """Adam by optax's own loop on one image; and alone as in a batch: no state is shared."""
     images = np.full((3, 2, 1, 1), 0.5, np.float32)
@@ -414,4 +435,7 @@ def test_bad_transformations_raise():
         mi_fgsm(L2(), epsilon=0.1, num_steps=0)
     with pytest.raises(TypeError, match="optimizer"):
         optimizer_pgd(L2(), "adam", epsilon=0.1)
+    for optimizer in (optax.lbfgs(), optax.polyak_sgd()):  # search along the loss
+        with pytest.raises(TypeError, match="optimizer must update from the gradient"):
+            optimizer_pgd(L2(), optimizer, epsilon=0.1)
     assert momentum(0.5) is momentum(0.5)
