@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
             row["chosen"] = ops.choose_method(taps**2, channels, backend)
             rows.append(row)
     print(f"backend {backend}, {NUM_IMAGES.value} images {size} x {size}, us per image and step")
-    print(pd.DataFrame(rows).to_string(index=False, float_format="%.0f"))
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3g}".format))
 
     side, rows = max(size // 4, 1), []
     for taps in (k for k in (3, 7) if k <= side):
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
             row[method] = microseconds(layer, side, (taps, taps, DEPTHWISE))
         rows.append(row)
     print(f"\ndepthwise, {side} x {side}")
-    print(pd.DataFrame(rows).to_string(index=False, float_format="%.0f"))
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3g}".format))
 
 
 if __name__ == "__main__":

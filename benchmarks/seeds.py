@@ -11,6 +11,7 @@ learned.
 """
 
 import importlib.util
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,9 +35,11 @@ EPSILON = 0.03
 
 NETWORKS: dict[str, Any] = {
     "fc": fb.models.FullyConnected(num_classes=10),
-    "conv K=3": fb.models.ConvNet(num_classes=10, kernel_size=3),
-    "conv K=7, depth 3": fb.models.ConvNet(num_classes=10, kernel_size=7, depth=3),
+    "conv_3": fb.models.ConvNet(num_classes=10, kernel_size=3),
+    "conv_3_depth_3": fb.models.ConvNet(num_classes=10, kernel_size=3, depth=3),
+    "conv_full": fb.models.ConvNet(num_classes=10, kernel_size=28),
 }
+NETS = flags.DEFINE_multi_enum("network", None, list(NETWORKS), "Networks; all by default.")
 
 
 def untrained(model: Any, count: int, image_shape: tuple[int, ...], key: Any) -> fb.Ensemble:
@@ -91,7 +94,8 @@ def main(argv: Sequence[str]) -> None:
     peer = importlib.util.find_spec("foolbox") is not None
     key = jax.random.key(0)
     rows = []
-    for name, model in NETWORKS.items():
+    for name in NETS.value or NETWORKS:
+        model = NETWORKS[name]
         for count in map(int, SEEDS.value):
             nets = untrained(model, count, images.shape[1:], key)
             unit = 1e6 / (count * len(images) * NUM_STEPS.value)
@@ -103,6 +107,7 @@ def main(argv: Sequence[str]) -> None:
                 row["foolbox"] = unit * best_seconds(foolbox_run(nets, images, labels))
                 row["foolbox / best"] = row["foolbox"] / min(row[s] for s in STRATEGIES.value)
             rows.append(row)
+            print(row, file=sys.stderr, flush=True)
     print(
         f"device {jax.devices()[0].device_kind}, chosen {fb.ensemble.choose_strategy()}; "
         f"{len(images)} images 28 x 28, {NUM_STEPS.value} steps; us per network, image and step"
