@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     backend, size = jax.default_backend(), SIZE.value
     rows = []
     for channels in IN_CHANNELS:
-        for taps in (k for k in (3, 7, size) if k <= size):
+        for taps in (k for k in (3, 5, 7, size) if k <= size):
             row: dict[str, Any] = {"in_channels": channels, "kernel_size": taps}
             for method in METHODS:
                 if method != "fft" and taps**2 * channels > _MOST_COLUMNS:

@@ -24,6 +24,9 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=false"
 )
 jax.config.update("jax_cpu_enable_async_dispatch", False)
+# Accelerators would round the factors of every matrix product: one study, one arithmetic.
+if jax.config.jax_default_matmul_precision is None:
+    jax.config.update("jax_default_matmul_precision", "highest")
 
 PRESET = flags.DEFINE_string("preset", "quick", "Design and budget; the table is in the module.")
 SEEDS = flags.DEFINE_list("seeds", None, "Seeds, e.g. 0-7 or 0,1,2; default: the preset's.")

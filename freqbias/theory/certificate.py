@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from freqbias import _checks
+from freqbias.theory.precision import full_precision
 from freqbias.theory.regularizers import Regularizer, dual_norm
 from freqbias.typing import ArrayLike
 
@@ -25,6 +26,7 @@ class Certificate(NamedTuple):
     gap: Any  # []: 1 - margin / bound
 
 
+@full_precision
 def certificate(
     beta: ArrayLike,
     images: ArrayLike,

@@ -26,6 +26,7 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.ops import square_offsets
+from freqbias.theory.precision import full_precision
 from freqbias.theory.predictor import locally_connected_predictor
 from freqbias.typing import Array, ArrayLike, Key, Params, Status
 
@@ -86,6 +87,7 @@ def dense_net(image_shape: Sequence[int], depth: int, *, width: int = 1) -> Line
             layers = [layers[0]] + [jnp.full_like(layer, size) for layer in layers[1:]]
         return layers
 
+    @full_precision
     def predictor(params: Params) -> Array:
         product = params[-1]
         for layer in reversed(params[:-1]):
@@ -142,6 +144,7 @@ def conv_net(
         padded = jnp.roll(jnp.pad(weights, padding), shift, (0, 1))
         return jnp.fft.rfft2(padded, axes=(0, 1))
 
+    @full_precision
     def predictor(params: Params) -> Array:
         spectrum = jnp.fft.rfft2(params["readout"], axes=(0, 1))
         for weights in reversed(params["kernels"]):
@@ -182,6 +185,7 @@ def locally_connected_net(
         *kernels, last = _draw(key, [*shapes, (readout, math.prod(readout))])
         return {"kernels": kernels, "readout": last}
 
+    @full_precision
     def predictor(params: Params) -> Array:
         readout = params["readout"][..., None]
         return locally_connected_predictor(params["kernels"], readout, offsets)[..., 0]
@@ -346,6 +350,7 @@ def _init(net: LinearNet, num_images: int, dtype: Any, keys: Key, init_scale: An
 
 
 @partial(jax.jit, static_argnums=(0, 1))
+@full_precision
 def _read(
     net: LinearNet, loss: str, state: DirectionState, signed: Array, members: Array | None
 ) -> DirectionReading:
@@ -365,6 +370,7 @@ def _read(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
+@full_precision
 def _train(
     net: LinearNet,
     loss: str,

@@ -176,7 +176,8 @@ def kernel_mean_frequency(
     if not include_dc:
         power = power.at[..., 0, 0].set(0)
     radius = jnp.asarray(radius_grid(shape), kernel.dtype)
-    return jnp.einsum("...hw,hw->...", power, radius) / jnp.sum(power, axis=(-2, -1))
+    moment = jnp.einsum("...hw,hw->...", power, radius, precision="highest")
+    return moment / jnp.sum(power, axis=(-2, -1))
 
 
 def kernel_slack(kernel: ArrayLike, shape: Sequence[int], *, include_dc: bool = True) -> Array:
@@ -280,7 +281,7 @@ def massar_spindel_slack(signal: ArrayLike) -> Array:
         power = jnp.abs(amplitude) ** 2
         angle = 2 * np.pi * np.arange(size) / size
         phase = jnp.asarray(np.exp(1j * angle), jnp.result_type(power, jnp.complex64))
-        moment = jnp.einsum("...n,n->...", power, phase) / jnp.sum(power, -1)
+        moment = jnp.einsum("...n,n->...", power, phase, precision="highest") / jnp.sum(power, -1)
         return 1 - jnp.abs(moment) ** 2
 
     in_space, in_frequency = spread(signal), spread(jnp.fft.fft(signal, norm="ortho"))
@@ -305,7 +306,7 @@ def cosine_spread(signal: ArrayLike) -> Array:
     def mean_cosine(amplitude: Array) -> Array:
         power = jnp.abs(amplitude) ** 2
         cosine = jnp.asarray(np.cos(2 * np.pi * np.arange(size) / size), power.dtype)
-        return jnp.einsum("...n,n->...", power, cosine) / jnp.sum(power, -1)
+        return jnp.einsum("...n,n->...", power, cosine, precision="highest") / jnp.sum(power, -1)
 
     return 2 - mean_cosine(signal) - mean_cosine(jnp.fft.fft(signal, norm="ortho"))
 

@@ -29,6 +29,7 @@ import numpy as np
 import scipy.optimize
 
 from freqbias import _checks
+from freqbias.theory.precision import full_precision
 from freqbias.typing import ArrayLike
 
 
@@ -47,6 +48,7 @@ class CertifiedNorm(NamedTuple):
     gap: float  # (value - lower bound) / value
 
 
+@full_precision
 def dual_norm(regularizer: Regularizer, y: ArrayLike) -> Any:
     """Norm*(y) = max { <beta, y> : Norm(beta) <= 1 } = max_b ||blocks(y)_b||_op.
 

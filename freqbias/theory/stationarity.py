@@ -15,6 +15,7 @@ import numpy as np
 import scipy.optimize
 
 from freqbias import _checks
+from freqbias.theory.precision import full_precision
 from freqbias.theory.predictor import kernel_response
 from freqbias.typing import Array, ArrayLike, Params
 
@@ -100,6 +101,7 @@ def fourier_stationarity(
     )
 
 
+@full_precision
 def parameter_stationarity(objective_fn: Callable[[Params], Array], params: Params) -> Array:
     """1 - cos(w, -grad objective(w)): 0 where weights only grow, whatever the architecture.
 
@@ -149,6 +151,6 @@ def layer_balance(first: ArrayLike, second: ArrayLike, shape: tuple[int, int]) -
             f"first must end in the channels second begins with; got {before.shape[-1]} and "
             f"{after.shape[-2]}."
         )
-    gram_before = jnp.einsum("hwia,hwib->hwab", before.conj(), before)
-    gram_after = jnp.einsum("hwao,hwbo->hwab", after, after.conj())
+    gram_before = jnp.einsum("hwia,hwib->hwab", before.conj(), before, precision="highest")
+    gram_after = jnp.einsum("hwao,hwbo->hwab", after, after.conj(), precision="highest")
     return (gram_before - gram_after) / (shape[0] * shape[1])

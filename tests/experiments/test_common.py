@@ -25,6 +25,12 @@ def test_programs_are_let_go_when_they_are_many(monkeypatch, most, kept):
     assert double._cache_size() == kept
 
 
+def test_studies_multiply_in_full_precision():
+    """On every device: accelerators round the factors of a product by default."""
+    product = jax.jit(lambda x: x @ x).lower(jax.numpy.ones((2, 2))).as_text()
+    assert "HIGHEST" in product
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_compiled_programs_are_pieces_of_memory():
     before = common._num_maps()

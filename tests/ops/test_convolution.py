@@ -152,6 +152,8 @@ def test_the_rule_never_takes_xla_conv_on_cpu():
     assert ops.choose_method(9, 8, "cpu") == "fft"
     assert ops.choose_method(28 * 28, 1, "cpu") == "fft"
     assert ops.choose_method(9, 64, "gpu") == "direct"
+    assert ops.choose_method(49, 64, "gpu") == "fft"
+    assert ops.choose_method(49, 64, "tpu") == "direct"
     assert ops.choose_method(28 * 28, 64, "tpu") == "fft"
 
 
