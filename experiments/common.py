@@ -25,7 +25,7 @@ os.environ.setdefault(
 )
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 # Accelerators would round the factors of every matrix product: one study, one arithmetic.
-if jax.config.jax_default_matmul_precision is None:
+if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
     jax.config.update("jax_default_matmul_precision", "highest")
 
 PRESET = flags.DEFINE_string("preset", "quick", "Design and budget; the table is in the module.")

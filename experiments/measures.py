@@ -43,9 +43,11 @@ def heat_map_arrays(
     return {f"{setting.path}.heat_map": errors.astype(np.float32)}
 
 
-def attack_strategy(setting: Setting) -> ensemble.Strategy:
-    """Of the seed axis in attacks: affine networks are small enough to batch on CPU."""
-    return "vmap" if setting.regime == "linear" else "sequential"
+def seed_strategy(setting: Setting) -> ensemble.Strategy:
+    """Settings already run side by side on CPU; affine nets are small enough to batch there."""
+    if jax.default_backend() == "cpu":
+        return "vmap" if setting.regime == "linear" else "sequential"
+    return "auto"
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -131,7 +133,7 @@ def minimal_columns(
     attack: Any = attacks.ddn(num_steps=MINIMAL_STEPS)
     if setting.regime == "linear":
         attack = attacks.affine_attack(attacks.L2())
-    strategy = attack_strategy(setting)
+    strategy = seed_strategy(setting)
     predicted = np.argmax(nets.logits(images, strategy=strategy), axis=-1)
     found = nets.attack(attack, images, predicted, key=key, strategy=strategy)
     summary = spectral.summarize(found.delta)

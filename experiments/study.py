@@ -54,7 +54,7 @@ def run_setting(
         num_images=budget.num_images,
         optimizer=_optimizer(setting, budget),
         checkpoint_steps=[step for step in recorded if step < steps],
-        strategy=_strategy(setting),
+        strategy=measures.seed_strategy(setting),
     )
     start = training.initial_params(trained, dataset.image_shape, seeds=budget.seeds, key=key_train)
     compact = _compact_fn(trained)
@@ -118,7 +118,7 @@ def _measure(
     arrays: dict[str, np.ndarray] = {}
     for geometry in _geometries(setting, asked):
         name, box, attack = _attack(geometry, setting, budget, dataset.contrast)
-        strategy = measures.attack_strategy(setting)
+        strategy = measures.seed_strategy(setting)
         found = attacked.attack(attack, images, labels, key=key, strategy=strategy)
         where = {"attack": name, "box": box, "epsilon": float(attack.epsilon)}
         columns = {
@@ -247,13 +247,6 @@ def null_columns(dataset: Dataset, num_images: int, key: Key) -> dict[str, float
     }
     data = spectral.mean_frequency(jnp.asarray(dataset.test.images[:num_images]))
     return {**nulls, "data_mean_frequency": float(data.mean())}
-
-
-def _strategy(setting: Setting) -> ensemble.Strategy:
-    """Settings already run side by side on CPU; affine nets are small enough to batch there."""
-    if jax.default_backend() == "cpu":
-        return "vmap" if setting.regime == "linear" else "sequential"
-    return "auto"
 
 
 def _geometries(setting: Setting, asked: Asked) -> tuple[str, ...]:

@@ -143,13 +143,26 @@ def _seed_mesh() -> jax.sharding.Mesh:
     return jax.make_mesh((jax.device_count(),), ("seeds",), axis_types=(AxisType.Auto,))
 
 
-class _Attack(flax.struct.PyTreeNode):
+class AttackNetwork(flax.struct.PyTreeNode):
     """An attack on one network as a function of arrays, hashable by its ``apply_fn``."""
 
     apply_fn: ApplyFn = flax.struct.field(pytree_node=False)
 
     def __call__(self, params, key, own_labels, attack, images, labels, targets):  # noqa: PLR0917
-        """Attacks one network; arguments in the order of `map_seeds`."""
+        """Attacks one network; arguments in the order of `map_seeds`, each seed's own first.
+
+        Args:
+          params: of one network.
+          key: one key, or one per image [N].
+          own_labels: int [N], or None.
+          attack: from `freqbias.attacks`.
+          images: [N, H, W, C].
+          labels: int [N]; not used if there are own ones.
+          targets: int [N], or None.
+
+        Returns:
+          A `freqbias.attacks.Perturbation`.
+        """
         more = {} if targets is None else {"targets": targets}
         labels = labels if own_labels is None else own_labels
         return attack(self.apply_fn, params, images, labels, key, **more)
@@ -216,7 +229,7 @@ class Ensemble:
         """
         own = np.ndim(labels) == 2
         return map_seeds(
-            _Attack(self.apply_fn),
+            AttackNetwork(self.apply_fn),
             (self.params, seed_keys(key, self.seeds), labels if own else None),
             (attack, images, None if own else labels, targets),
             strategy=strategy,

@@ -16,6 +16,7 @@ from freqbias import _checks
 from freqbias.attacks.driver import forward, query
 from freqbias.attacks.norms import Scalar
 from freqbias.attacks.protocol import Attack, Perturbation, fold_keys, predict
+from freqbias.ensemble import AttackNetwork, Strategy, map_seeds, select
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
 
 
@@ -51,6 +52,7 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
     targets: ArrayLike | None = None,
     batch_size: int = 256,
     ensemble: bool = False,
+    strategy: Strategy = "auto",
 ) -> Evaluation:
     """Attacks every image, batch by batch; the last batch is padded, so that one shape compiles.
 
@@ -66,8 +68,9 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
       key: one key; with ``ensemble``, one key (folded with the seed's position) or one per seed
         [S], e.g. of `freqbias.ensemble.seed_keys`.
       targets: int [N], for a targeted attack.
-      batch_size: images attacked at once.
-      ensemble: whether params lead with a seed axis. Seeds are attacked one after the other.
+      batch_size: images attacked at once, of each network.
+      ensemble: whether params lead with a seed axis.
+      strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
       An `Evaluation`.
@@ -83,12 +86,30 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
     if targets is not None and np.shape(targets) != (num_images,):
         raise ValueError(f"targets must have shape ({num_images},); got shape {np.shape(targets)}.")
 
-    def attack_one(params: Params, keys: Key) -> Perturbation:
+    if ensemble:
+        keys = _image_keys(key, _num_seeds(params), num_images)
+        attack_fn = partial(_attack_each, attack, apply_fn, params, strategy=strategy)
+    else:
+        keys = fold_keys(key, num_images)
         attack_fn = partial(attack, apply_fn, params)
-        size = min(batch_size, num_images)
-        return in_batches(attack_fn, images, labels, targets, keys=keys, batch_size=size)
+    size = min(batch_size, num_images)
+    return summarize(in_batches(attack_fn, images, labels, targets, keys=keys, batch_size=size))
 
-    return summarize(each_network(attack_one, params, key, num_images, ensemble=ensemble))
+
+def _attack_each(  # noqa: PLR0917 (an attack and its arguments)
+    attack: Attack,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    labels: Array,
+    keys: Key,
+    *,
+    targets: Array | None,
+    strategy: Strategy,
+) -> Perturbation:
+    """The attack on every network of an ensemble, leaves [S, N, ...]; keys [S, N]."""
+    per_seed, shared = (params, keys, None), (attack, images, labels, targets)
+    return map_seeds(AttackNetwork(apply_fn), per_seed, shared, strategy=strategy, jit=False)
 
 
 class RobustnessCurve(NamedTuple):
@@ -331,29 +352,31 @@ def in_batches(
     """An attack on N images in batches of exactly ``batch_size``, the last one padded.
 
     Args:
-      attack_fn: (images, labels, keys, targets=) -> `Perturbation`.
+      attack_fn: (images, labels, keys, targets=) -> `Perturbation`, led by the axes of keys.
       images: [N, H, W, C].
       labels: int [N].
       targets: int [N], or None.
-      keys: [N].
+      keys: [N], or [S, N].
       batch_size: images at once; the padding repeats the last image.
 
     Returns:
-      Leaves [N, ...], on the host.
+      Leaves [N, ...], or [S, N, ...], on the host.
     """
-    num_images = images.shape[0]
+    num_images, axis = images.shape[0], keys.ndim - 1
     results = []
     for first in range(0, num_images, batch_size):
         rows = np.minimum(np.arange(first, first + batch_size), num_images - 1)
         found = attack_fn(
             jnp.asarray(images[rows]),
             jnp.asarray(labels[rows]),
-            keys[rows],
+            keys[..., rows],
             targets=None if targets is None else jnp.asarray(targets[rows]),
         )
-        kept = min(batch_size, num_images - first)
-        results.append(jax.tree.map(lambda leaf, kept=kept: np.asarray(leaf[:kept]), found))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *results)
+        kept = np.arange(min(batch_size, num_images - first))
+        results.append(
+            jax.tree.map(lambda leaf, kept=kept: np.take(np.asarray(leaf), kept, axis), found)
+        )
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *results)
 
 
 def each_network(
@@ -379,15 +402,15 @@ def each_network(
     if not ensemble:
         return run(params, fold_keys(key, num_images))
     num_seeds = _num_seeds(params)
-    keys = fold_keys(key, num_seeds, each="seed")
-    results = [
-        run(
-            jax.tree.map(lambda leaf, seed=seed: leaf[seed], params),
-            fold_keys(keys[seed], num_images),
-        )
-        for seed in range(num_seeds)
-    ]
+    keys = _image_keys(key, num_seeds, num_images)
+    results = [run(select(params, seed), keys[seed]) for seed in range(num_seeds)]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
+
+
+def _image_keys(key: Key, num_seeds: int, num_images: int) -> Key:
+    """Keys [S, N] of one key, or of one per seed [S]."""
+    keys = fold_keys(key, num_seeds, each="seed")
+    return jax.vmap(lambda key: fold_keys(key, num_images))(keys)
 
 
 def _num_seeds(params: Params) -> int:
