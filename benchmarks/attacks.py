@@ -57,7 +57,6 @@ class Pair(NamedTuple):
     ours: Callable[[], Any]  # () -> attack
     theirs: Callable[[Any], Any] | None = None  # (foolbox) -> attack, if it has one
     in_torch: Callable[[Any, Any], Any] | None = None  # (torchattacks, model) -> attack
-    warm: int | None = None  # ours compiles on so many, because it works in batches of that size
     warm_theirs: int | None = None  # foolbox's compiles on so many, because it takes long
     from_others: bool = False  # foolbox's starts at images of other classes
 
@@ -67,7 +66,7 @@ def pairs() -> list[Pair]:
     steps = NUM_STEPS.value
 
     def in_torch(peer: str, norm: Any, epsilon: float, **options: Any) -> Callable[..., Any] | None:
-        names = {"linf": "Linf", "l2": "L2"}
+        names = {"linf": "Linf", "l2": "L2"}  # its APGD and FAB in L1 raise
         if norm.name not in names:
             return None
         options |= {"norm": names[norm.name], "eps": epsilon}
@@ -138,7 +137,13 @@ def pairs() -> list[Pair]:
             return attack
 
         name = f"auto_attack_{norm.name}"
-        return Pair(name, norm, epsilon, ours, in_torch=in_full, warm=128)
+        return Pair(name, norm, epsilon, ours, in_torch=in_full if torch_attack else None)
+
+    def fab(norm: Any) -> Pair:
+        attack = fb.attacks.fab(norm)
+        # Minimal there too, if its budget is the whole box.
+        torch_attack = in_torch("FAB", norm, 1e3, steps=attack.num_steps, n_classes=10)
+        return Pair(f"fab_{norm.name}", norm, None, lambda: attack, in_torch=torch_attack)
 
     def boundary(norm: Any, peer: str) -> Pair:
         def ours() -> Any:
@@ -164,17 +169,20 @@ def pairs() -> list[Pair]:
         pgd(Linf(), linf, "LinfPGD"),
         momentum(Linf(), linf, "LinfMomentumIterativeFastGradientMethod"),
         apgd(Linf(), linf, "apgd"),
+        apgd(Linf(), linf, "apgd_dlr", loss="dlr"),
         apgd(Linf(), linf, "apgd_t", loss="dlr", num_targets=9),
         square(Linf(), linf),
         auto(Linf(), linf),
         fgsm(L2(), l2, "L2FastGradientAttack"),
         pgd(L2(), l2, "L2PGD"),
         apgd(L2(), l2, "apgd"),
+        apgd(L2(), l2, "apgd_dlr", loss="dlr"),
         apgd(L2(), l2, "apgd_t", loss="dlr", num_targets=9),
         square(L2(), l2),
         auto(L2(), l2),
         pgd(L1(step_fraction=0.05), l1, "L1PGD"),
         apgd(L1(), l1, "apgd"),
+        auto(L1(), l1),
         # Minimal attacks at the defaults here, and there with as many gradients or more.
         minimal("ddn", L2(), fb.attacks.ddn, "DDNAttack", steps=110),
         minimal("fmn", L2(), lambda: fb.attacks.fmn(L2()), "L2FMNAttack", steps=110),
@@ -191,7 +199,13 @@ def pairs() -> list[Pair]:
             steps=52,
             binary_search_steps=5,
         ),
+        fab(L2()),
+        fab(Linf()),
+        fab(L1()),
         boundary(L2(), "L2BrendelBethgeAttack"),
+        boundary(Linf(), "LinfinityBrendelBethgeAttack"),
+        boundary(L1(), "L1BrendelBethgeAttack"),
+        boundary(L0(), "L0BrendelBethgeAttack"),
     ]
 
 
@@ -261,7 +275,8 @@ def run_ours(pair: Pair, problem: Problem) -> tuple[Any, float]:
         images, labels = problem.images[:num], problem.labels[:num]
         return attack(problem.apply_fn, problem.params, images, labels, key).delta
 
-    return timed(run, lambda: run(pair.warm))
+    # What works in batches of one size is compiled by one batch.
+    return timed(run, lambda: run(getattr(attack, "batch_size", None)))
 
 
 def run_theirs(pair: Pair, problem: Problem) -> tuple[Any, float]:

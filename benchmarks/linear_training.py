@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> None:
     print(f"K={KERNEL_SIZE.value}, {len(images)} images of {side}x{side}, {num_steps} steps")
     print(
         f"beta:   {1e6 * through_beta:9.1f} us per seed and step; 10,000 steps of "
-        f"{num_seeds} seeds take {1e4 * num_seeds * through_beta / 60:.1f} min"
+        f"{num_seeds} seeds take {1e4 * num_seeds * through_beta:.3g} s"
     )
     num_layered = min(NUM_LAYERED.value, num_seeds)
     best = np.inf
