@@ -18,6 +18,7 @@ sparse instead, see `SparseAutoPGD`.
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import flax.struct
@@ -41,6 +42,8 @@ from freqbias.attacks.norms import L1, Bounds, Norm, Scalar
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key, LossFn
 
+RADII = ((3, 30), (2, 30), (1, 40))
+"""Of the multi-epsilon schedule: radius in epsilon, and per cent of the steps."""
 MOMENTUM = 0.75  # alpha
 RISING = 0.75  # share of steps that must raise the loss
 
@@ -68,6 +71,14 @@ class Sparsity(NamedTuple):
 
     size: Array  # [N], step size over epsilon
     entries: Array  # [N], moved by a step
+
+
+class Stage(NamedTuple):
+    """What a step of `SparseAutoPGD` knows of the ball it searches."""
+
+    radius: Array  # int32 [], over epsilon
+    first: Array  # int32 [], step at which its search began
+    period: Array  # int32 [], steps from checkpoint to checkpoint
 
 
 class AutoState(NamedTuple):
@@ -226,6 +237,11 @@ class AutoPGD(IterativeAttack):
         return project(self.norm, self.epsilon, images, moved, bounds=self.bounds)
 
     @property
+    def first_radius(self) -> Scalar:
+        """Of the ball that starts are drawn from."""
+        return self.epsilon
+
+    @property
     def _loss_fn(self) -> Callable[..., Array]:
         aimed = self.targeted or self.num_targets is not None
         return losses.named_loss(self.loss, targeted=aimed)  # type: ignore[arg-type]
@@ -244,7 +260,7 @@ class AutoPGD(IterativeAttack):
     def _draw(self, images: Array, state: AutoState) -> AutoState:
         """The next start, aimed at the next class."""
         delta = draw_start(
-            self.norm, self.epsilon, images, state.keys, state.restart, bounds=self.bounds
+            self.norm, self.first_radius, images, state.keys, state.restart, bounds=self.bounds
         )
         goal = state.goal
         if state.aims is not None:
@@ -275,28 +291,63 @@ class SparseAutoPGD(AutoPGD):
     the image goes back to delta* and to eta = epsilon; else eta becomes
     max(eta / 1.5, epsilon / 10).
 
-    Left out is the paper's search of larger balls first (30 % of the steps at 3 epsilon, 30 % at
-    2 epsilon, each ball begun at the projection of the best point of the one before). At equal
-    gradient evaluations, 50 to 300 steps, on a dense and a convolutional network trained on digits
-    it found lower losses at each of three radii, and left between 0.5 points less and 3.5 more of
-    accuracy.
+    With ``multi_epsilon``, larger balls are searched first: 30 % of the steps (rounded down) are
+    taken in the ball of 3 epsilon, 30 % in that of 2 epsilon and the rest in that of epsilon. Each
+    has its own checkpoints; it begins at the projection of the best point of the one before, with
+    k = ||delta||_0 / 1.5. Only points of the last can be returned.
+
+    That is not the default, because it is no stronger at equal gradients: on two fully connected
+    and two convolutional networks trained on fashion_mnist_mini, at epsilon 4 and 8, after 40 and
+    100 steps, it left between 0.7 points less and 1.2 more of the accuracy on 256 images, 0.2 more
+    on average (``pytest -n 0 -s -m slow tests/attacks/test_apgd_multi_epsilon.py`` prints all 16).
+
+    Attributes:
+      multi_epsilon: search larger balls first.
 
     Reference:
-      Croce and Hein, 2103.01208, algorithm 1 (from one radius).
+      Croce and Hein, 2103.01208, algorithm 1, and its multi-epsilon form.
     """
 
+    multi_epsilon: bool = flax.struct.field(pytree_node=False, default=False)
     name: str = flax.struct.field(pytree_node=False, default="apgd_l1")
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        super().check()
+        if not isinstance(self.multi_epsilon, bool):
+            raise TypeError(f"multi_epsilon must be a bool; got {self.multi_epsilon!r}.")
+
+    @property
+    def first_radius(self) -> Scalar:
+        """Of the ball that starts are drawn from."""
+        return self._stage(jnp.int32(0)).radius * self.epsilon
 
     def first_rule(self, images: Array) -> Any:
         """The rule at a start: steps of length epsilon, over a fifth of the entries."""
         ones = jnp.ones(images.shape[0], images.dtype)
         return Sparsity(ones, ones * (0.2 * images[0].size))
 
+    def ascend(self, images: Array, labels: Array, state: AutoState, answer: Answer) -> AutoState:
+        """Scores the iterate, adapts the step, and moves; into the next ball at the end of one."""
+        new = super().ascend(images, labels, state, answer)
+        if not self.multi_epsilon:
+            return new
+        radius = self._stage(new.step).radius
+        ends = radius < self._stage(state.step).radius
+        start = project(
+            self.norm, radius * self.epsilon, images, new.peak.delta, bounds=self.bounds
+        )
+        ones = jnp.ones_like(new.peak.loss)
+        nowhere = Point(start, -jnp.inf * ones, jnp.zeros_like(start))
+        begun = new._replace(delta=start, peak=nowhere, rule=Sparsity(ones, _entries(start)))
+        return jax.tree.map(lambda a, b: jnp.where(ends, a, b), begun, new)
+
     def adapt(self, step: Array, rule: Any, here: Point, peak: Point) -> tuple[Array, Any]:
         """At a checkpoint: which images go back to their peak, bool [N], and the new rule."""
         del here
-        at_checkpoint = (step > 0) & (step % max(1, self.num_steps // 25) == 0)
-        entries = jnp.sum(peak.delta != 0, axis=(1, 2, 3)) / 1.5
+        _, first, period = self._stage(step)
+        at_checkpoint = (step > first) & ((step - first) % period == 0)
+        entries = _entries(peak.delta)
         shrunk = entries < 0.95 * rule.entries
         size = jnp.where(shrunk, 1, jnp.maximum(rule.size / 1.5, 0.1))
         return at_checkpoint & shrunk, Sparsity(
@@ -307,9 +358,36 @@ class SparseAutoPGD(AutoPGD):
     def move(self, images: Array, state: AutoState, here: Point) -> Array:
         """The next iterate [N, H, W, C]: a projected sparse step."""
         direction = jax.vmap(_sparse_signs)(here.gradients, state.rule.entries)
-        length = (self.epsilon * state.rule.size)[:, None, None, None]
+        radius = self._stage(state.step).radius * self.epsilon
+        length = (radius * state.rule.size)[:, None, None, None]
         moved = here.delta + length * direction
-        return project(self.norm, self.epsilon, images, moved, bounds=self.bounds)
+        return project(self.norm, radius, images, moved, bounds=self.bounds)
+
+    def _keep(self, labels: Array, state: AutoState, answer: Answer) -> tuple[AutoState, Array]:
+        new, loss = super()._keep(labels, state, answer)
+        if not self.multi_epsilon:
+            return new, loss
+        within = self._stage(state.step).radius == 1
+        before = state.best._replace(finite=new.best.finite)
+        best = jax.tree.map(lambda a, b: jnp.where(within, a, b), new.best, before)
+        return new._replace(best=best), loss
+
+    def _stage(self, step: Array) -> Stage:
+        """That of a step, 0 to ``num_steps`` (the last score)."""
+        radii = RADII if self.multi_epsilon else RADII[-1:]
+        lengths = [percent * self.num_steps // 100 for _, percent in radii[:-1]]
+        lengths.append(self.num_steps - sum(lengths))
+        firsts = np.cumsum([0, *lengths[:-1]])
+        stages = zip([radius for radius, _ in radii], firsts, lengths, strict=True)
+        rows = [(radius, first, max(1, length // 25)) for radius, first, length in stages]
+        lengths[-1] += 1
+        table = jnp.asarray(np.repeat(np.array(rows, np.int32), lengths, axis=0))
+        return Stage(*table[step])
+
+
+def _entries(delta: Array) -> Array:
+    """How many entries a step moves next, [N]: of those of delta, two thirds."""
+    return jnp.sum(delta != 0, axis=(1, 2, 3)).astype(delta.dtype) / 1.5
 
 
 def apgd(
@@ -321,6 +399,7 @@ def apgd(
     loss: str | LossFn = "cross_entropy",
     num_targets: int | None = None,
     targeted: bool = False,
+    multi_epsilon: bool = False,
     bounds: Bounds | None = (0.0, 1.0),
     driver: Driver = "auto",
 ) -> AutoPGD:
@@ -336,6 +415,7 @@ def apgd(
       num_targets: None, or the number of other classes, the most likely first, that starts are
         aimed at in turn (APGD-T: ``loss="dlr", num_targets=9``); at most K - 1 are used.
       targeted: ascend towards ``targets``, given at the call.
+      multi_epsilon: search larger balls first; in `L1` only, see `SparseAutoPGD`.
       bounds: (low, high) of a pixel, or None for no box.
       driver: "auto", "scan" or "host".
 
@@ -352,7 +432,11 @@ def apgd(
     Reference:
       Croce and Hein, 2003.01690, algorithm 1; in L1, 2103.01208, algorithm 1.
     """
-    make = SparseAutoPGD if isinstance(norm, L1) else AutoPGD
+    make: Callable[..., AutoPGD] = AutoPGD
+    if isinstance(norm, L1):
+        make = partial(SparseAutoPGD, multi_epsilon=multi_epsilon)
+    elif multi_epsilon:
+        raise ValueError(f"multi_epsilon must be False but in L1; got norm {norm}.")
     attack = make(
         norm=norm,
         epsilon=epsilon,

@@ -20,10 +20,10 @@ def test_checkpoints_of_a_hundred_steps_are_those_of_the_paper():
 
 
 class Reference:
-    """One image, one start, by the formulas of the papers; keeps every iterate and every loss."""
+    """One image, one start, by the formulas of the papers; keeps every iterate that was asked."""
 
-    def __init__(self, kind, epsilon, image, loss_and_gradient):
-        self.kind, self.epsilon = kind, epsilon
+    def __init__(self, kind, epsilon, image, loss_and_gradient, stages=((1, 1.0),)):
+        self.kind, self.epsilon, self.stages = kind, epsilon, stages
         self.low, self.high = -image, 1 - image
         self.ask = loss_and_gradient
 
@@ -55,7 +55,7 @@ class Reference:
         return point(above)
 
     def run(self, start, num_steps):
-        """Iterates [num_steps + 1, D]."""
+        """Iterates [num_steps + 1, D], the start first, and how often the rule struck."""
         return self.run_l1(start, num_steps) if self.kind == "l1" else self.run_lp(start, num_steps)
 
     def run_lp(self, start, num_steps):
@@ -64,7 +64,7 @@ class Reference:
         while shares[-1] < 1:
             shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
         marks = [int(np.ceil(np.round(share * num_steps, 9))) for share in shares]
-        x, f, eta = [start], [], 2 * self.epsilon
+        x, f, eta, asked = [start], [], 2 * self.epsilon, [start]
         f_max, x_max, g_max = -np.inf, None, None
         log = {0: (eta, self.ask(start)[0])}  # at each checkpoint: eta and f_max
         reduced, before, halvings = False, 0, 0
@@ -92,31 +92,42 @@ class Reference:
                 x.append(z)
             else:
                 x.append(self.project(here + 0.75 * (z - here) + 0.25 * (here - x[k - 1])))
+            asked.append(x[-1])
             x[k] = here  # what the next momentum looks back at
-        return np.array(x), halvings
+        return np.array(asked), halvings
 
     def run_l1(self, start, num_steps):
-        """2103.01208, algorithm 1."""
-        x, eta, k = [start], self.epsilon, 0.2 * start.size
-        f_max, x_max, g_max, resets = -np.inf, None, None, 0
-        for i in range(num_steps):
-            value, gradient = self.ask(x[i])
-            if value > f_max:
-                f_max, x_max, g_max = value, x[i], gradient
-            here = x[i]
-            if i > 0 and i % max(int(0.04 * num_steps), 1) == 0:
-                old, k = k, np.count_nonzero(x_max) / 1.5
-                if k / old >= 0.95:
-                    eta = max(eta / 1.5, self.epsilon / 10)
-                else:
-                    eta, here, gradient = self.epsilon, x_max, g_max
-                    resets += 1
-            largest = np.argsort(-np.abs(gradient), kind="stable")[: max(int(k), 1)]
-            s = np.zeros_like(gradient)
-            s[largest] = np.sign(gradient[largest])
-            x.append(self.project(here + eta * s / np.abs(s).sum()))
-            x[i] = here
-        return np.array(x), resets
+        """2103.01208: algorithm 1 in one ball after the other."""
+        asked, resets, target, x_max = [start], 0, self.epsilon, None
+        lengths = [int(np.floor(share * num_steps + 1e-9)) for _, share in self.stages[:-1]]
+        lengths.append(num_steps - sum(lengths))
+        for stage, ((factor, _), length) in enumerate(zip(self.stages, lengths, strict=True)):
+            self.epsilon = factor * target
+            if stage == 0:
+                k = 0.2 * start.size
+            else:
+                asked.append(self.project(x_max))
+                k = np.count_nonzero(asked[-1]) / 1.5
+            eta, f_max = self.epsilon, -np.inf
+            for i in range(length):
+                here = asked[-1]
+                value, gradient = self.ask(here)
+                if value > f_max:
+                    f_max, x_max, g_max = value, here, gradient
+                if i > 0 and i % max(int(0.04 * length), 1) == 0:
+                    old, k = k, np.count_nonzero(x_max) / 1.5
+                    if k / old >= 0.95:
+                        eta = max(eta / 1.5, self.epsilon / 10)
+                    else:
+                        eta, here, gradient = self.epsilon, x_max, g_max
+                        resets += 1
+                if i == length - 1 and stage < len(lengths) - 1:
+                    break  # the next ball begins at the best of this one
+                largest = np.argsort(-np.abs(gradient), kind="stable")[: max(int(k), 1)]
+                s = np.zeros_like(gradient)
+                s[largest] = np.sign(gradient[largest])
+                asked.append(self.project(here + eta * s / np.abs(s).sum()))
+        return np.array(asked), resets
 
 
 def _wavy(params, images):
@@ -129,14 +140,28 @@ def _double(tree):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
 
 
-@pytest.mark.parametrize("norm, epsilon", [(Linf(), 0.08), (L2(), 0.6), (L1(), 5.0)])
-def test_every_iterate_is_that_of_the_reference(norm, epsilon, x64):
+MULTI_EPSILON = ((3, 0.3), (2, 0.3), (1, 0.4))
+
+
+@pytest.mark.parametrize(
+    "norm, epsilon, stages",
+    [
+        (Linf(), 0.08, ((1, 1.0),)),
+        (L2(), 0.6, ((1, 1.0),)),
+        (L1(), 5.0, ((1, 1.0),)),
+        (L1(), 2.0, MULTI_EPSILON),
+    ],
+)
+def test_every_iterate_is_that_of_the_reference(norm, epsilon, stages, x64):
     """Pixels at 0 and 1 as well; the rules must have been used, else this shows little."""
     generator = np.random.default_rng(0)
     params = generator.normal(size=(60, 16)) / 4, generator.normal(size=(16, 4))
     images = generator.uniform(-0.2, 1.2, (5, *SHAPE)).clip(0, 1)
     labels = np.argmax(_wavy(params, images), -1)
-    attack = apgd(norm, epsilon=epsilon, num_steps=NUM_STEPS, loss="margin")
+    multi_epsilon = stages is MULTI_EPSILON
+    attack = apgd(
+        norm, epsilon=epsilon, num_steps=NUM_STEPS, loss="margin", multi_epsilon=multi_epsilon
+    )
     keys = jax.random.split(jax.random.key(0), 5)
     (loop,) = attack.program(4)
     rows = jax.tree.map(jnp.asarray, (params, images, labels))
@@ -166,12 +191,11 @@ def test_every_iterate_is_that_of_the_reference(norm, epsilon, x64):
             value, gradient = ask(image, label, delta.reshape(SHAPE))
             return float(value), np.asarray(gradient).ravel()
 
-        reference = Reference(norm.name, epsilon, image.ravel(), ask_flat)
+        reference = Reference(norm.name, epsilon, image.ravel(), ask_flat, stages)
         expected, count = reference.run(np.asarray(starts[index]).ravel(), NUM_STEPS)
         events.append(count)
-        np.testing.assert_allclose(
-            deltas[-1, index].ravel(), expected[-1], atol=1e-7, err_msg=f"image {index}"
-        )
+        found = np.asarray(deltas[:, index]).reshape(NUM_STEPS, -1)
+        np.testing.assert_allclose(found, expected[1:], atol=1e-7, err_msg=f"image {index}")
     assert max(events) >= 2 and len(set(events)) > 1  # images adapt, and each in its own way
 
 
@@ -248,16 +272,44 @@ def test_a_tie_is_the_first_class_and_falls_to_the_smallest_budget(make, key):
     np.testing.assert_array_equal(found.flipped, labels == 0)
 
 
-@pytest.mark.slow
-def test_user_targets_are_reached(key):
+@pytest.mark.parametrize(
+    "norm, epsilon, loss",
+    [
+        (L1(), 12.0, "dlr"),
+        *(
+            pytest.param(norm, epsilon, loss, marks=pytest.mark.slow)
+            for norm, epsilon, loss in [
+                (L1(), 12.0, "cross_entropy"),
+                (L2(), 3.0, "cross_entropy"),
+                (L2(), 3.0, "dlr"),
+            ]
+        ),
+    ],
+)
+def test_user_targets_are_reached(norm, epsilon, loss, key):
     model = attack_table.make_model("mlp")
     targets = (model.labels + 2) % 4
-    for loss in ("cross_entropy", "dlr"):
-        attack = apgd(L2(), epsilon=3.0, num_steps=20, targeted=True, loss=loss)
-        found = attack(*model, key, targets=targets)
-        prediction = np.argmax(mlp(model.params, model.images + found.delta), -1)
-        np.testing.assert_array_equal(found.is_adversarial, prediction == targets)
-        assert found.is_adversarial.mean() > 0.8
+    attack = apgd(norm, epsilon=epsilon, num_steps=20, targeted=True, loss=loss)
+    found = attack(*model, key, targets=targets)
+    prediction = np.argmax(mlp(model.params, model.images + found.delta), -1)
+    np.testing.assert_array_equal(found.is_adversarial, prediction == targets)
+    assert found.is_adversarial.mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    "num_steps, bounds",
+    [(10, (0.0, 1.0)), *(pytest.param(n, None, marks=pytest.mark.slow) for n in (1, 4))],
+)
+def test_larger_balls_are_searched_but_never_returned(num_steps, bounds, key):
+    """With and without the box; of a search of one step, only the last ball is left."""
+    model = attack_table.make_model("mlp")
+    attack = apgd(L1(), epsilon=0.5, num_steps=num_steps, multi_epsilon=True, bounds=bounds)
+    found = attack(*model, key)
+    assert (found.distance <= 0.5 * (1 + 1e-6)).all()
+    np.testing.assert_array_equal(found.gradient_evaluations, num_steps)
+    assert found.is_adversarial[:-2].any()
+    prediction = np.argmax(mlp(model.params, model.images + found.delta), -1)
+    np.testing.assert_array_equal(found.is_adversarial, prediction != model.labels)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +321,10 @@ def test_user_targets_are_reached(key):
         (dict(num_restarts=1.0), TypeError, "num_restarts"),
         (dict(epsilon=np.ones(3)), ValueError, "epsilon"),
         (dict(loss="hinge"), ValueError, "dlr"),
+        (dict(multi_epsilon=True), ValueError, "multi_epsilon"),
+        (dict(norm=L1(), multi_epsilon=2), TypeError, "multi_epsilon"),
     ],
 )
 def test_bad_options_raise_where_the_attack_is_made(options, error, words):
     with pytest.raises(error, match=words):
-        apgd(L2(), **({"epsilon": 0.1} | options))
+        apgd(**({"norm": L2(), "epsilon": 0.1} | options))
