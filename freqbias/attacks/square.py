@@ -1,12 +1,13 @@
 """Square attack: random search by square changes; it asks for logits and never for a gradient.
 
-A candidate differs from the best so far in one square window (L2: mass moves from one window to
-another), and is kept if the loss rose. The side of the square shrinks as the search goes on:
+A candidate differs from the best so far in one square window (L1, L2: mass moves from one window
+to another), and is kept if the loss rose. The side of the square shrinks as the search goes on:
 `square_sides`. Since no gradient is used, masked gradients do not stop it.
 """
 
 import dataclasses
 import math
+from functools import partial
 from typing import NamedTuple, Self
 
 import flax.struct
@@ -19,7 +20,7 @@ from freqbias.attacks import losses, record
 from freqbias.attacks.boundary import clip
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
 from freqbias.attacks.gradient import project
-from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar
+from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm, Scalar
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
 
@@ -44,12 +45,12 @@ class SquareState(NamedTuple):
 
 @flax.struct.dataclass
 class SquareAttack(IterativeAttack):
-    """Random search in L-inf or L2; made by `square`.
+    """Random search in L-inf, L2 or L1; made by `square`.
 
     Its status is DEAD where no query changed the logits at all.
 
     Attributes:
-      norm: `Linf` or `L2`.
+      norm: `Linf`, `L2` or `L1`.
       epsilon: radius of the ball, in pixel units, scalar > 0; traced.
       num_steps: queries of each start, the start itself being the first.
       num_restarts: starts per image.
@@ -72,8 +73,10 @@ class SquareAttack(IterativeAttack):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        if not isinstance(self.norm, Linf | L2):
-            raise ValueError(f"norm must be Linf() or L2() for the Square attack; got {self.norm}.")
+        if not isinstance(self.norm, L1 | L2 | Linf):
+            raise ValueError(
+                f"norm must be L1(), L2() or Linf() for the Square attack; got {self.norm}."
+            )
         _checks.positive_scalars(self, "epsilon")
         _checks.positive_ints(self, "num_steps", "num_restarts")
         if not 0 < self.first_share <= 1:
@@ -119,10 +122,13 @@ class SquareAttack(IterativeAttack):
         sides = square_sides(self.num_steps, height, width, first_share=self.first_share)
         side = jnp.asarray(np.array(sides, np.int32))[state.step + 1]
         keys = fold_each(state.start_keys, state.step + 1)
-        propose = _propose_linf if isinstance(self.norm, Linf) else _propose_l2
-        moved = jax.vmap(propose, (0, 0, None, None))(keys, state.current, side, self.epsilon)
-        # In the ball: the projection onto ball and box is then that onto the box.
-        delta = clip(images, moved, bounds=self.bounds)
+        proposals = {"l1": _propose_l1, "l2": _propose_l2, "linf": _propose_linf}
+        propose = jax.vmap(proposals[self.norm.name], (0, 0, None, None))
+        moved = propose(keys, state.current, side, self.epsilon)
+        if isinstance(self.norm, L1) and images.shape[-1] > 1:
+            delta = project(self.norm, self.epsilon, images, moved, bounds=self.bounds)
+        else:  # in the ball: the projection onto ball and box is then that onto the box
+            delta = clip(images, moved, bounds=self.bounds)
         return state._replace(step=state.step + 1, delta=delta)
 
     def restart(
@@ -153,10 +159,10 @@ class SquareAttack(IterativeAttack):
         )
 
     def _draw(self, images: Array, state: SquareState) -> SquareState:
-        """The next start: vertical stripes in L-inf, tiles in L2."""
+        """The next start: vertical stripes in L-inf, tiles in L1 and L2."""
         start_keys = fold_each(state.keys, state.restart + 1)
         shape, dtype = images.shape[1:], images.dtype
-        make = _stripes if isinstance(self.norm, Linf) else _tiles
+        make = _stripes if isinstance(self.norm, Linf) else partial(_tiles, self.norm)
         drawn = jax.vmap(lambda key: make(key, shape, dtype))(fold_each(start_keys, 0))
         delta = project(self.norm, self.epsilon, images, self.epsilon * drawn, bounds=self.bounds)
         return state._replace(
@@ -183,7 +189,7 @@ def square(
     """Square attack, a black box: it ascends the margin by logits alone.
 
     Args:
-      norm: `Linf` or `L2`.
+      norm: `Linf`, `L2` or `L1`.
       epsilon: radius of the ball, in pixel units.
       num_steps: queries of each start.
       num_restarts: starts per image.
@@ -199,7 +205,7 @@ def square(
       ValueError: a number or an option is out of range.
 
     Reference:
-      Andriushchenko et al., 1912.00049, algorithms 1 to 3.
+      Andriushchenko et al., 1912.00049, algorithms 1 to 3; in L1, Croce and Hein, 2103.01208.
     """
     attack = SquareAttack(
         norm=norm,
@@ -251,18 +257,37 @@ def _propose_linf(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array
     return jnp.where(inside[..., None], epsilon * _signs(draws[2:], delta.dtype), delta)
 
 
-def _tiles(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """A grid of about 5 x 5 `_bumps`, of norm one, a sign for each tile and channel."""
+def _tiles(norm: Norm, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """A grid of about 5 x 5 `_bumps`, a sign for each tile and channel.
+
+    Of norm one; in L1 of norm C, as the windows of `_propose_l1`.
+    """
     height, width, channels = shape
     side = max(min(height, width) // 5, 1)
     rows, columns = np.arange(height) // side, np.arange(width) // side
     grid = rows[-1] + 1, columns[-1] + 1
     sign_key, turn_key = jax.random.split(key)
     signs = jax.random.rademacher(sign_key, (*grid, channels), dtype)[rows][:, columns]
-    down, right = np.arange(height)[:, None] % side, np.arange(width)[None, :] % side
+    down = jnp.asarray(np.arange(height)[:, None] % side)
+    right = jnp.asarray(np.arange(width)[None, :] % side)
     turned = jax.random.bernoulli(turn_key, shape=grid)[rows][:, columns]
-    bumps = _bumps(jnp.asarray(down), jnp.asarray(right), side, max(shape), turned, dtype)
-    return L2().steepest(signs * bumps[..., None])
+    power = 2 if isinstance(norm, L2) else 4
+    bumps = _bumps(down, right, side, max(shape), turned, dtype, power=power)
+    tiles = signs * bumps[..., None]
+    if isinstance(norm, L2):
+        return norm.steepest(tiles)
+    return channels * tiles / _positive(norm.value(tiles))
+
+
+def _propose_l1(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
+    """Delta with the mass of one window moved to another, yet to be projected.
+
+    As `_propose_l2`, with L1 masses and steeper bumps. The new content is C times as long as the
+    mass there is: where there are C > 1 channels, the projection onto the ball then takes from all
+    entries alike, and the small ones vanish. (With C = 1 the result is in the ball.) As in L2, what
+    one channel has stays in it: with several channels a second start can find more.
+    """
+    return _move_mass(1, key, delta, side, epsilon)
 
 
 def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
@@ -273,6 +298,13 @@ def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     of the mass unused, epsilon^2 - ||delta||^2; the second becomes zero. Then ||delta|| is scaled
     to epsilon, less a few rounding errors.
     """
+    moved = _move_mass(2, key, delta, side, epsilon)
+    length = epsilon * (1 - 8 * jnp.finfo(delta.dtype).eps)
+    return moved * (length / _positive(jnp.sqrt(jnp.sum(moved**2))))
+
+
+def _move_mass(order: int, key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
+    """The move of `_propose_l1` and `_propose_l2`; mass is sum_i |delta_i|^order."""
     height, width, channels = delta.shape
     draws = jax.random.uniform(key, (5 + channels,))
     corner = _corner(draws[:2], height, width, side)
@@ -280,20 +312,28 @@ def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     second = _window(_corner(draws[2:4], height, width, side), height, width, side)[..., None]
     turned, signs = draws[4] < 0.5, _signs(draws[5:], delta.dtype)
     down, right = jnp.arange(height)[:, None] - corner[0], jnp.arange(width)[None] - corner[1]
-    bumps = _bumps(down, right, side, max(height, width), turned, delta.dtype)
+    most, power = max(height, width), 2 if order == 2 else 4
+    bumps = _bumps(down, right, side, most, turned, delta.dtype, power=power)
     bumps = jnp.where(first, bumps[..., None], 0)
 
-    def mass(where: Array) -> Array:
-        return jnp.sum(jnp.where(where, delta, 0) ** 2, axis=(0, 1), keepdims=True)
+    def power_of(delta: Array) -> Array:
+        return jnp.abs(delta) if order == 1 else delta**2
 
-    unused = jnp.maximum(epsilon**2 - jnp.sum(delta**2), 0) / channels
-    available = jnp.sqrt(mass(first | second) + unused)
-    content = jnp.where(first, delta, 0) / _positive(jnp.sqrt(mass(first)))
-    content = content + signs * bumps / _positive(jnp.sqrt(jnp.sum(bumps**2)))
-    size = jnp.sqrt(jnp.sum(content**2, axis=(0, 1), keepdims=True))
-    moved = jnp.where(first, available * content / _positive(size), jnp.where(second, 0, delta))
-    length = epsilon * (1 - 8 * jnp.finfo(delta.dtype).eps)
-    return moved * (length / _positive(jnp.sqrt(jnp.sum(moved**2))))
+    def mass(delta: Array) -> Array:
+        return jnp.sum(power_of(delta), axis=(0, 1), keepdims=True)
+
+    def length(mass: Array) -> Array:
+        return mass if order == 1 else jnp.sqrt(mass)
+
+    unused = jnp.maximum(epsilon**order - jnp.sum(power_of(delta)), 0) / channels
+    available = length(mass(jnp.where(first | second, delta, 0)) + unused)
+    if order == 1:
+        available = channels * available
+    old = jnp.where(first, delta, 0)
+    content = old / _positive(length(mass(old)))
+    content = content + signs * bumps / _positive(length(mass(bumps)))
+    content = available * content / _positive(length(mass(content)))
+    return jnp.where(first, content, jnp.where(second, 0, delta))
 
 
 def _positive(size: Array) -> Array:
@@ -321,13 +361,20 @@ def _window(corner: tuple[Array, Array], height: int, width: int, side: Array) -
 
 
 def _bumps(  # noqa: PLR0917 (a square and a place in it)
-    down: Array, right: Array, side: Array | int, most: int, turned: Array, dtype: jnp.dtype
+    down: Array,
+    right: Array,
+    side: Array | int,
+    most: int,
+    turned: Array,
+    dtype: jnp.dtype,
+    *,
+    power: int = 2,
 ) -> Array:
     """Two bumps of opposite sign side by side in a square (``turned``: one above the other).
 
     A bump of h x w pixels, n = floor(h / 2), at Chebyshev distance d from its centre:
-    sum_{m = d + 1}^{n + 1} 1 / m^2. The distance is the larger of two that depend on one coordinate
-    each, and so is the sum up to it.
+    sum_{m = d + 1}^{n + 1} 1 / m^power. The distance is the larger of two that depend on one
+    coordinate each, and so is the sum up to it.
 
     Args:
       down: int [H, 1], row of each pixel in its square.
@@ -336,15 +383,16 @@ def _bumps(  # noqa: PLR0917 (a square and a place in it)
       most: the largest side there may be.
       turned: bool, [] or [H, W].
       dtype: of the result.
+      power: 2, in L1 4: the higher, the more of the mass is in the middle.
 
     Returns:
       [H, W]; only pixels of a square mean something.
 
     Reference:
-      1912.00049, section 4.3, eq. 2.
+      1912.00049, section 4.3, eq. 2; the power in L1 is that of the public code of 2103.01208.
     """
     half = middle = side // 2
-    partial_sums = np.concatenate([[0], np.cumsum(1 / np.arange(1, most + 3) ** 2.0)])
+    partial_sums = np.concatenate([[0], np.cumsum(1 / np.arange(1, most + 3) ** float(power))])
     sums = jnp.asarray(partial_sums, dtype)
 
     def up_to(distance: Array) -> Array:
