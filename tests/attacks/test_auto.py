@@ -15,6 +15,7 @@ from freqbias.attacks import (
     Perturbation,
     affine_attack,
     apgd,
+    at_epsilon,
     auto_attack,
     evaluate,
     mi_fgsm,
@@ -122,6 +123,44 @@ def test_another_number_of_standing_images_compiles_nothing(model, key):
     assert alone.robust_accuracy == whole.robust_accuracy
 
 
+class Compilations(list):
+    """Names of the events, within the block, by which JAX tells of a program that it compiled."""
+
+    def __call__(self, event, duration, **_):
+        if "backend_compile" in event:
+            self.append(event)
+
+    def __enter__(self):
+        jax.monitoring.register_event_duration_secs_listener(self)
+        return self
+
+    def __exit__(self, *_):
+        jax.monitoring.unregister_event_duration_listener(self)
+
+
+def test_a_second_call_compiles_nothing_at_all(model, key):
+    """Neither the network nor any small operation, at another epsilon, where others stand."""
+    with Compilations() as first:
+        jax.jit(lambda x: x + 1)(1.0)
+    assert first, "this JAX names the event otherwise; nothing could be counted"
+    labels = np.array(model.labels)
+    standing = set()
+    for wrong in (0, 3, 6):
+        relabelled = np.where(np.arange(12) < wrong, (labels + 1) % 4, labels)
+        for attack in (ATTACK, at_epsilon(ATTACK, 0.7 * EPSILON)):
+            with Compilations() as compilations:
+                found = attack(*model._replace(labels=relabelled), key)
+            standing.add(int(np.sum(found.clean_correct & ~found.is_adversarial)))
+            if wrong:
+                assert not compilations
+    assert len(standing) >= 3
+    batches = ATTACK.replace(batch_size=4)  # of which there are three, two or one
+    batches(*model, key)
+    with Compilations() as compilations:
+        batches(*model._replace(labels=relabelled), key)
+    assert not compilations
+
+
 @pytest.mark.parametrize("standing", [0, 1])
 def test_none_or_one_image_stands(standing, model, key):
     """Nothing to attack is no error, and one image is one batch."""
@@ -180,8 +219,38 @@ def test_the_versions_are_those_of_the_paper():
     restarted = [("apgd", loss, 5, 100, None, None) for loss in ("cross_entropy", "dlr")]
     fast = ("fab", None, 5, 100, None, False)
     assert describe(L2(), "plus") == [*restarted, fast, box, aimed, by_class]
-    assert [one[0] for one in describe(L1(), "standard")] == ["apgd_l1", "apgd_l1", "fab"]
+    sparse = ("apgd_l1", "cross_entropy", 5, 100, None, None)
+    sparse_aimed = ("apgd_l1", "dlr", 1, 100, 5, None)  # as many gradients, shared out otherwise
+    assert describe(L1(), "standard") == [sparse, sparse_aimed, by_class, box]
+    assert [one[0] for one in describe(L1(), "plus")] == [
+        *("apgd_l1", "apgd_l1", "fab", "square", "apgd_l1", "fab")
+    ]
     assert [one[0] for one in describe(FourierLinf(), "standard")] == ["apgd", "apgd"]
+
+
+@pytest.mark.parametrize(
+    "norm", [Linf(), *(pytest.param(norm, marks=pytest.mark.slow) for norm in (L1(), L2()))]
+)
+def test_both_versions_run_and_find_what_there_is(norm, key):
+    """Every member once, with few steps; on an affine model it is known who can fall."""
+    model = attack_table.make_model("affine")
+    exact = affine_attack(norm, bounds=(0.0, 1.0))(*model)
+    epsilon = 1.01 * float(np.median(exact.distance[:-2]))
+    for version in ("standard", "plus"):
+        attack = auto_attack(norm, epsilon=epsilon, version=version)
+        few = []
+        for member in attack.attacks:
+            changes = {"num_steps": 20 if member.name == "square" else 5}
+            if getattr(member, "num_targets", None):
+                changes["num_targets"] = 3  # all that there are
+            few.append(member.replace(**changes))
+        found = attack.replace(attacks=tuple(few))(*model, key)  # some stand, so all are run
+        fell = found.flipped & (found.distance <= epsilon * (1 + 1e-6))
+        assert not fell[exact.distance > epsilon * (1 + 1e-5)].any()
+        falls = np.asarray(exact.flipped & (exact.distance < 0.98 * epsilon))
+        assert fell[falls].all() and 3 <= falls.sum() <= 8
+        assert ((model.images + found.delta >= 0) & (model.images + found.delta <= 1)).all()
+        assert (found.status == Status.OK).all()
 
 
 @pytest.mark.slow
