@@ -12,7 +12,7 @@ import numpy as np
 from freqbias.attacks.evaluate import at_epsilon, each_network, evaluate, logits_in_batches
 from freqbias.attacks.gradient import fgsm
 from freqbias.attacks.losses import margin
-from freqbias.attacks.norms import L2, Linf
+from freqbias.attacks.norms import L1, L2, Linf
 from freqbias.attacks.protocol import Attack
 from freqbias.attacks.square import square
 from freqbias.typing import ApplyFn, ArrayLike, Key, Params, Status
@@ -86,8 +86,8 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
       images: [N, H, W, C] within bounds.
       labels: int [N].
       key: as in `evaluate`.
-      black_box: an attack without gradients; by default `square` of 500 queries in L-inf and L2,
-        and none in other norms.
+      black_box: an attack without gradients; by default `square` of 500 queries in L1, L2 and
+        L-inf, and none in other norms.
       batch_size: images attacked at once.
       ensemble: whether params lead with a seed axis. Seeds are attacked one after the other.
 
@@ -110,7 +110,7 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
         raise ValueError(f"attack must be untargeted and have bounds; got {attack}.")
     at_epsilon(attack, 1.0)  # raises where there is none
     norm, epsilon = attack.norm, attack.epsilon  # type: ignore[attr-defined]
-    if black_box is None and isinstance(norm, Linf | L2):
+    if black_box is None and isinstance(norm, L1 | L2 | Linf):
         black_box = square(norm, epsilon=epsilon, num_steps=500, bounds=bounds)
     box = jnp.full(np.shape(images)[1:], bounds[1] - bounds[0], jnp.result_type(images))
     everywhere = at_epsilon(attack, norm.value(box))
