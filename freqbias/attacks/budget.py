@@ -6,7 +6,11 @@ smallest budget is its root. Steepest ascent finds phi(r) and where it is attain
     phi'(r) = ||grad margin||_dual,
 
 so that Newton's step is r - margin / ||grad margin||_dual, kept within the bracket of radii at
-which an image is known to stand and to fall.
+which an image is known to stand and to fall. In L1, L2 and L-inf the box is taken into account: the
+next radius is that of delta + v, v the smallest step *within the box* onto the linearised boundary.
+
+In L1 the steepest direction is one pixel, which the box soon stops. There the iterate follows the
+gradient itself, whose long steps the projection onto ball and box brings to the best pixels.
 """
 
 from typing import NamedTuple
@@ -20,11 +24,12 @@ from freqbias.attacks import boundary, record
 from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase
 from freqbias.attacks.gradient import project
-from freqbias.attacks.norms import Bounds, Norm
+from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key
 
 _LEAD = 1e-3  # by which Newton's radius is exceeded: of a concave phi it is always a little short
+_STEP, _STEP_L1 = 2, 5  # lengths of the first step at a radius, in radii
 _TIE = 1e-5  # relative difference that rounding does not make
 
 
@@ -87,10 +92,10 @@ class SmallestBudget(IterativeAttack):
     def probe(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
     ) -> MinimalState:
-        """Measures a rival's linearised distance, without the box, and turns to the next rival."""
-        del images, labels
+        """Measures a rival's linearised distance, and turns to the next rival."""
+        del labels
         best, gradients = record.take_gradients(state.best, answer.gradients)
-        distance = self._newton(state, answer, gradients)
+        distance = self._newton(images, state, answer, gradients)
         rivals, (owner, asked) = state.rivals, state.goal
         nearer = distance < rivals.distance
         rank = rivals.rank + 1
@@ -121,7 +126,10 @@ class SmallestBudget(IterativeAttack):
         state = boundary.keep(self.norm, labels, state, answer, stretch=stretch)
         best, gradients = record.take_gradients(state.best, answer.gradients)
         decay = boundary.decay(state.step, self.num_steps, images.dtype, last=0.02)
-        step = column(2 * decay * state.own.radius) * jax.vmap(self.norm.ascent)(gradients)
+        ascent, length = self.norm.ascent, _STEP
+        if isinstance(self.norm, L1):
+            ascent, length = L2().steepest, _STEP_L1
+        step = column(length * decay * state.own.radius) * jax.vmap(ascent)(gradients)
         delta = project(self.norm, state.own.radius, images, state.delta + step, bounds=self.bounds)
         state = state._replace(step=state.step + 1, delta=delta, best=best)
         return state._replace(goal=(state.goal[0], boundary.aims(state)))
@@ -138,9 +146,7 @@ class SmallestBudget(IterativeAttack):
         # and once Newton's method has converged, ``new`` is ``high`` up to rounding.
         fell = distance <= (1 + _TIE * (self.num_steps + 1)) * radius
         low, high = jnp.where(fell, low, radius), jnp.minimum(high, distance)
-        new = (1 + _LEAD) * (
-            jax.vmap(self.norm.value)(state.delta) + self._newton(state, answer, gradients)
-        )
+        new = (1 + _LEAD) * self._newton(images, state, answer, gradients)
         halfway = jnp.where(jnp.isinf(high), 2 * radius, (low + high) / 2)
         shorter = new < (1 - _LEAD / 2) * high
         new = jnp.where((low < new) & shorter, new, halfway)
@@ -157,12 +163,21 @@ class SmallestBudget(IterativeAttack):
         """The result: the nearest adversarial point of each image."""
         return boundary.result(self, state)
 
-    def _newton(self, state: MinimalState, answer: Answer, gradients: Array) -> Array:
-        """By how much the radius must grow [N] until the linearised loss is 0."""
+    def _newton(
+        self, images: Array, state: MinimalState, answer: Answer, gradients: Array
+    ) -> Array:
+        """The radius [N] at which the linearised loss is 0; infinity for a zero gradient."""
         loss_fn = boundary.target_loss if self.targeted else boundary.rival_loss
+        gap = -loss_fn(answer.logits, *state.goal)
+        value = jax.vmap(self.norm.value)
         slope = jax.vmap(self.norm.dual)(gradients)
-        growth = -loss_fn(answer.logits, *state.goal) / jnp.where(slope > 0, slope, 1)
-        return jnp.where(slope > 0, growth, jnp.inf)
+        if isinstance(self.norm, L1 | L2 | Linf):
+            points = images + state.delta
+            steps = boundary.boundary_step(self.norm, gradients, gap, points, bounds=self.bounds)
+            radius = value(state.delta + steps)
+        else:
+            radius = value(state.delta) + gap / jnp.where(slope > 0, slope, 1)
+        return jnp.where(slope > 0, radius, jnp.inf)
 
 
 def smallest_budget(

@@ -148,7 +148,7 @@ def deepfool(
     num_steps: int = 30,
     overshoot: Scalar = 0.02,
     num_rivals: int = NUM_RIVALS,
-    box_aware: bool = False,
+    box_aware: bool | None = None,
     bounds: Bounds | None = (0.0, 1.0),
     driver: Driver = "auto",
 ) -> DeepFool:
@@ -169,7 +169,8 @@ def deepfool(
         cuts in half takes half the margin away: ten do not suffice for black and white images.
       overshoot: share by which each step passes the linearised boundary.
       num_rivals: other classes looked at, the strongest at the clean image.
-      box_aware: whether v_i is the smallest step for which image + delta_i + v_i is in the box.
+      box_aware: whether v_i is the smallest step for which image + delta_i + v_i is in the box. By
+        default in L1 alone, where v_i without the box is one pixel, and the clip may leave nothing.
       bounds: (low, high) of a pixel, or None for no box.
       driver: "auto", "scan" or "host".
 
@@ -191,7 +192,7 @@ def deepfool(
         overshoot=overshoot,
         num_steps=num_steps,
         num_rivals=num_rivals,
-        box_aware=box_aware,
+        box_aware=isinstance(norm, L1) if box_aware is None else box_aware,
         bounds=as_bounds(bounds),
         driver=driver,
     )

@@ -13,6 +13,8 @@ from freqbias.attacks import (
     L0,
     L1,
     L2,
+    FourierL1,
+    FourierLinf,
     Linf,
     affine_attack,
     carlini_wagner,
@@ -21,6 +23,7 @@ from freqbias.attacks import (
     fab,
     fmn,
     pgd,
+    smallest_budget,
 )
 from freqbias.typing import Status
 
@@ -31,10 +34,10 @@ def _slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def _problem(num_classes, spread=0.5, seed=0):
+def _problem(num_classes, spread=0.5, seed=0, *, shape=SHAPE):
     """Random weights, biases for which every class is predicted, images within 0.5 +- spread."""
-    beta, _ = attack_table.affine_params(jax.random.key(seed), num_classes, SHAPE)
-    images = attack_table.make_images(jax.random.key(seed + 1), NUM_IMAGES, SHAPE)
+    beta, _ = attack_table.affine_params(jax.random.key(seed), num_classes, shape)
+    images = attack_table.make_images(jax.random.key(seed + 1), NUM_IMAGES, shape)
     images = jnp.round(images) if spread is None else 0.5 + spread * (2 * images - 1)
     bias = -jnp.einsum("nhwc,khwc->nk", images, beta).mean(0)
     params = beta, bias
@@ -56,42 +59,72 @@ ATTACKS = {
     "fmn_linf": (fmn(Linf()), Linf()),
     "fmn_l1": (fmn(L1()), L1()),
     "fmn_l0": (fmn(L0()), L0()),
+    "fmn_pixels": (fmn(L0(per_pixel=True)), L0(per_pixel=True)),
     "deepfool_l2": (deepfool(L2()), L2()),
     "deepfool_linf": (deepfool(Linf()), Linf()),
     "deepfool_box": (deepfool(L2(), box_aware=True, num_steps=3), L2()),
-    "deepfool_l1": (deepfool(L1(), box_aware=True), L1()),
+    "deepfool_l1": (deepfool(L1()), L1()),
     "fab_l2": (fab(L2()), L2()),
     "fab_linf": (fab(Linf()), Linf()),
     "fab_l1": (fab(L1()), L1()),
     "fab_by_class": (fab(L2(), class_by_class=True, num_steps=20), L2()),
     "carlini_wagner": (carlini_wagner(), L2()),
+    "smallest_budget_l1": (smallest_budget(L1()), L1()),
+    "smallest_budget_l2": (smallest_budget(L2()), L2()),
+    "smallest_budget_linf": (smallest_budget(Linf()), Linf()),
+    "smallest_budget_fourier_l1": (smallest_budget(FourierL1(), bounds=None), FourierL1()),
+    "smallest_budget_fourier_linf": (smallest_budget(FourierLinf(), bounds=None), FourierLinf()),
 }
-FAST = {("ddn", 10), ("fmn_linf", 2), ("carlini_wagner", 2)}
-yardsticks = pytest.mark.parametrize(
-    "name, num_classes",
-    [case if case in FAST else _slow(*case) for case in itertools.product(ATTACKS, (2, 10))],
-)
+WORST = {  # at most, of the exact distance; of the others 1.02
+    "deepfool_l2": 1.001,
+    "deepfool_box": 1.001,
+    "deepfool_l1": 1.003,  # the line search shrinks full pixels and the last one alike
+    "deepfool_linf": 1.003,  # clipped steps may turn from one class to another
+    "smallest_budget_l2": 1.001,
+    "smallest_budget_linf": 1.001,
+    "smallest_budget_fourier_l1": 1.001,
+    "smallest_budget_fourier_linf": 1.001,
+}
 
 
-@yardsticks
+def _measure(name, num_classes, spread, num_images=NUM_IMAGES):
+    """An attack at its default settings against the closed form."""
+    attack, norm = ATTACKS[name]
+    shape = (20, 20, 2) if norm == L0(per_pixel=True) else SHAPE
+    params, images, labels = _problem(num_classes, spread, shape=shape)
+    problem = params, images[:num_images], labels[:num_images]
+    exact = _exact(norm, problem, attack.bounds)
+    found = attack(affine, *problem, jax.random.key(0))
+    assert found.is_adversarial.all() and (found.status == Status.OK).all()
+    ratio = np.asarray(found.distance) / exact
+    if isinstance(norm, L0):
+        np.testing.assert_allclose(found.distance, exact, atol=1)
+        assert np.median(ratio) == 1
+    else:
+        assert ratio.min() >= 1 - 2e-3  # rounding of the smallest margins
+        worst = WORST.get(name, 1.02)
+        assert np.median(ratio) <= (1.002 if worst == 1.02 else 1.001) and ratio.max() <= worst
+
+
+SLOW = {"fmn_pixels", "deepfool_box", "fab_by_class"}
+SLOW |= {"smallest_budget_fourier_l1", "smallest_budget_fourier_linf"}
+
+
+@pytest.mark.parametrize("name", [_slow(name) if name in SLOW else name for name in ATTACKS])
+def test_default_settings_find_the_optimum_of_black_and_white_images(name):
+    """Half of all steps lead out of the box: where attacks that forget it fail."""
+    _measure(name, num_classes=10, spread=None, num_images=16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, num_classes", list(itertools.product(ATTACKS, (2, 10))))
 def test_default_settings_find_the_exact_optimum_of_affine_models(name, num_classes):
     """The yardstick: 784 inputs in the box. References are off by up to a factor of 368 here.
 
     The tolerance is a tenth of what would do: 2 % in median and 5 % at worst.
     """
-    attack, norm = ATTACKS[name]
     for spread in (0.5, 0.1, None):  # up to the box, away from it, and all pixels on its edge
-        problem = _problem(num_classes, spread)
-        exact = _exact(norm, problem)
-        found = attack(affine, *problem, jax.random.key(0))
-        assert found.is_adversarial.all() and (found.status == Status.OK).all()
-        ratio = np.asarray(found.distance) / exact
-        if norm == L0():
-            np.testing.assert_allclose(found.distance, exact, atol=1)
-            assert np.median(ratio) == 1
-        else:
-            assert ratio.min() >= 1 - 2e-3  # rounding of the smallest margins
-            assert np.median(ratio) <= 1.002 and ratio.max() <= 1.02
+        _measure(name, num_classes, spread)
 
 
 @pytest.mark.parametrize("norm", [L2(), _slow(Linf())], ids=["l2", "linf"])
