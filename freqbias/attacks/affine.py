@@ -276,9 +276,10 @@ def _nearest(
         left = margins - jnp.sum(jnp.abs(normals) * room, axis=(1, 2, 3))
         distances = jnp.where(jnp.any(jnp.isfinite(distances)), distances, left)
     index = jnp.argmin(jnp.where(is_label, jnp.inf, distances))
-    size = jnp.sum(jnp.abs(normals[index] * image))
+    eps = jnp.finfo(image.dtype).eps
+    size = jnp.sum(jnp.abs(normals[index]) * jnp.maximum(jnp.abs(image), eps))  # a tie of black too
     size = size + jnp.abs(model.bias[label]) + jnp.abs(model.bias[index])
-    return _Nearest(normals[index], margins[index], jnp.finfo(image.dtype).eps * size)
+    return _Nearest(normals[index], margins[index], eps * size)
 
 
 def _climb(

@@ -197,6 +197,40 @@ def aim_at(rivals: Rivals, position: Scalar) -> Rivals:
     return rivals._replace(aim=aim, distance=distance, length=length)
 
 
+def widen(  # noqa: PLR0917 (a linearised network and the attack on it)
+    state: MinimalState,
+    logits: Array,
+    owner: Array,
+    gaps: Array,
+    gradients: Array,
+    points: Array,
+) -> Array:
+    """Gaps, widened so that what a step over them reaches counts as adversarial.
+
+    By twice the confidence; but at least (of an image on the boundary the confidence is 0) by what
+    rounding can take from the difference of two logits z and z - gap, of gradient g at x:
+
+        4 eps (2 |z| + |gap| + sum_i |g_i| max(|x_i|, eps)).
+
+    Args:
+      state: of the attack.
+      logits: [N, K] at the points.
+      owner: int32 [N], the label, or the target of a targeted attack.
+      gaps: [N, k], to the boundaries of k classes; negative beyond.
+      gradients: [N, k, H, W, C], of the differences.
+      points: [N, H, W, C].
+
+    Returns:
+      Gaps [N, k].
+    """
+    eps = jnp.finfo(points.dtype).eps
+    sizes = jnp.maximum(jnp.abs(points), eps)[:, None]
+    terms = jnp.sum(jnp.abs(gradients) * sizes, axis=(2, 3, 4))
+    own = jnp.take_along_axis(logits, owner[:, None], axis=1)
+    lost = 4 * eps * (2 * jnp.abs(own) + jnp.abs(gaps) + terms)
+    return gaps + jnp.maximum(2 * state.search.confidence[:, None], lost)
+
+
 def positive(distance: Array) -> Array:
     """The distance [N] of a probe; 1 where there is none, or the image is on the boundary."""
     return jnp.where((distance > 0) & jnp.isfinite(distance), distance, 1)
@@ -264,7 +298,7 @@ def keep(norm: Norm, labels: Array, state: Any, answer: Answer, *, stretch: Scal
     It counts as ``stretch`` times as far as it is.
     """
     distance = stretch * jax.vmap(norm.value)(state.delta)
-    distance = jnp.where(_counts(labels, state, answer), distance, jnp.inf)
+    distance = jnp.where(counts(labels, state, answer), distance, jnp.inf)
     best = record.keep_nearest(
         state.best, state.delta, distance, answer.logits, labels, state.targets
     )
@@ -282,14 +316,14 @@ def bisect(attack: Any, images: Array, labels: Array, state: Any, answer: Answer
     """Records the middle of the bracket and halves it."""
     del images
     state, search = keep(attack.norm, labels, state, answer), state.search
-    middle, counts = (search.low + search.high) / 2, _counts(labels, state, answer)
+    middle, falls = (search.low + search.high) / 2, counts(labels, state, answer)
     search = search._replace(
-        low=jnp.where(counts, search.low, middle), high=jnp.where(counts, middle, search.high)
+        low=jnp.where(falls, search.low, middle), high=jnp.where(falls, middle, search.high)
     )
     return _look(attack.norm, state, search)
 
 
-def _counts(labels: Array, state: Any, answer: Answer) -> Array:
+def counts(labels: Array, state: Any, answer: Answer) -> Array:
     """Whether the iterate is adversarial by more than rounding might undo, bool [N]."""
     adversarial, _ = record.judge(answer.logits, labels, state.targets)
     return adversarial & (gain(answer.logits, labels, state.targets) >= state.search.confidence)

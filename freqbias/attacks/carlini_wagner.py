@@ -101,9 +101,8 @@ class CarliniWagner(IterativeAttack):
         best, gradients = record.take_gradients(state.best, answer.gradients)
         own, length = state.own, boundary.positive(state.rivals.length)
         clean_gap = boundary.positive(state.search.confidence) / boundary.CONFIDENCE
-        loss = boundary.gain(answer.logits, labels, state.targets)
-        active = loss < state.search.confidence
-        pull = jnp.where(active, own.weight / clean_gap, 0)
+        stands = ~boundary.counts(labels, state, answer)
+        pull = jnp.where(stands, own.weight / clean_gap, 0)
         slope = 2 * state.delta / column(length**2) - column(pull) * gradients
         slope = slope * self._slope(own.variable) * column(length)
         moves, adam = _ADAM.update(slope, own.adam)

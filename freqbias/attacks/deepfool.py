@@ -128,8 +128,8 @@ class DeepFool(IterativeAttack):
         state = boundary.keep(self.norm, labels, state, answer)
         best, rows = record.take_gradients(state.best, answer.gradients)
         gradients, gaps = _differences(answer._replace(gradients=rows), *state.goal)
-        gaps = jnp.maximum(gaps, 0) + 2 * state.search.confidence[:, None]
         points = images + state.delta
+        gaps = boundary.widen(state, answer.logits, labels, jnp.maximum(gaps, 0), gradients, points)
         box = self.bounds if self.box_aware else None
         nearest = nearest_boundary(self.norm, gradients, gaps, points, bounds=box)
         moved = state.delta + (1 + self.overshoot) * nearest.steps
@@ -268,15 +268,15 @@ class FAB(IterativeAttack):
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
     ) -> MinimalState:
         """Steps beyond the nearest boundary, drawn towards the clean image's projection on it."""
-        del labels
         best, rows = record.take_gradients(state.best, answer.gradients)
+        owner = labels if state.targets is None else state.targets
         if self._one_gradient:
             loss_fn = boundary.target_loss if self.targeted else boundary.rival_loss
             gradients, gaps = rows[:, None], -loss_fn(answer.logits, *state.goal)[:, None]
         else:
             gradients, gaps = _differences(answer._replace(gradients=rows), *state.goal)
-        gaps = gaps + 2 * state.search.confidence[:, None]  # where the box leaves no overshoot
-        points = images + state.delta
+        points = images + state.delta  # the box may leave no overshoot: the gap has its own
+        gaps = boundary.widen(state, answer.logits, owner, gaps, gradients, points)
         near = nearest_boundary(self.norm, gradients, gaps, points, bounds=self.bounds)
         travelled = jnp.sum(near.gradients * state.delta, axis=(1, 2, 3))
         clean_steps = boundary.boundary_step(
