@@ -11,6 +11,7 @@ from freqbias.attacks import (
     Linf,
     affine_attack,
     at_epsilon,
+    auto_attack,
     evaluate,
     pgd,
     robustness_curve,
@@ -168,6 +169,35 @@ def test_the_step_size_follows_the_radius():
     np.testing.assert_allclose(attack.step_size, 0.4)
     with pytest.raises(ValueError, match="epsilon"):
         at_epsilon(affine_attack(L2()), 1.0)
+
+
+def _composed(epsilon):
+    """A weak member, and an exact minimal one, which has no epsilon."""
+    exact = affine_attack(L2(), bounds=(0.0, 1.0))
+    return auto_attack(
+        L2(), epsilon=epsilon, attacks=[pgd(L2(), epsilon=epsilon, num_steps=2), exact]
+    )
+
+
+def test_a_composed_attack_moves_to_another_radius_as_a_whole():
+    attack = at_epsilon(_composed(0.5), 2.0)
+    assert attack.epsilon == attack.attacks[0].epsilon == 2.0
+    np.testing.assert_allclose(attack.attacks[0].step_size, 2.5 * 2.0 / 2)
+    assert attack.attacks[1] == _composed(0.5).attacks[1]
+
+
+def test_a_curve_of_a_composed_attack_is_the_tail_of_the_radii(key):
+    """At each radius nothing counts that the minimal member finds beyond it."""
+    model = attack_table.make_model("affine")
+    radius = np.asarray(affine_attack(L2(), bounds=(0.0, 1.0))(*model).distance)
+    epsilons = np.quantile(radius[radius > 0], [0.1, 0.5, 0.8, 1.0]) * [0.99, 1.01, 1.01, 1.01]
+    curve = robustness_curve(_composed(9.0), *model, key, epsilons=epsilons)
+    expected = [(radius > epsilon).mean() for epsilon in epsilons]
+    assert 0 < expected[2] < expected[1] < expected[0]
+    np.testing.assert_allclose(curve.robust_accuracy, expected)
+    np.testing.assert_allclose(curve.clean_accuracy, 10 / 12)
+    np.testing.assert_allclose(curve.radius[:-2], epsilons[np.searchsorted(epsilons, radius[:-2])])
+    np.testing.assert_array_equal(curve.radius[-2:], 0)
 
 
 def test_transfer_counts_what_flips_elsewhere(key):

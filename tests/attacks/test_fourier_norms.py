@@ -300,7 +300,8 @@ def test_weighted_attacks_end_at_the_best_point_of_the_ball(key):
     for name, attack in attacks.items():
         delta = attack(apply_fn, weights, images, labels, key).delta
         gain = np.einsum("nhwc,hwcn->n", delta, normals)
-        np.testing.assert_allclose(gain, best, rtol=1e-3, err_msg=name)
+        rtol = 1e-3 if name == "bim" else 1e-5  # its small steps are still on their way
+        np.testing.assert_allclose(gain, best, rtol=rtol, err_msg=name)
 
 
 def test_the_smallest_weighted_budget_is_the_exact_radius(key):

@@ -1,5 +1,7 @@
 """Band-limited norms and attacks, radii per band, and the heat map of plane waves."""
 
+from functools import partial
+
 import attack_table
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from freqbias.attacks import (
     L2,
     FourierLinf,
     Linf,
+    apgd,
     band_limited,
     band_masks,
     evaluate_bands,
@@ -166,23 +169,42 @@ def test_sample_is_uniform_in_the_ball_of_the_band():
     np.testing.assert_allclose(points.std(0), sd, rtol=0.15)
 
 
-def test_pgd_in_a_band_finds_the_exact_optimum_of_a_linear_model(key):
+@pytest.mark.parametrize(
+    "make, noise",
+    [
+        (partial(pgd, step_size=1.0, num_steps=1, random_start=False), 1e-6),
+        (partial(apgd, num_steps=30), 1e-4),
+    ],
+    ids=["pgd", "apgd"],
+)
+def test_an_attack_in_a_band_finds_the_exact_optimum_of_a_linear_model(make, noise, key):
     """delta = -epsilon P w / ||P w||: no filter applied after the search would give it."""
     params, images, labels, _ = _affine_model(2)
     for mask in (LOW, HIGH):
-        attack = pgd(
-            band_limited(L2(), mask),
-            epsilon=0.05,
-            step_size=1.0,
-            num_steps=1,
-            random_start=False,
-            bounds=None,
-        )
+        attack = make(band_limited(L2(), mask), epsilon=0.05, bounds=None)
         found = attack(affine, params, images, labels, key)
         normal = _filtered(np.asarray(params[0][labels] - params[0][1 - labels]), mask)
         size = np.linalg.norm(normal.reshape(len(labels), -1), axis=1)
         expected = -0.05 * normal / size[:, None, None, None]
-        np.testing.assert_allclose(found.delta, expected, atol=1e-6)
+        np.testing.assert_allclose(found.delta, expected, atol=noise)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        pytest.param(L2(), id="l2"),
+        pytest.param(FourierLinf(), marks=pytest.mark.slow, id="fourier"),
+    ],
+)
+def test_apgd_in_a_band_keeps_band_ball_and_box(norm, key):
+    model = attack_table.make_model("mlp")
+    epsilon = attack_table.EPSILON[norm]
+    found = apgd(band_limited(norm, HIGH), epsilon=epsilon, num_steps=6)(*model, key)
+    assert found.flipped.any()
+    np.testing.assert_allclose(_filtered(found.delta, HIGH), found.delta, atol=1e-6)
+    assert jax.vmap(norm.value)(found.delta).max() <= epsilon * (1 + 1e-6)
+    returned = model.images + found.delta
+    assert returned.min() >= 0 and returned.max() <= 1
 
 
 @pytest.mark.slow
@@ -241,6 +263,23 @@ def test_bands_of_an_ensemble_are_those_of_its_seeds(key):
         )
         np.testing.assert_allclose(stacked.perturbation.delta[:, seed], one.perturbation.delta)
         np.testing.assert_array_equal(stacked.robust_accuracy[:, seed], one.robust_accuracy)
+
+
+def test_bands_of_a_targeted_attack_reach_the_targets(key):
+    """Each band as the attack in that band alone."""
+    model = attack_table.make_model("mlp")
+    targets, masks = (model.labels + 1) % attack_table.NUM_CLASSES, np.stack([LOW, HIGH])
+    attack = pgd(L2(), epsilon=1.5, num_steps=3, targeted=True)
+    found = evaluate_bands(attack, *model, key, masks=masks, targets=targets, batch_size=12)
+    assert found.perturbation.is_adversarial.any(1).all()
+    for band, mask in enumerate(masks):
+        alone = attack.replace(norm=band_limited(L2(), mask))(*model, key, targets=targets)
+        delta = found.perturbation.delta[band]
+        np.testing.assert_allclose(delta, alone.delta, atol=1e-5)
+        reached = np.argmax(model.apply_fn(model.params, model.images + delta), -1) == targets
+        np.testing.assert_array_equal(found.perturbation.is_adversarial[band], reached)
+    with pytest.raises(ValueError, match="targets"):
+        evaluate_bands(attack, *model, key, masks=masks)
 
 
 def test_band_masks_cut_the_plane_into_disjoint_parts():
