@@ -33,16 +33,6 @@ from freqbias.typing import Status
 cases = parametrize()
 all_cases = parametrize(more=UNIVERSAL_CASES)
 budget_cases = parametrize(lambda case: not case.minimal, UNIVERSAL_CASES)
-MOST_PROGRAMS = 1000  # Linux maps each in some 40 pieces, and a process in at most 65,530
-
-
-@pytest.fixture(autouse=True)
-def room_for_programs():
-    """The default cases fit; with the slow ones in one process XLA would crash."""
-    yield
-    if len(COMPILATIONS) > MOST_PROGRAMS:
-        jax.clear_caches()
-        COMPILATIONS.clear()
 
 
 def test_attacks_are_told_apart_by_jit():

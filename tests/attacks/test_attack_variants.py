@@ -20,15 +20,19 @@ from attack_table import BOX, CASES, EPSILON, NUM_CLASSES, ROUGH, SLOW_CASES
 from freqbias.attacks import L0, Linf, pgd
 from freqbias.models import FullyConnected
 
-# The closed form moves pixels by room * size / size, which rounds beyond the room.
-BEYOND_THE_BOX = ("affine_l0",)
+BEYOND_THE_BOX = {  # known defects; once mended, the test says so
+    "affine_l0": "moves pixels by room * size / size, which rounds beyond the room",
+    "affine_l1": "likewise",
+    "smallest_budget_fourier_linf": "its line search projects onto balls, not onto ball and box",
+    "smallest_budget_fourier_l1": "likewise",
+}
 
 
 @parametrize()
 def test_two_classes_in_a_box_that_float32_has_not(case, key, request):
     """Bounds 0.02 and 0.9 are rounded, and image + delta rounds anew; kept to the last bit."""
     if case.name in BEYOND_THE_BOX:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="beyond by one rounding error"))
+        request.applymarker(pytest.mark.xfail(strict=True, reason=BEYOND_THE_BOX[case.name]))
     bounds = case.bounds and (0.02, 0.9)
     num_classes = 4 if "dlr" in case.name else 2  # fewer have no DLR
     model = attack_table.make_model(case.model, ROUGH, num_classes, bounds or BOX)
@@ -44,7 +48,7 @@ def _in_255(params, images):
     return attack_table.mlp(params, images / 255)
 
 
-NO_UNIT = ("adam_l2",)  # step sizes in pixels
+NO_UNIT = ("adam_l2", "bisect_pgd_l2", "bisect_pgd_linf")  # of lengths of their own, in pixels
 UNITS_BY_DEFAULT = ("pgd_l2", "apgd_linf", "square_linf")
 units_cases = pytest.mark.parametrize(
     "case",
