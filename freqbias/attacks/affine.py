@@ -165,6 +165,11 @@ def _room(normal: Array, image: Array, bounds: Bounds | None) -> Array:
     return jnp.where(normal > 0, -lower, upper)
 
 
+def _into_box(delta: Array, image: Array, bounds: Bounds | None) -> Array:
+    """What is filled up to the room can be beyond it by a rounding error."""
+    return delta if bounds is None else jnp.clip(delta, *reach(image, bounds))
+
+
 def _shape(norm: L2 | Linf, normal: Array) -> Array:
     """How fast each pixel moves."""
     return jnp.abs(normal) if isinstance(norm, L2) else jnp.abs(jnp.sign(normal))
@@ -215,7 +220,7 @@ def minimal_step(
         level = water_level(size * shape, gain, margin)
         steps = _move(shape, room, level)
         reached = jnp.isfinite(level)
-    delta = -jnp.sign(normal) * steps
+    delta = _into_box(-jnp.sign(normal) * steps, image, bounds)
     return delta, jnp.where(reached, norm.value(delta), jnp.inf)
 
 
@@ -230,10 +235,10 @@ def _budget(
         chosen = _fill(
             _priority(norm, size, gain), jnp.ones_like(size), jnp.floor(epsilon) * channels
         )
-        return -jnp.sign(normal) * chosen * room
+        return _into_box(-jnp.sign(normal) * chosen * room, image, bounds)
     if isinstance(norm, L1):
         caps = jnp.where(size > 0, room, 0)
-        delta = -jnp.sign(normal) * _fill(size, caps, epsilon)
+        delta = _into_box(-jnp.sign(normal) * _fill(size, caps, epsilon), image, bounds)
     elif bounds is None:
         delta = -epsilon * norm.steepest(normal)
     else:

@@ -9,7 +9,8 @@ A minimal attack looks for the nearest image of another class (targeted: of the 
 
 The path of 3 is {project(delta, r): 0 <= r <= ||delta||}, the projections onto shrinking balls: for
 L2 the straight segment, for L-inf a falling clip, for L1 a rising soft threshold, for L0 fewer and
-fewer entries. All its points lie in the box, since each entry only shrinks.
+fewer entries. All its points lie in the box, since each entry only shrinks; in Fourier norms, where
+that is not so, the projections are onto ball and box.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from freqbias.attacks import losses, record
 from freqbias.attacks.affine import minimal_step
 from freqbias.attacks.driver import Answer, IterativeAttack, Oracle, Phase, forward, gradient_of
-from freqbias.attacks.norms import L2, Bounds, Norm, Scalar, reach
+from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, Norm, Scalar, reach
 from freqbias.attacks.protocol import Perturbation
 from freqbias.typing import Array
 
@@ -307,20 +308,18 @@ def keep(norm: Norm, labels: Array, state: Any, answer: Answer, *, stretch: Scal
 
 def open_search(attack: Any, images: Array, labels: Array, state: Any, answer: Answer) -> Any:
     """Scores the last iterate; the search starts from the best of all."""
-    del images
     state = keep(attack.norm, labels, state, answer)
-    return _look(attack.norm, state, state.search._replace(found=state.best.delta))
+    return _look(attack, images, state, state.search._replace(found=state.best.delta))
 
 
 def bisect(attack: Any, images: Array, labels: Array, state: Any, answer: Answer) -> Any:
     """Records the middle of the bracket and halves it."""
-    del images
     state, search = keep(attack.norm, labels, state, answer), state.search
     middle, falls = (search.low + search.high) / 2, counts(labels, state, answer)
     search = search._replace(
         low=jnp.where(falls, search.low, middle), high=jnp.where(falls, middle, search.high)
     )
-    return _look(attack.norm, state, search)
+    return _look(attack, images, state, search)
 
 
 def counts(labels: Array, state: Any, answer: Answer) -> Array:
@@ -329,12 +328,16 @@ def counts(labels: Array, state: Any, answer: Answer) -> Array:
     return adversarial & (gain(answer.logits, labels, state.targets) >= state.search.confidence)
 
 
-def _look(norm: Norm, state: Any, search: Search) -> Any:
+def _look(attack: Any, images: Array, state: Any, search: Search) -> Any:
     """Turns to the middle of the bracket."""
+    norm, bounds = attack.norm, attack.bounds
+    shrinks = bounds is None or isinstance(norm, L0 | L1 | L2 | Linf)  # each entry, so in the box
 
-    def shrink(found: Array, share: Array) -> Array:
+    def shrink(found: Array, image: Array, share: Array) -> Array:
         radius = jnp.maximum(share * norm.value(found), jnp.finfo(found.dtype).tiny)
-        return norm.project(found, radius)
+        if shrinks:
+            return norm.project(found, radius)
+        return norm.project_box(found, image, radius, bounds)
 
-    delta = jax.vmap(shrink)(search.found, (search.low + search.high) / 2)
+    delta = jax.vmap(shrink)(search.found, images, (search.low + search.high) / 2)
     return state._replace(search=search, delta=delta)

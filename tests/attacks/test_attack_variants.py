@@ -20,19 +20,10 @@ from attack_table import BOX, CASES, EPSILON, NUM_CLASSES, ROUGH, SLOW_CASES
 from freqbias.attacks import L0, Linf, pgd
 from freqbias.models import FullyConnected
 
-BEYOND_THE_BOX = {  # known defects; once mended, the test says so
-    "affine_l0": "moves pixels by room * size / size, which rounds beyond the room",
-    "affine_l1": "likewise",
-    "smallest_budget_fourier_linf": "its line search projects onto balls, not onto ball and box",
-    "smallest_budget_fourier_l1": "likewise",
-}
-
 
 @parametrize()
-def test_two_classes_in_a_box_that_float32_has_not(case, key, request):
+def test_two_classes_in_a_box_that_float32_has_not(case, key):
     """Bounds 0.02 and 0.9 are rounded, and image + delta rounds anew; kept to the last bit."""
-    if case.name in BEYOND_THE_BOX:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=BEYOND_THE_BOX[case.name]))
     bounds = case.bounds and (0.02, 0.9)
     num_classes = 4 if "dlr" in case.name else 2  # fewer have no DLR
     model = attack_table.make_model(case.model, ROUGH, num_classes, bounds or BOX)
