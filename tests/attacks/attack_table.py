@@ -361,7 +361,6 @@ SLOW_CASES = [  # near relatives of the above
     _radius_case("smallest_budget_l2", L2()),
     _radius_case("smallest_budget_linf", Linf()),
     _radius_case("smallest_budget_fourier_linf", FourierLinf()),
-    _radius_case("smallest_budget_fourier_l1", FourierL1()),
     _brendel_bethge_case("brendel_bethge_l2_once", L2(), 1),
     _brendel_bethge_case("brendel_bethge_linf", Linf(), 1),
     _brendel_bethge_case("brendel_bethge_l1", L1()),
