@@ -103,9 +103,15 @@ class Model(NamedTuple):
     labels: jax.Array
 
 
-@lru_cache
 def make_model(name, seed=0, num_classes=NUM_CLASSES, bounds=BOX):
     """In other bounds than [0, 1], a tenth of the pixels lies on them."""
+    return _make_model(name, seed, num_classes, bounds, jnp.zeros(()).dtype)
+
+
+@lru_cache
+def _make_model(name, seed, num_classes, bounds, dtype):
+    """One for each precision in force: ``dtype`` is only a key."""
+    del dtype
     key = jax.random.key(seed)
     apply_fn, params_fn = {"affine": (affine, affine_params), "mlp": (mlp, mlp_params)}[name]
     params = params_fn(key, num_classes)
