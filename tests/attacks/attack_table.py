@@ -105,7 +105,7 @@ class Model(NamedTuple):
 
 def make_model(name, seed=0, num_classes=NUM_CLASSES, bounds=BOX):
     """In other bounds than [0, 1], a tenth of the pixels lies on them."""
-    return _make_model(name, seed, num_classes, bounds, jnp.zeros(()).dtype)
+    return _make_model(name, seed, num_classes, bounds, jax.dtypes.canonicalize_dtype(float))
 
 
 @lru_cache
