@@ -360,7 +360,7 @@ SLOW_CASES = [  # near relatives of the above
     _square_case("square_l2", L2()),
     _composed_case("auto_attack_l2", L2()),
     _in_band(_pgd_case, "pgd_linf_band", Linf(), loss="margin"),
-    _in_band(_pgd_case, "pgd_fourier_l1_band", FourierL1()),
+    _in_band(_pgd_case, "pgd_fourier_linf_band", FourierLinf()),
     _in_band(_auto_case, "apgd_fourier_linf_band", FourierLinf()),
     _in_band(_auto_case, "apgd_l2_band", L2()),
     _in_band(_auto_case, "apgd_weighted_fourier_l2_band", WEIGHTED),
