@@ -57,7 +57,10 @@ def select(tree: Any, index: Any) -> Any:
 
 
 def choose_strategy(strategy: Strategy = "auto") -> str:
-    """Resolves "auto": "threads" on CPU, "sharded" on several accelerators, "vmap" on one."""
+    """Resolves "auto": "threads" on CPU, "sharded" on several accelerators, "vmap" on one.
+
+    `map_seeds` takes "vmap" on several, too, if the seeds cannot be split evenly.
+    """
     _checks.one_of("strategy", strategy, STRATEGIES)
     if strategy != "auto":
         return strategy
@@ -90,8 +93,11 @@ def map_seeds(
     Raises:
       ValueError: unknown strategy, or S not a multiple of the devices for "sharded".
     """
-    strategy = choose_strategy(strategy)  # type: ignore[assignment]
     num_seeds = len(jax.tree.leaves(per_seed)[0])
+    uneven = num_seeds % jax.device_count() > 0
+    if strategy == "auto" and uneven and choose_strategy() == "sharded":
+        strategy = "vmap"
+    strategy = choose_strategy(strategy)  # type: ignore[assignment]
     if strategy == "vmap":
         return _vmapped(fn, per_seed, shared)
     if strategy == "sharded":

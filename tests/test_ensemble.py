@@ -34,7 +34,7 @@ def test_strategies_agree(strategy):
 
 
 def test_sharded_on_several_devices():
-    """Four virtual CPU devices; six seeds do not divide by four and are refused."""
+    """Four virtual CPU devices; six seeds do not divide by four: refused, and not chosen."""
     program = """
 import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_num_cpu_devices", 4)
@@ -50,6 +50,10 @@ except ValueError as error:
     assert "multiple of the 4 devices" in str(error)
 else:
     raise SystemExit("six seeds on four devices were not refused")
+jax.default_backend = lambda: "gpu"
+assert ensemble.choose_strategy() == "sharded"
+found = ensemble.map_seeds(fn, (x[:6],), (y,))
+np.testing.assert_allclose(found, jax.vmap(lambda x: fn(x, y))(x[:6]), rtol=1e-5)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 
