@@ -24,6 +24,8 @@ from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm, Scalar
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
 
+_ROUNDING = 1e-5  # share of the mass that is not counted as unused
+
 HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # of the area, in 10,000 steps
 
 
@@ -325,7 +327,9 @@ def _move_mass(order: int, key: Key, delta: Array, side: Array, epsilon: Scalar)
     def length(mass: Array) -> Array:
         return mass if order == 1 else jnp.sqrt(mass)
 
-    unused = jnp.maximum(epsilon**order - jnp.sum(power_of(delta)), 0) / channels
+    unused = epsilon**order - jnp.sum(power_of(delta))
+    # Of a full ball rounding is left, whose root would be a thousand times as large.
+    unused = jnp.where(unused > _ROUNDING * epsilon**order, unused, 0) / channels
     available = length(mass(jnp.where(first | second, delta, 0)) + unused)
     if order == 1:
         available = channels * available
