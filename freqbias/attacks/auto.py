@@ -14,6 +14,7 @@ from freqbias.attacks import record
 from freqbias.attacks.apgd import AutoPGD, apgd
 from freqbias.attacks.deepfool import fab
 from freqbias.attacks.driver import forward, query
+from freqbias.attacks.evaluate import in_batches
 from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm, Scalar
 from freqbias.attacks.protocol import (
     Attack,
@@ -138,7 +139,7 @@ class AutoAttack:
                 status=jnp.where(standing, new.status, Status.OK),
                 gradient_evaluations=jnp.where(standing, new.gradient_evaluations, 0),
             )
-            within = new.distance <= self.epsilon * (1 + _ROUNDING)
+            within = new.distance <= jnp.asarray(self.epsilon, images.dtype) * (1 + _ROUNDING)
             found = _take(found, new, standing & within & (new.is_adversarial | (index == 0)))
         return found
 
@@ -152,21 +153,18 @@ class AutoAttack:
         """The attack on the standing images only; what it says of others is that they stand."""
         rows = np.arange(images.shape[0]) if standing is None else np.flatnonzero(standing)
         found = _blank(images)
-        # Rows are moved on the host, and keys in batches of one size: no shape depends on how many.
-        size = min(self.batch_size, images.shape[0])
-        pixels, classes = np.asarray(images), np.asarray(labels)
-        for first in range(0, rows.size, size):
-            kept = rows[first : first + size]
-            batch = np.pad(kept, (0, size - kept.size), mode="edge")
-            new = attack(
-                apply_fn,
-                params,
-                jnp.asarray(pixels[batch]),
-                jnp.asarray(classes[batch]),
-                keys[batch],
+        if rows.size:
+            new = in_batches(
+                partial(attack, apply_fn, params),
+                np.asarray(images),
+                np.asarray(labels),
+                None,
+                keys=keys,
+                batch_size=min(self.batch_size, images.shape[0]),
+                rows=rows,
             )
             for name, leaf in found.items():
-                leaf[kept] = np.asarray(getattr(new, name))[: kept.size]
+                leaf[rows] = getattr(new, name)
         return Perturbation(**{name: jnp.asarray(leaf) for name, leaf in found.items()})
 
 

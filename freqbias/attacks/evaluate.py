@@ -179,11 +179,12 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
         def on(attack: Attack, rows: np.ndarray) -> Perturbation:
             return in_batches(
                 partial(attack, apply_fn, params),
-                images[rows],
-                labels[rows],
+                images,
+                labels,
                 None,
-                keys=keys[rows],
+                keys=keys,
                 batch_size=min(batch_size, num_images),
+                rows=rows,
             )
 
         everywhere = np.arange(num_images)
@@ -348,8 +349,11 @@ def in_batches(
     *,
     keys: Key,
     batch_size: int,
+    rows: np.ndarray | None = None,
 ) -> Perturbation:
     """An attack on N images in batches of exactly ``batch_size``, the last one padded.
+
+    No shape depends on how many images there are, nor on how many rows: nothing compiles anew.
 
     Args:
       attack_fn: (images, labels, keys, targets=) -> `Perturbation`, led by the axes of keys.
@@ -358,21 +362,22 @@ def in_batches(
       targets: int [N], or None.
       keys: [N], or [S, N].
       batch_size: images at once; the padding repeats the last image.
+      rows: int [R], the images to attack, at least one; None is all.
 
     Returns:
-      Leaves [N, ...], or [S, N, ...], on the host.
+      Leaves [N, ...], or [S, N, ...], on the host; with ``rows``, of R images.
     """
-    num_images, axis = images.shape[0], keys.ndim - 1
+    rows, axis = np.arange(images.shape[0]) if rows is None else rows, keys.ndim - 1
     results = []
-    for first in range(0, num_images, batch_size):
-        rows = np.minimum(np.arange(first, first + batch_size), num_images - 1)
+    for first in range(0, len(rows), batch_size):
+        batch = rows[np.minimum(np.arange(first, first + batch_size), len(rows) - 1)]
         found = attack_fn(
-            jnp.asarray(images[rows]),
-            jnp.asarray(labels[rows]),
-            keys[..., rows],
-            targets=None if targets is None else jnp.asarray(targets[rows]),
+            jnp.asarray(images[batch]),
+            jnp.asarray(labels[batch]),
+            keys[..., batch],
+            targets=None if targets is None else jnp.asarray(targets[batch]),
         )
-        kept = np.arange(min(batch_size, num_images - first))
+        kept = np.arange(min(batch_size, len(rows) - first))
         results.append(
             jax.tree.map(lambda leaf, kept=kept: np.take(np.asarray(leaf), kept, axis), found)
         )
