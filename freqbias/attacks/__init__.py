@@ -39,6 +39,7 @@ from freqbias.attacks.driver import Answer as Answer
 from freqbias.attacks.driver import IterativeAttack as IterativeAttack
 from freqbias.attacks.driver import Loop as Loop
 from freqbias.attacks.driver import Phase as Phase
+from freqbias.attacks.driver import Program as Program
 from freqbias.attacks.driver import forward as forward
 from freqbias.attacks.driver import gradient_of as gradient_of
 from freqbias.attacks.driver import jacobian as jacobian

@@ -34,6 +34,7 @@ from freqbias.attacks.driver import (
     IterativeAttack,
     Loop,
     Phase,
+    Program,
     forward,
     gradient_of,
 )
@@ -143,7 +144,7 @@ class AutoPGD(IterativeAttack):
         """No step knows how many starts there are."""
         return dataclasses.replace(self, num_restarts=1, driver="host")
 
-    def program(self, num_classes: int) -> tuple[Loop, ...]:
+    def program(self, num_classes: int) -> Program:
         """``num_steps`` gradients and a last score, for each start."""
         ascent = Phase(gradient_of(self._loss_fn), type(self).ascend, self.num_steps)
         num_aims = 1 if self.num_targets is None else min(self.num_targets, num_classes - 1)

@@ -5,7 +5,8 @@ A minimal attack looks for the nearest image of another class (targeted: of the 
 1. probes: asks the clean image for the gradient towards each of its strongest rival classes, and
    aims at the one whose linearised boundary is nearest in the norm and the box,
 2. moves, its own way, and records the nearest adversarial point it meets,
-3. searches the path from that point to the clean image for the boundary, by bisection.
+3. searches the path from that point to the clean image for the boundary, by bisection: at the end
+   of each start, so that one start more never ends further away.
 
 The path of 3 is {project(delta, r): 0 <= r <= ||delta||}, the projections onto shrinking balls: for
 L2 the straight segment, for L-inf a falling clip, for L1 a rising soft threshold, for L0 fewer and
@@ -45,7 +46,7 @@ class Rivals(NamedTuple):
 
 
 class Search(NamedTuple):
-    """The last line search; shares are of the norm of ``found``."""
+    """The line search; shares are of the norm of ``found``."""
 
     found: Array  # [N, H, W, C], the nearest adversarial point when the search began
     low: Array  # [N], a share that is not adversarial
@@ -156,7 +157,7 @@ def probing(*, targeted: bool, num_rivals: int, num_classes: int) -> Phase:
 
 
 def searching() -> tuple[Phase, ...]:
-    """The last phases: scores the last iterate, then bisects."""
+    """The phases that end each start: they score the last iterate, then bisect."""
     return Phase(forward, open_search), Phase(forward, bisect, _NUM_BISECTIONS)
 
 
@@ -307,9 +308,11 @@ def keep(norm: Norm, labels: Array, state: Any, answer: Answer, *, stretch: Scal
 
 
 def open_search(attack: Any, images: Array, labels: Array, state: Any, answer: Answer) -> Any:
-    """Scores the last iterate; the search starts from the best of all."""
+    """Scores the last iterate; the search starts from the best so far."""
     state = keep(attack.norm, labels, state, answer)
-    return _look(attack, images, state, state.search._replace(found=state.best.delta))
+    zeros = jnp.zeros_like(state.search.low)
+    search = state.search._replace(found=state.best.delta, low=zeros, high=zeros + 1)
+    return _look(attack, images, state, search)
 
 
 def bisect(attack: Any, images: Array, labels: Array, state: Any, answer: Answer) -> Any:

@@ -10,7 +10,7 @@ which `trust_region.nearest_on_boundary` solves.
 
 import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import flax.struct
 import jax
@@ -20,7 +20,7 @@ import numpy as np
 from freqbias import _checks
 from freqbias.attacks import boundary, record
 from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
-from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
+from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
 from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, Scalar, reach
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.attacks.trust_region import nearest_on_boundary
@@ -126,8 +126,8 @@ class BrendelBethge(IterativeAttack):
         walk = Walk(keys, jnp.zeros((), jnp.int32), zeros > 0, nothing, zeros, zeros + 1)
         return state._replace(own=walk)
 
-    def program(self, num_classes: int) -> tuple[Loop, ...]:
-        """The probe and the given starts; each start's search, bisection and walk; line search."""
+    def program(self, num_classes: int) -> Program:
+        """The probe and given starts; each start's search, bisection, walk and line search."""
         oracle = boundary.ascent(targeted=self.targeted)
         probing = boundary.probing(
             targeted=self.targeted, num_rivals=self.num_rivals, num_classes=num_classes
@@ -136,11 +136,16 @@ class BrendelBethge(IterativeAttack):
             Phase(oracle, BrendelBethge.seek, _NUM_SEEKS),
             Phase(forward, BrendelBethge.halve, _NUM_HALVINGS),
             Phase(oracle, BrendelBethge.follow, self.num_steps),
+            *boundary.searching(),
             Phase(forward, BrendelBethge.restart),
         )
         given = Phase(forward, BrendelBethge.place), Phase(forward, BrendelBethge.accept)
         first = (probing,) if self.starts is None else (probing, *given)
-        return Loop(first), Loop(walk, self.num_starts), Loop(boundary.searching())
+        return *first, Loop(walk, self.num_starts)
+
+    def shared(self) -> Self:
+        """No step knows how many starts there are."""
+        return dataclasses.replace(self, num_starts=1, driver="host")
 
     def place(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
@@ -234,7 +239,7 @@ class BrendelBethge(IterativeAttack):
     def restart(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
     ) -> MinimalState:
-        """Scores the last iterate and starts anew, from noise."""
+        """Scores the last point of the search and starts anew, from noise."""
         state, _ = self._judge(labels, state, answer)
         walk = state.own
         keys = fold_each(walk.keys, walk.start)

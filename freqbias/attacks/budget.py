@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from freqbias import _checks
 from freqbias.attacks import boundary, record
 from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
-from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase
+from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program
 from freqbias.attacks.gradient import project
 from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
@@ -78,15 +78,15 @@ class SmallestBudget(IterativeAttack):
         zeros = jnp.zeros(images.shape[0], images.dtype)
         return state._replace(own=Budget(zeros + 1, zeros, zeros + jnp.inf))
 
-    def program(self, num_classes: int) -> tuple[Loop, ...]:
+    def program(self, num_classes: int) -> Program:
         """The probe; steps and a new radius, ``num_radii`` times over; the line search."""
         oracle = boundary.ascent(targeted=self.targeted)
         rivals = 1 if self.targeted else boundary.count_rivals(self.num_rivals, num_classes)
         ascent = Phase(oracle, SmallestBudget.ascend, self.num_steps)
         return (
-            Loop((Phase(oracle, SmallestBudget.probe, rivals),)),
+            Phase(oracle, SmallestBudget.probe, rivals),
             Loop((ascent, Phase(oracle, SmallestBudget.resize)), self.num_radii),
-            Loop(boundary.searching()),
+            *boundary.searching(),
         )
 
     def probe(

@@ -9,7 +9,7 @@ import optax
 from freqbias import _checks
 from freqbias.attacks import boundary, record
 from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
-from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
+from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
 from freqbias.attacks.norms import L2, Bounds, Scalar
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key
@@ -82,7 +82,7 @@ class CarliniWagner(IterativeAttack):
         )
         return state._replace(own=own)
 
-    def program(self, num_classes: int) -> tuple[Loop, ...]:
+    def program(self, num_classes: int) -> Program:
         """The probe; ``num_steps`` gradients under each weight; the line search."""
         probing = boundary.probing(
             targeted=self.targeted, num_rivals=self.num_rivals, num_classes=num_classes
@@ -91,7 +91,7 @@ class CarliniWagner(IterativeAttack):
         descent = Phase(oracle, CarliniWagner.descend, self.num_steps)
         renewal = Phase(forward, CarliniWagner.renew)
         rounds = Loop((descent, renewal), self.num_search_steps)
-        return Loop((probing,)), rounds, Loop(boundary.searching())
+        return probing, rounds, *boundary.searching()
 
     def descend(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer

@@ -4,8 +4,9 @@ Every step is exact for the linearised network (`boundary.boundary_step`), withi
 and for box-aware DeepFool.
 """
 
+import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import flax.struct
 import jax
@@ -20,6 +21,7 @@ from freqbias.attacks.driver import (
     IterativeAttack,
     Loop,
     Phase,
+    Program,
     forward,
     jacobian,
 )
@@ -115,11 +117,11 @@ class DeepFool(IterativeAttack):
         state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
         return _with_label(labels, state)
 
-    def program(self, num_classes: int) -> tuple[Loop, ...]:
+    def program(self, num_classes: int) -> Program:
         """``num_steps`` Jacobians, the line search."""
         del num_classes
         crossing = Phase(jacobian, DeepFool.cross, self.num_steps)
-        return (Loop((crossing, *boundary.searching())),)
+        return crossing, *boundary.searching()
 
     def cross(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
@@ -205,6 +207,7 @@ class FABStart(NamedTuple):
 
     keys: Key  # [N]
     restart: Array  # int32 [], starts made
+    reached: Array  # [N], how far away this start ended, in steps so far
 
 
 @flax.struct.dataclass
@@ -253,16 +256,22 @@ class FAB(IterativeAttack):
         state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
         if not self._one_gradient:
             state = _with_label(labels, state)
-        return state._replace(own=FABStart(keys, jnp.ones((), jnp.int32)))
+        zeros = jnp.zeros(images.shape[0], images.dtype)
+        return state._replace(own=FABStart(keys, jnp.zeros((), jnp.int32), zeros))
 
-    def program(self, num_classes: int) -> tuple[Loop, ...]:
-        """Steps onto the boundary and back, ``num_steps`` from each start; the line search."""
-        starts = self.num_restarts
+    def program(self, num_classes: int) -> Program:
+        """Steps onto the boundary and back; after the last class of a restart the line search."""
+        num_aims = 1
         if self.class_by_class and not self.targeted:
-            starts *= boundary.count_rivals(self.num_rivals, num_classes)
+            num_aims = boundary.count_rivals(self.num_rivals, num_classes)
         oracle = boundary.ascent(targeted=self.targeted) if self._one_gradient else jacobian
-        phases = Phase(oracle, FAB.advance), Phase(forward, FAB.retreat)
-        return Loop(phases, starts * self.num_steps), Loop(boundary.searching())
+        steps = Loop((Phase(oracle, FAB.advance), Phase(forward, FAB.retreat)), self.num_steps)
+        aims = Loop((Phase(forward, FAB.draw), steps), num_aims)
+        return (Loop((aims, *boundary.searching()), self.num_restarts),)
+
+    def shared(self) -> Self:
+        """No step knows how many there are, nor how many starts."""
+        return dataclasses.replace(self, num_steps=1, num_restarts=1, driver="host")
 
     def advance(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
@@ -295,15 +304,35 @@ class FAB(IterativeAttack):
     def retreat(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
     ) -> MinimalState:
-        """Scores the step; a success goes a little back, the last step of a start begins anew."""
+        """Scores the step; a success goes a little back."""
+        del images
         state = boundary.keep(self.norm, labels, state, answer)
         adversarial, _ = record.judge(answer.logits, labels, state.targets)
-        back = jnp.where(column(adversarial), self.beta * state.delta, state.delta)
-        state = state._replace(delta=back)
-        if self.num_restarts == 1 and not self.class_by_class:
-            return state
-        ended = state.step % self.num_steps == 0
-        return jax.lax.cond(ended, partial(self._draw, images), lambda same: same, state)
+        delta = jnp.where(column(adversarial), self.beta * state.delta, state.delta)
+        reached = jax.vmap(self.norm.value)(delta)
+        return state._replace(delta=delta, own=state.own._replace(reached=reached))
+
+    def draw(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Scores the last point of the search and starts anew, towards the next class.
+
+        At the clean image in the first round, then uniform in half the best distance.
+        """
+        state = boundary.keep(self.norm, labels, state, answer)
+        keys, restart, reached = state.own
+        sample = partial(self.norm.sample, shape=images.shape[1:], dtype=images.dtype)
+        drawn = jax.vmap(sample)(fold_each(keys, restart))
+        best = record.nearest_distance(state.best)
+        radius = jnp.where(state.best.is_adversarial, best, boundary.positive(reached)) / 2
+        goal, round_length = state.goal, 1
+        if self.class_by_class and not self.targeted:
+            round_length = state.rivals.classes.shape[1]
+            goal = goal[0], state.rivals.classes[:, restart % round_length]
+        radius = jnp.where(restart >= round_length, radius, 0)
+        delta = boundary.clip(images, column(radius) * drawn, bounds=self.bounds)
+        own = state.own._replace(restart=restart + 1)
+        return state._replace(delta=delta, goal=goal, own=own)
 
     def finalize(self, state: MinimalState) -> Perturbation:
         """The result: the nearest adversarial point of each image, after the line search."""
@@ -312,23 +341,6 @@ class FAB(IterativeAttack):
     @property
     def _one_gradient(self) -> bool:
         return self.targeted or self.class_by_class
-
-    def _draw(self, images: Array, state: MinimalState) -> MinimalState:
-        """The next start, for the next class; after one round uniform in half the best distance."""
-        keys, restart = state.own
-        sample = partial(self.norm.sample, shape=images.shape[1:], dtype=images.dtype)
-        drawn = jax.vmap(sample)(fold_each(keys, restart))
-        reached = jax.vmap(self.norm.value)(state.delta)
-        best = record.nearest_distance(state.best)
-        radius = jnp.where(state.best.is_adversarial, best, boundary.positive(reached)) / 2
-        goal, round_length = state.goal, 1
-        if self.class_by_class and not self.targeted:
-            round_length = state.rivals.classes.shape[1]
-            goal = goal[0], state.rivals.classes[:, restart % round_length]
-        drawing = (restart >= round_length) & (restart < self.num_restarts * round_length)
-        radius = jnp.where(drawing, radius, 0)
-        delta = boundary.clip(images, column(radius) * drawn, bounds=self.bounds)
-        return state._replace(delta=delta, goal=goal, own=FABStart(keys, restart + 1))
 
 
 def fab(

@@ -12,7 +12,7 @@ only that is compiled per network, all updates are shared.
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 import jax
@@ -60,10 +60,14 @@ class Phase(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """Phases one after the other, ``times`` times over."""
+    """Phases and loops one after the other, ``times`` times over."""
 
-    phases: tuple[Phase, ...]
+    parts: "Program"
     times: int = 1
+
+
+Program: TypeAlias = tuple[Phase | Loop, ...]
+"""What is asked, in order."""
 
 
 def forward(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array, ...]) -> Answer:
@@ -226,7 +230,7 @@ class IterativeAttack:
         """The state (a `State`) before the first step."""
         raise NotImplementedError
 
-    def program(self, num_classes: int) -> tuple[Loop, ...]:
+    def program(self, num_classes: int) -> Program:
         """What is asked, in order; depends on static fields and the number of classes only."""
         raise NotImplementedError
 
@@ -265,14 +269,21 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
     kind, shared = type(attack), attack.shared()
     logits = query(forward, apply_fn, params, images, jnp.zeros_like(images), ()).logits
     state = _compiled(kind.begin)(shared, images, labels, keys, targets, logits)
-    for loop in attack.program(logits.shape[-1]):
-        for _ in range(loop.times):
-            for phase in loop.phases:
-                update = _compiled(phase.update)
-                for _ in range(phase.times):
-                    answer = query(phase.oracle, apply_fn, params, images, state.delta, state.goal)
-                    # One step in flight: two threads that fill XLA's queue on CPU can lock it.
-                    state = jax.block_until_ready(update(shared, images, labels, state, answer))
+
+    def step(state: Any, phase: Phase) -> Any:
+        answer = query(phase.oracle, apply_fn, params, images, state.delta, state.goal)
+        state = _compiled(phase.update)(shared, images, labels, state, answer)
+        return jax.block_until_ready(state)  # two threads that fill XLA's queue on CPU can lock it
+
+    def run(state: Any, part: Phase | Loop) -> Any:
+        for _ in range(part.times):
+            state = step(state, part) if isinstance(part, Phase) else run_all(state, part.parts)
+        return state
+
+    def run_all(state: Any, parts: Program) -> Any:
+        return reduce(run, parts, state)
+
+    state = run_all(state, attack.program(logits.shape[-1]))
     return _compiled(kind.finalize)(shared, state)
 
 
@@ -288,22 +299,14 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
 ) -> Perturbation:
     """The whole attack in one compiled call."""
 
-    def run_phase(state: Any, phase: Phase) -> Any:
-        def step(state: Any, _: None) -> tuple[Any, None]:
-            return attack.step(apply_fn, params, images, labels, state, phase), None
-
-        return jax.lax.scan(step, state, length=phase.times)[0]
-
-    def run_loop(state: Any, loop: Loop) -> Any:
+    def run(state: Any, part: Phase | Loop) -> Any:
         def once(state: Any, _: None) -> tuple[Any, None]:
-            for phase in loop.phases:
-                state = run_phase(state, phase)
-            return state, None
+            if isinstance(part, Phase):
+                return attack.step(apply_fn, params, images, labels, state, part), None
+            return reduce(run, part.parts, state), None
 
-        return jax.lax.scan(once, state, length=loop.times)[0]
+        return jax.lax.scan(once, state, length=part.times)[0]
 
     logits = apply_fn(params, images)
     state = attack.begin(images, labels, keys, targets, logits)
-    for loop in attack.program(logits.shape[-1]):
-        state = run_loop(state, loop)
-    return attack.finalize(state)
+    return attack.finalize(reduce(run, attack.program(logits.shape[-1]), state))

@@ -28,6 +28,7 @@ from freqbias.attacks.driver import (
     IterativeAttack,
     Loop,
     Phase,
+    Program,
     forward,
     gradient_of,
 )
@@ -97,7 +98,7 @@ class GradientAttack(IterativeAttack):
         """No step knows how many there are: a new number compiles nothing."""
         return dataclasses.replace(self, num_steps=1, num_restarts=1, driver="host")
 
-    def program(self, num_classes: int) -> tuple[Loop, ...]:
+    def program(self, num_classes: int) -> Program:
         """``num_steps`` gradients and a last score, for each restart."""
         del num_classes
         ascent = Phase(gradient_of(self._loss_fn), type(self).ascend, self.num_steps)

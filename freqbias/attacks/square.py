@@ -18,13 +18,13 @@ import numpy as np
 from freqbias import _checks
 from freqbias.attacks import losses, record
 from freqbias.attacks.boundary import clip
-from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, forward
+from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
 from freqbias.attacks.gradient import project
 from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm, Scalar
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
 
-_ROUNDING = 1e-5  # share of the mass that is not counted as unused
+_ROUNDING = 1e-5  # share of a mass or a length that counts as none
 
 HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # of the area, in 10,000 steps
 
@@ -88,7 +88,7 @@ class SquareAttack(IterativeAttack):
         """No query knows how many starts there are."""
         return dataclasses.replace(self, num_restarts=1, driver="host")
 
-    def program(self, num_classes: int) -> tuple[Loop, ...]:
+    def program(self, num_classes: int) -> Program:
         """``num_steps`` queries for each start."""
         del num_classes
         search = Phase(forward, type(self).search, self.num_steps - 1)
@@ -296,9 +296,9 @@ def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     """Delta with the mass of one window moved to another, and the unused mass added there.
 
     With delta_1 and delta_2 the windows' contents of a channel, the new content of the first
-    points along bumps +- delta_1 / ||delta_1||, of a length such that the channel gains its share
-    of the mass unused, epsilon^2 - ||delta||^2; the second becomes zero. Then ||delta|| is scaled
-    to epsilon, less a few rounding errors.
+    points along delta_1 / ||delta_1|| +- bumps / ||bumps|| (along +- bumps where this is 0), of a
+    length such that the channel gains its share of the mass unused, epsilon^2 - ||delta||^2; the
+    second becomes zero. Then ||delta|| is scaled to epsilon, less a few rounding errors.
     """
     moved = _move_mass(2, key, delta, side, epsilon)
     length = epsilon * (1 - 8 * jnp.finfo(delta.dtype).eps)
@@ -335,7 +335,9 @@ def _move_mass(order: int, key: Key, delta: Array, side: Array, epsilon: Scalar)
         available = channels * available
     old = jnp.where(first, delta, 0)
     content = old / _positive(length(mass(old)))
-    content = content + signs * bumps / _positive(length(mass(bumps)))
+    new = signs * bumps / _positive(length(mass(bumps)))
+    # Where the two cancel, as in a window of one pixel, the sum's direction would be rounding.
+    content = jnp.where(length(mass(content + new)) > _ROUNDING, content + new, new)
     content = available * content / _positive(length(mass(content)))
     return jnp.where(first, content, jnp.where(second, 0, delta))
 

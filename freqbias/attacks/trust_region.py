@@ -39,6 +39,7 @@ from freqbias.typing import Array
 
 _NUM_THETAS = 16
 _NUM_TAUS = 40
+_ROUNDING_BITS = 64  # units in the last place, within which two worths are equal
 _LEAST_TAU = 1e-7  # of the largest, where the search for L0's begins
 
 
@@ -151,7 +152,8 @@ def _worthiest(  # noqa: PLR0917 (the numbers of one problem)
 
     ends = jnp.zeros((), integer), jnp.full((), jnp.iinfo(integer).max, integer)
     least, _ = jax.lax.fori_loop(0, jnp.iinfo(integer).bits - 1, halve, ends)
-    return jnp.repeat(bits >= least, group)
+    # The last one kept is at least itself: not so by rounding, where XLA computes bits twice.
+    return jnp.repeat(bits >= least - _ROUNDING_BITS, group)
 
 
 def _line(  # noqa: PLR0917 (the numbers of one problem)

@@ -169,7 +169,7 @@ def test_every_iterate_is_that_of_the_reference(norm, epsilon, stages, x64):
     @jax.jit
     def trajectory(params, images, labels):
         def step(state, _):
-            new = attack.step(_wavy, params, images, labels, state, loop.phases[0])
+            new = attack.step(_wavy, params, images, labels, state, loop.parts[0])
             return new, new.delta
 
         state = attack.init(_wavy, params, images, labels, keys)
@@ -244,7 +244,7 @@ def test_each_start_is_aimed_at_another_class_the_likeliest_first(key):
     expected = np.argsort(-logits, axis=-1)[:, :3]
     for start in range(4):
         np.testing.assert_array_equal(state.goal[1], expected[:, start % 3])
-        for phase in loop.phases:
+        for phase in loop.parts:
             state = step(*model, state, phase)
     np.testing.assert_array_equal(state.best.gradient_evaluations, 4)
 

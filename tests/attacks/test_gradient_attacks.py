@@ -129,7 +129,7 @@ def test_the_state_machine_by_hand_is_the_call(key):
     assert jnp.unique(radius).size == radius.size  # each image has its own
     losses = [state.best.score]
     (loop,) = attack.program(attack_table.NUM_CLASSES)
-    ascent, score = loop.phases
+    ascent, score = loop.parts
     assert (loop.times, ascent.times, score.times) == (1, 3, 1)
     for index in range(3):
         state = attack.step(*model, state, ascent)
@@ -344,7 +344,7 @@ def test_momentum_accumulates_gradients_of_norm_one(key):
     (loop,) = attack.program(2)
     delta, memory = np.zeros(2), np.zeros(2)
     for _ in range(num_steps):
-        state = attack.step(_ring, CURVATURE, images, np.zeros(1, int), state, loop.phases[0])
+        state = attack.step(_ring, CURVATURE, images, np.zeros(1, int), state, loop.parts[0])
         gradient = np.array([1.0, -3.0]) - 2 * CURVATURE * delta
         memory = decay * memory + gradient / np.abs(gradient).sum()
         delta = delta + epsilon / num_steps * memory / np.linalg.norm(memory)
@@ -400,13 +400,13 @@ def test_an_optimiser_takes_its_own_steps_on_delta(key):
     (loop,) = attack.program(2)
     deltas, inner = np.zeros_like(images), [adam.init(image) for image in images]
     for _ in range(8):
-        state = attack.step(_ring, CURVATURE, images, labels, state, loop.phases[0])
+        state = attack.step(_ring, CURVATURE, images, labels, state, loop.parts[0])
         for index, image in enumerate(images):
             gradient = jax.grad(lambda x: _ring(CURVATURE, x[None])[0, 0])(image + deltas[index])
             update, inner[index] = adam.update(-gradient, inner[index])
             deltas[index] = np.clip(deltas[index] + update, -0.05, 0.05)
         np.testing.assert_allclose(state.delta, deltas, rtol=1e-4, atol=1e-6)
-    state = attack.step(_ring, CURVATURE, images, labels, state, loop.phases[1])
+    state = attack.step(_ring, CURVATURE, images, labels, state, loop.parts[1])
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.inner))  # a restart is afresh
 
 

@@ -89,6 +89,16 @@ def test_a_move_in_l2_spends_the_whole_budget_and_moves_mass(key):
     assert (moved == 0).all(-1).sum() in range(1, side**2 + 1)
 
 
+@pytest.mark.parametrize("propose", [_propose_l1, _propose_l2])
+def test_a_window_that_its_bump_would_cancel_takes_the_bump(propose, key):
+    """Of one pixel the old content and the new have one direction or opposite ones: +-1 each."""
+    delta = jnp.zeros((1, 1, 1)).at[0, 0, 0].set(0.3)
+    keys = jax.random.split(key, 20)
+    moved = jax.vmap(propose, (0, None, None, None))(keys, delta, jnp.int32(1), 0.5).ravel()
+    np.testing.assert_allclose(abs(moved), 0.5, rtol=1e-5)
+    assert len(np.unique(np.sign(moved))) == 2
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_move_in_l1_moves_mass_and_leaves_the_rest_alone(channels, key):
     """Of one channel the whole budget is spent; of more, windows get C times as much."""
@@ -136,7 +146,7 @@ def test_it_climbs_and_returns_the_best(norm, key):
 
         def step(state, _):
             asked = margin(model.apply_fn(params, images + state.delta), labels)
-            state = attack.step(*rows, state, loop.phases[0])
+            state = attack.step(*rows, state, loop.parts[0])
             return state, (asked, state.loss)
 
         state = attack.init(*rows, keys)
