@@ -1,9 +1,13 @@
-"""Strict JAX for every test: implicit rank promotion raises. Compiled fast rather than well."""
+"""Strict JAX for every test: implicit rank promotion raises, and products are of full precision.
+
+Compiled fast rather than well.
+"""
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "highest")  # GPUs keep 10 bits by default
 jax.config.update("jax_disable_most_optimizations", True)  # tests spend their time compiling
 
 

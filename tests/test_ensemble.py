@@ -37,6 +37,7 @@ def test_sharded_on_several_devices():
     """Four virtual CPU devices; six seeds do not divide by four: refused, and not chosen."""
     program = """
 import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 from freqbias import ensemble
 fn = lambda x, y: jnp.fft.rfft2(x).real.sum() + y
