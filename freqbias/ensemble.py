@@ -171,7 +171,8 @@ class AttackNetwork(flax.struct.PyTreeNode):
         """
         more = {} if targets is None else {"targets": targets}
         labels = labels if own_labels is None else own_labels
-        return attack(self.apply_fn, params, images, labels, key, **more)
+        with _checks.one_of_many():
+            return attack(self.apply_fn, params, images, labels, key, **more)
 
 
 @flax.struct.dataclass

@@ -39,6 +39,7 @@ from freqbias.attacks.protocol import (
     as_bounds,
     check_arguments,
     check_bounds,
+    check_status,
     predict,
 )
 from freqbias.ops import AffinePredictor, affine_predictor
@@ -106,6 +107,7 @@ class AffineAttack:
         if self.epsilon is not None:
             attack = dataclasses.replace(self, epsilon=jnp.asarray(self.epsilon, images.dtype))
         found = _attack(attack, apply_fn, params, images, labels)
+        check_status(apply_fn, params, images, found.status)
         if _checks.is_concrete(found.status) and jnp.any(found.status == Status.NOT_CONVERGED):
             raise ValueError(
                 "apply_fn must be affine in the images for a closed form; its logits differ from "

@@ -22,6 +22,7 @@ from freqbias.attacks.protocol import (
     as_bounds,
     check_arguments,
     check_bounds,
+    check_status,
     fold_each,
     fold_keys,
 )
@@ -141,6 +142,7 @@ class AutoAttack:
             )
             within = new.distance <= jnp.asarray(self.epsilon, images.dtype) * (1 + _ROUNDING)
             found = _take(found, new, standing & within & (new.is_adversarial | (index == 0)))
+        check_status(apply_fn, params, images, found.status)
         return found
 
     @staticmethod

@@ -11,7 +11,7 @@ from freqbias import _checks
 from freqbias.attacks import auto
 from freqbias.attacks.evaluate import at_epsilon
 from freqbias.attacks.norms import Norm
-from freqbias.attacks.protocol import Attack, Perturbation, check_arguments, fold_keys
+from freqbias.attacks.protocol import Attack, Perturbation, check_arguments, check_status, fold_keys
 from freqbias.typing import ApplyFn, Array, Key, Params
 
 
@@ -80,7 +80,9 @@ class Bisection:
         )
         keys = fold_keys(key, images.shape[0])
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
-        return _bisect(attack, apply_fn, params, images, labels, keys, targets)
+        found = _bisect(attack, apply_fn, params, images, labels, keys, targets)
+        check_status(apply_fn, params, images, found.status)
+        return found
 
 
 def bisect(attack: Attack, *, num_bisections: int = 10) -> Bisection:

@@ -20,7 +20,14 @@ import jax.numpy as jnp
 
 from freqbias import _checks
 from freqbias.attacks.norms import Bounds, Norm
-from freqbias.attacks.protocol import Perturbation, check_arguments, check_bounds, fold_keys
+from freqbias.attacks.protocol import (
+    Perturbation,
+    check_arguments,
+    check_bounds,
+    check_logits,
+    check_status,
+    fold_keys,
+)
 from freqbias.typing import ApplyFn, Array, Key, Params
 
 Driver = Literal["auto", "scan", "host"]
@@ -192,7 +199,9 @@ class IterativeAttack:
         run = _scan if driver == "scan" else _on_host
         # One dtype, whatever was passed: one compilation.
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
-        return run(attack, apply_fn, params, images, labels, keys, targets)
+        found = run(attack, apply_fn, params, images, labels, keys, targets)
+        check_status(apply_fn, params, images, found.status)
+        return found
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
@@ -268,6 +277,7 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
     """Compiled steps, driven from Python."""
     kind, shared = type(attack), attack.shared()
     logits = query(forward, apply_fn, params, images, jnp.zeros_like(images), ()).logits
+    check_logits(logits, params)
     state = _compiled(kind.begin)(shared, images, labels, keys, targets, logits)
 
     def step(state: Any, phase: Phase) -> Any:

@@ -408,7 +408,8 @@ def each_network(
         return run(params, fold_keys(key, num_images))
     num_seeds = _num_seeds(params)
     keys = _image_keys(key, num_seeds, num_images)
-    results = [run(select(params, seed), keys[seed]) for seed in range(num_seeds)]
+    with _checks.one_of_many():
+        results = [run(select(params, seed), keys[seed]) for seed in range(num_seeds)]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
 
 

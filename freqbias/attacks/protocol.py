@@ -10,7 +10,7 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.norms import Bounds
-from freqbias.typing import ApplyFn, Array, Key, Params
+from freqbias.typing import ApplyFn, Array, Key, Params, Status
 
 
 class Perturbation(NamedTuple):
@@ -157,6 +157,51 @@ def check_arguments(
     if _checks.is_concrete(labels) and _checks.is_concrete(targets) and (targets == labels).any():
         raise ValueError("targets must differ from labels for every image.")
     return jnp.asarray(images), jnp.asarray(labels, jnp.int32), jnp.asarray(targets, jnp.int32)
+
+
+def check_logits(logits: Array, params: Params) -> None:
+    """Raises where the network itself is broken: of all images, no logit is finite.
+
+    Not so under a transformation, for parameters that are not finite themselves (a training that
+    diverged), and for one network of an ensemble, which must not take the others' results with it:
+    there the status says so.
+
+    Args:
+      logits: [N, K], of clean images.
+      params: of one network.
+
+    Raises:
+      ValueError: no logit is finite, though all parameters are.
+    """
+    if _checks.is_one_of_many() or not _checks.is_concrete(logits):
+        return
+    if not np.isfinite(logits).any() and _all_finite(params):
+        raise ValueError(
+            "apply_fn must return finite logits; of finite params and images, none of its "
+            f"{logits.shape[0]} x {logits.shape[1]} logits is."
+        )
+
+
+def check_status(apply_fn: ApplyFn, params: Params, images: Array, status: Array) -> None:
+    """As `check_logits`, afterwards; asks the network again, but only if all images are DIVERGED.
+
+    Args:
+      apply_fn: (params, images) -> logits [N, K].
+      params: of one network.
+      images: [N, H, W, C].
+      status: int32, of an attack on them.
+
+    Raises:
+      ValueError: no logit is finite, though all parameters are.
+    """
+    if _checks.is_concrete(status) and (np.asarray(status) == Status.DIVERGED).all():
+        check_logits(_logits(apply_fn, params, images), params)
+
+
+def _all_finite(tree: Any) -> bool:
+    leaves = jax.tree.leaves(tree)
+    floats = [leaf for leaf in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    return all(_checks.is_concrete(leaf) and np.isfinite(leaf).all() for leaf in floats)
 
 
 def _read(array: Any) -> Any:

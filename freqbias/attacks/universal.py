@@ -20,7 +20,14 @@ from freqbias import _checks
 from freqbias.attacks import losses
 from freqbias.attacks.driver import Driver, choose_driver
 from freqbias.attacks.norms import Bounds, Norm, Scalar
-from freqbias.attacks.protocol import as_bounds, check_arguments, check_bounds, fold_keys, predict
+from freqbias.attacks.protocol import (
+    as_bounds,
+    check_arguments,
+    check_bounds,
+    check_status,
+    fold_keys,
+    predict,
+)
 from freqbias.typing import ApplyFn, Array, Key, LossFn, Params, Status
 
 
@@ -115,7 +122,9 @@ class UniversalAttack:
         driver = choose_driver(self.driver, (self, params, images, labels, key))
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
         run = _scan if driver == "scan" else partial(_run, driver="host")
-        return run(attack, apply_fn, params, images, labels, key)
+        found = run(attack, apply_fn, params, images, labels, key)
+        check_status(apply_fn, params, images, found.status)
+        return found
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

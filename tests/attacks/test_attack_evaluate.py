@@ -80,6 +80,21 @@ def test_seeds_may_bring_their_own_keys(key):
     assert (delta[0] != delta[1]).any()
 
 
+def test_a_broken_network_is_refused_alone_and_flagged_among_others(key):
+    """Parameters near the largest float, logits of infinity: nobody else's results are lost."""
+    model = attack_table.make_model("affine")
+    huge = model._replace(params=jax.tree.map(lambda leaf: np.sign(leaf) * 3e38, model.params))
+    with pytest.raises(ValueError, match="12 x 4 logits"):
+        evaluate(ATTACK, *huge, key)
+    both = model._replace(params=_stack([model, huge]))
+    for strategy in ("vmap", "sequential", "threads"):
+        found = evaluate(ATTACK, *both, key, ensemble=True, strategy=strategy)
+        np.testing.assert_array_equal(found.num_diverged, [0, 12])
+        assert found.clean_accuracy[0] > 0.8 and found.robust_accuracy[1] == 0
+    curve = robustness_curve(ATTACK, *both, key, epsilons=[0.1], ensemble=True)
+    assert curve.clean_accuracy[0] > 0.8 and curve.robust_accuracy[1, 0] == 0
+
+
 def test_summary_counts_by_hand(key):
     model = attack_table.make_model("mlp")
     found = ATTACK(*model, key)

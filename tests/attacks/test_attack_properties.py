@@ -261,6 +261,10 @@ def test_inputs_are_not_changed(case, key):
     np.testing.assert_array_equal(labels, kept[1])
 
 
+def _nan(params, images):
+    return jnp.full((images.shape[0], NUM_CLASSES), jnp.nan)
+
+
 BAD = {
     "images rank": (dict(images=np.zeros((3, 6, 5), np.float32)), ValueError, "images"),
     "images dtype": (dict(images=np.zeros((12, 6, 5, 2), int)), TypeError, "images"),
@@ -272,6 +276,7 @@ BAD = {
     "labels negative": (dict(labels=np.full(12, -1)), ValueError, "labels"),
     "labels shape": (dict(labels=np.zeros(11, int)), ValueError, "labels"),
     "logits rank": (dict(apply_fn=lambda p, x: x.mean((1, 2, 3))), ValueError, "logits"),
+    "logits nan": (dict(apply_fn=_nan), ValueError, "apply_fn must return finite logits"),
     "one class": (dict(apply_fn=lambda p, x: x.mean((1, 2, 3))[:, None]), ValueError, "logits"),
 }
 
