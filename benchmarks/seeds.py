@@ -25,11 +25,19 @@ from absl import app, flags
 import freqbias as fb
 
 SEEDS = flags.DEFINE_list("seeds", ["1", "8", "64"], "Numbers of networks attacked.")
+flags.register_validator(
+    "seeds", lambda counts: all(x.isdigit() and int(x) for x in counts), "must be like 1,8,64."
+)
 NUM_IMAGES = flags.DEFINE_integer("num_images", 128, "Images per network.", lower_bound=1)
 NUM_STEPS = flags.DEFINE_integer("num_steps", 20, "Steps of PGD.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 3, "Timed runs of each.", lower_bound=1)
 STRATEGIES = flags.DEFINE_list(
     "strategies", ["vmap", "sequential", "threads"], "Of `freqbias.ensemble`, timed."
+)
+flags.register_validator(
+    "strategies",
+    lambda names: set(names) <= set(fb.ensemble.STRATEGIES),
+    f"must be of {', '.join(fb.ensemble.STRATEGIES)}.",
 )
 EPSILON = 0.03
 

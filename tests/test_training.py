@@ -69,7 +69,9 @@ def test_strategies_train_the_same_networks(strategy):
 
 def test_a_seed_does_not_depend_on_the_others():
     together, alone = train(conv(), seeds=[5, 2, 9]), train(conv(), seeds=[9])
-    leaves_close(ensemble.select(together.params, 2), ensemble.select(alone.params, 0), atol=0)
+    rounding = 0 if jax.default_backend() == "cpu" else 1e-6  # of other kernels for other sizes
+    together, alone = ensemble.select(together.params, 2), ensemble.select(alone.params, 0)
+    leaves_close(together, alone, rtol=0, atol=rounding)
 
 
 def test_seeds_differ_and_keys_differ():

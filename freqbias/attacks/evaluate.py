@@ -16,7 +16,7 @@ from freqbias import _checks
 from freqbias.attacks.driver import forward, query
 from freqbias.attacks.norms import Scalar
 from freqbias.attacks.protocol import Attack, Perturbation, fold_keys, predict
-from freqbias.ensemble import AttackNetwork, Strategy, map_seeds, select
+from freqbias.ensemble import STRATEGIES, AttackNetwork, Strategy, map_seeds, select
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
 
 
@@ -80,6 +80,7 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
       ValueError: a shape, range or option is wrong.
     """
     _checks.positive_int("batch_size", batch_size)
+    _checks.one_of("strategy", strategy, STRATEGIES)
     _checks.images(images, unit_range=False)
     num_images = images.shape[0]
     _checks.labels(labels, num_examples=num_images)

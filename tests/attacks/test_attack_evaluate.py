@@ -127,6 +127,8 @@ def test_bad_input_raises(key):
         )
     with pytest.raises(ValueError, match="targets"):
         evaluate(ATTACK, *model, key, targets=np.zeros(3, int))
+    with pytest.raises(ValueError, match="strategy must be one of 'auto', 'vmap'"):
+        evaluate(ATTACK, *model, key, strategy="pmap")
     with pytest.raises(ValueError, match="labels"):
         evaluate(ATTACK, *model._replace(labels=model.labels[:5]), key)
     with pytest.raises(ValueError, match="images"):
