@@ -118,17 +118,22 @@ class DeepFool(IterativeAttack):
         return _with_label(labels, state)
 
     def program(self, num_classes: int) -> Program:
-        """``num_steps`` Jacobians, the line search."""
+        """Jacobians until all images fell, at most ``num_steps``; the line search."""
         del num_classes
-        crossing = Phase(jacobian, DeepFool.cross, self.num_steps)
+        crossing = Phase(jacobian, DeepFool.cross, self.num_steps, done=_all_fell)
         return crossing, *boundary.searching()
+
+    def shared(self) -> Self:
+        """No step knows how many there are."""
+        return dataclasses.replace(self, num_steps=1, driver="host")
 
     def cross(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
     ) -> MinimalState:
         """Steps onto the nearest boundary and a little beyond, until the image falls."""
         state = boundary.keep(self.norm, labels, state, answer)
-        best, rows = record.take_gradients(state.best, answer.gradients)
+        used = ~state.best.is_adversarial | (state.step == 0)
+        best, rows = record.take_gradients(state.best, answer.gradients, used=used)
         gradients, gaps = _differences(answer._replace(gradients=rows), *state.goal)
         points = images + state.delta
         gaps = boundary.widen(state, answer.logits, labels, jnp.maximum(gaps, 0), gradients, points)
@@ -142,6 +147,10 @@ class DeepFool(IterativeAttack):
     def finalize(self, state: MinimalState) -> Perturbation:
         """The result: the adversarial point found, after the line search."""
         return boundary.result(self, state)
+
+
+def _all_fell(state: MinimalState) -> Array:
+    return jnp.all(state.best.is_adversarial)
 
 
 def deepfool(

@@ -59,11 +59,12 @@ Oracle: TypeAlias = Callable[[ApplyFn, Params, Array, tuple[Array, ...]], Answer
 
 
 class Phase(NamedTuple):
-    """The same question, ``times`` times in a row."""
+    """The same question, ``times`` times in a row, or until it is ``done``."""
 
     oracle: Oracle
     update: Callable[..., Any]  # (attack, images, labels, state, answer) -> state
     times: int = 1
+    done: Callable[[Any], Array] | None = None  # state -> bool []: no step changes anything more
 
 
 class Loop(NamedTuple):
@@ -287,7 +288,12 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
 
     def run(state: Any, part: Phase | Loop) -> Any:
         for _ in range(part.times):
-            state = step(state, part) if isinstance(part, Phase) else run_all(state, part.parts)
+            if isinstance(part, Loop):
+                state = run_all(state, part.parts)
+                continue
+            state = step(state, part)
+            if part.done is not None and _compiled(part.done)(state):
+                break
         return state
 
     def run_all(state: Any, parts: Program) -> Any:
@@ -309,13 +315,22 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
 ) -> Perturbation:
     """The whole attack in one compiled call."""
 
-    def run(state: Any, part: Phase | Loop) -> Any:
-        def once(state: Any, _: None) -> tuple[Any, None]:
-            if isinstance(part, Phase):
-                return attack.step(apply_fn, params, images, labels, state, part), None
-            return reduce(run, part.parts, state), None
+    def once(part: Phase | Loop, state: Any) -> Any:
+        if isinstance(part, Phase):
+            return attack.step(apply_fn, params, images, labels, state, part)
+        return reduce(run, part.parts, state)
 
-        return jax.lax.scan(once, state, length=part.times)[0]
+    def run(state: Any, part: Phase | Loop) -> Any:
+        done = part.done if isinstance(part, Phase) else None
+        if done is None:
+            return jax.lax.scan(lambda s, _: (once(part, s), None), state, length=part.times)[0]
+
+        def goes_on(carry: tuple[Array, Any]) -> Array:
+            count, state = carry
+            return (count == 0) | (count < part.times) & ~done(state)
+
+        first = jnp.zeros((), jnp.int32), state
+        return jax.lax.while_loop(goes_on, lambda c: (c[0] + 1, once(part, c[1])), first)[1]
 
     logits = apply_fn(params, images)
     state = attack.begin(images, labels, keys, targets, logits)

@@ -23,7 +23,8 @@ class Perturbation(NamedTuple):
         equals the target).
       flipped: bool [N], ``clean_correct & is_adversarial``.
       distance: [N], norm of delta; infinity where a minimal attack proves or finds none.
-      gradient_evaluations: int32 [N], input gradients spent on each image.
+      gradient_evaluations: int32 [N], input gradients spent on each image. DeepFool's end when it
+        has fallen; those at the clean image are always spent.
       status: int32 [N], `freqbias.typing.Status`: DIVERGED if a logit or gradient was not finite,
         DEAD if every input gradient was exactly zero (which proves no robustness), else OK.
     """

@@ -120,12 +120,15 @@ def keep_nearest(  # noqa: PLR0917 (a candidate and what is known of it)
     )
 
 
-def take_gradients(record: Record, gradients: Array) -> tuple[Record, Array]:
+def take_gradients(
+    record: Record, gradients: Array, *, used: Array | None = None
+) -> tuple[Record, Array]:
     """Counts gradients; those that are not finite become zero.
 
     Args:
       record: so far.
       gradients: [N, H, W, C] or [N, k, H, W, C], which counts k evaluations.
+      used: bool [N], where to count them; by default everywhere.
 
     Returns:
       The record, and the finite gradients.
@@ -134,10 +137,11 @@ def take_gradients(record: Record, gradients: Array) -> tuple[Record, Array]:
     finite = jnp.all(jnp.isfinite(gradients), axis=pixels)
     gradients = jnp.where(jnp.expand_dims(finite, pixels), gradients, 0)
     count = 1 if gradients.ndim == 4 else gradients.shape[1]
+    used = jnp.ones_like(finite) if used is None else used
     record = record._replace(
-        finite=record.finite & finite,
-        alive=record.alive | jnp.any(gradients != 0, axis=pixels),
-        gradient_evaluations=record.gradient_evaluations + count,
+        finite=record.finite & (finite | ~used),
+        alive=record.alive | used & jnp.any(gradients != 0, axis=pixels),
+        gradient_evaluations=record.gradient_evaluations + jnp.where(used, count, 0),
     )
     return record, gradients
 

@@ -151,6 +151,7 @@ class Case(NamedTuple):
     restarts: Callable | None = None  # (epsilon, starts) -> attack
     bounds: tuple | None = BOX
     spares: bool = False  # what is misclassified when clean costs nothing
+    most: int = 1  # an image costs ``gradients`` so many times, fewer if it falls before
     seed: int = 0  # of the network
 
 
@@ -237,14 +238,14 @@ def _affine_case(name, norm, *, minimal=False, bounds=BOX):
     return Case(name, make, norm, "affine", NUM_CLASSES, minimal=minimal, bounds=bounds)
 
 
-def _minimal_case(name, make_attack, norm, *args, gradients, **options):
+def _minimal_case(name, make_attack, norm, *args, gradients, most=1, **options):
     """Of one start, and no probe."""
 
     def make(epsilon):
         return make_attack(*args, **options)
 
     targeted = options.get("targeted", False)
-    return Case(name, make, norm, "mlp", gradients, minimal=True, targeted=targeted)
+    return Case(name, make, norm, "mlp", gradients, minimal=True, targeted=targeted, most=most)
 
 
 NUM_RIVALS = NUM_CLASSES - 1
@@ -333,10 +334,10 @@ CASES = [
     _minimal_case("ddn_l2", ddn, L2(), num_steps=6, gradients=NUM_RIVALS + 2 * 6),
     _fmn_case("fmn_linf", Linf()),
     _minimal_case(
-        "deepfool_l2", deepfool, L2(), L2(), num_steps=10, gradients=10 * (NUM_RIVALS + 1)
+        "deepfool_l2", deepfool, L2(), L2(), num_steps=10, gradients=NUM_RIVALS + 1, most=10
     ),
     _minimal_case(
-        "deepfool_l1", deepfool, L1(), L1(), num_steps=10, gradients=10 * (NUM_RIVALS + 1)
+        "deepfool_l1", deepfool, L1(), L1(), num_steps=10, gradients=NUM_RIVALS + 1, most=10
     ),
     _fab_case("fab_l2", L2(), 2, num_steps=4, gradients=NUM_RIVALS + 1),
     _minimal_case(
@@ -384,7 +385,7 @@ SLOW_CASES = [  # near relatives of the above
     _fmn_case("fmn_l1", L1()),
     _fmn_case("fmn_l2", L2()),
     _minimal_case(
-        "deepfool_linf", deepfool, Linf(), Linf(), num_steps=10, gradients=10 * (NUM_RIVALS + 1)
+        "deepfool_linf", deepfool, Linf(), Linf(), num_steps=10, gradients=NUM_RIVALS + 1, most=10
     ),
     _fab_case("fab_l2_once", L2(), 1, num_steps=4, gradients=NUM_RIVALS + 1),
     _fab_case(
