@@ -78,9 +78,14 @@ def rival_loss(logits: Array, labels: Array, aims: Array) -> Array:
     Returns:
       Losses [N]; beyond 0 the image is adversarial.
     """
-    rows = jnp.stack([aims, labels], axis=-1)
-    aimed, true = jnp.take_along_axis(logits, jnp.maximum(rows, 0), axis=-1).T
+    classes = jnp.arange(logits.shape[-1])[None]
+    aimed, true = (pick(classes == wanted[:, None], logits) for wanted in (aims, labels))
     return jnp.where(aims >= 0, aimed - true, losses.margin(logits, labels))
+
+
+def pick(chosen: Array, values: Array) -> Array:
+    """The one chosen value of each row, from bool [N, k] and [N, k]: no gather, no scatter."""
+    return jnp.sum(jnp.where(chosen, values, 0), axis=-1)
 
 
 def target_loss(logits: Array, targets: Array, aims: Array) -> Array:
@@ -172,16 +177,17 @@ def probe(attack: Any, images: Array, labels: Array, state: Any, answer: Answer)
     distance = jax.vmap(attack.norm.value)(steps)  # where out of reach, of all the room there is
     alive = jnp.any(gradients != 0, axis=(1, 2, 3))
     distance = jnp.where(alive & jnp.isfinite(distance), distance, jnp.inf)
-    rivals, asked = state.rivals, state.rivals.rank
-    rank = asked + 1
+    rivals, rank = state.rivals, state.rivals.rank + 1
+    positions = jnp.arange(rivals.classes.shape[1])[None]
+    now = positions == rivals.rank
     rivals = rivals._replace(
         rank=rank,
-        distances=rivals.distances.at[:, asked].set(distance),
-        lengths=rivals.lengths.at[:, asked].set(jax.vmap(L2().value)(steps)),
+        distances=jnp.where(now, distance[:, None], rivals.distances),
+        lengths=jnp.where(now, jax.vmap(L2().value)(steps)[:, None], rivals.lengths),
     )
     rivals = aim_at(rivals, 0)
-    last = rank == rivals.classes.shape[1]
-    following = jnp.where(last, rivals.aim, jnp.take(rivals.classes, rank, axis=1, mode="clip"))
+    last = rank == positions.size
+    following = jnp.where(last, rivals.aim, pick(positions == rank, rivals.classes))
     return state._replace(best=best, rivals=rivals, goal=(owner, following))
 
 
@@ -190,12 +196,13 @@ def aim_at(rivals: Rivals, position: Scalar) -> Rivals:
 
     Of equals, and of those not yet probed, the strongest comes first.
     """
-    order = jnp.argsort(rivals.distances, axis=1, stable=True)
-    chosen = jnp.take(order, position, axis=1, mode="wrap")[:, None]
-    aim, distance, length = (
-        jnp.take_along_axis(leaf, chosen, axis=1)[:, 0]
-        for leaf in (rivals.classes, rivals.distances, rivals.lengths)
-    )
+    mine, other = rivals.distances[:, :, None], rivals.distances[:, None, :]
+    number = mine.shape[1]
+    stronger = jnp.tri(number, k=-1, dtype=bool)[None]
+    before = (other < mine) | (other == mine) & stronger
+    chosen = jnp.sum(before, axis=-1) == position % number
+    leaves = rivals.classes, rivals.distances, rivals.lengths
+    aim, distance, length = (pick(chosen, leaf) for leaf in leaves)
     return rivals._replace(aim=aim, distance=distance, length=length)
 
 

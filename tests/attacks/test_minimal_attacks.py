@@ -17,6 +17,7 @@ from freqbias.attacks import (
     FourierLinf,
     Linf,
     affine_attack,
+    boundary,
     carlini_wagner,
     ddn,
     deepfool,
@@ -296,6 +297,22 @@ def test_rivals_not_probed_cost_no_gradient_but_may_be_the_nearest(key):
     np.testing.assert_array_equal(many.gradient_evaluations, 19)  # there are only nine others
     assert (many.distance <= 1.001 * few.distance).all()
     assert (many.distance < 0.999 * few.distance).any()
+
+
+def test_aims_are_in_the_order_of_distance_and_begin_anew_after_the_last():
+    """Of equals the strongest first, those not probed last: a stable sort."""
+    distances = np.array([[2.0, 1, np.inf, 1], [np.inf] * 4, [3, 2, 1, 0]], np.float32)
+    classes = jnp.array([[5, 6, 7, 8], [1, 2, 3, 4], [9, 8, 7, 6]], jnp.int32)
+    zeros = jnp.zeros(3)
+    rivals = boundary.Rivals(classes, jnp.int32(4), distances, -distances, zeros, zeros, zeros)
+    order = np.argsort(distances, axis=1, kind="stable")
+    for position in range(9):
+        aimed = boundary.aim_at(rivals, jnp.int32(position))
+        chosen = order[:, position % 4]
+        rows = np.arange(3)
+        np.testing.assert_array_equal(aimed.aim, classes[rows, chosen])
+        np.testing.assert_array_equal(aimed.distance, distances[rows, chosen])
+        np.testing.assert_array_equal(aimed.length, -distances[rows, chosen])
 
 
 def test_a_second_aim_finds_nearer_classes_and_never_hurts(key):
