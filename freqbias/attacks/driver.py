@@ -286,20 +286,21 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
         state = _compiled(phase.update)(shared, images, labels, state, answer)
         return jax.block_until_ready(state)  # two threads that fill XLA's queue on CPU can lock it
 
+    def ends(phase: Phase, state: Any) -> bool:
+        done = False if phase.done is None else _compiled(phase.done)(state)
+        return _checks.is_concrete(done) and bool(done)
+
     def run(state: Any, part: Phase | Loop) -> Any:
         for _ in range(part.times):
             if isinstance(part, Loop):
-                state = run_all(state, part.parts)
-                continue
-            state = step(state, part)
-            if part.done is not None and _compiled(part.done)(state):
-                break
+                state = reduce(run, part.parts, state)
+            else:
+                state = step(state, part)
+                if ends(part, state):
+                    break
         return state
 
-    def run_all(state: Any, parts: Program) -> Any:
-        return reduce(run, parts, state)
-
-    state = run_all(state, attack.program(logits.shape[-1]))
+    state = reduce(run, attack.program(logits.shape[-1]), state)
     return _compiled(kind.finalize)(shared, state)
 
 
