@@ -84,7 +84,10 @@ def rival_loss(logits: Array, labels: Array, aims: Array) -> Array:
 
 
 def pick(chosen: Array, values: Array) -> Array:
-    """The one chosen value of each row, from bool [N, k] and [N, k]: no gather, no scatter."""
+    """The one chosen value of each row, [N], by bool [N, k] of values [N, k]; 0 if none is chosen.
+
+    A sum, so that its gradient is no scatter.
+    """
     return jnp.sum(jnp.where(chosen, values, 0), axis=-1)
 
 

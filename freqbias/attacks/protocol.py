@@ -195,7 +195,9 @@ def check_status(apply_fn: ApplyFn, params: Params, images: Array, status: Array
     Raises:
       ValueError: no logit is finite, though all parameters are.
     """
-    if _checks.is_concrete(status) and (np.asarray(status) == Status.DIVERGED).all():
+    if _checks.is_one_of_many() or not _checks.is_concrete(status):
+        return
+    if (np.asarray(status) == Status.DIVERGED).all():
         check_logits(_logits(apply_fn, params, images), params)
 
 
