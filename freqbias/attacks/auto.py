@@ -29,6 +29,7 @@ from freqbias.attacks.protocol import (
 from freqbias.attacks.square import square
 from freqbias.typing import ApplyFn, Array, Key, Params, Status
 
+_LOSSES = "cross_entropy", "dlr"
 _ROUNDING = 1e-6  # relative, by which a projected point may exceed its ball
 
 
@@ -61,17 +62,19 @@ def worst_case(perturbations: Sequence[Perturbation]) -> Perturbation:
 class AutoAttack:
     """Attacks one after the other, each on the images that still stand; made by `auto_attack`.
 
-    Images that are misclassified when clean are not attacked. Standing images are packed into
-    batches of ``batch_size``, the last one padded, so that each attack compiles for one shape, and
-    no other number of standing images compiles anything.
+    Images that are misclassified when clean (targeted: that are predicted as the target) are not
+    attacked. Standing images are packed into batches of ``batch_size``, the last one padded, so
+    that each attack compiles for one shape, and no other number of standing images compiles
+    anything.
     Within jit or vmap nothing can be packed: every attack then sees all images, to the same result.
 
     Attributes:
       norm: in which the result's ``distance`` is measured.
       epsilon: radius of the ball, in pixel units, scalar > 0; traced. What a minimal attack finds
         beyond it does not count.
-      attacks: in their order; untargeted.
+      attacks: in their order; all of them targeted, or none.
       batch_size: images attacked at once.
+      targeted: towards ``targets``, given at the call.
       bounds: (low, high) of a pixel, or None for no box.
     """
 
@@ -79,6 +82,7 @@ class AutoAttack:
     epsilon: Scalar
     attacks: tuple[Attack, ...]
     batch_size: int = flax.struct.field(pytree_node=False, default=128)
+    targeted: bool = flax.struct.field(pytree_node=False, default=False)
     bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
     name: str = flax.struct.field(pytree_node=False, default="auto_attack")
 
@@ -90,8 +94,9 @@ class AutoAttack:
         if not self.attacks:
             raise ValueError("attacks must not be empty.")
         for attack in self.attacks:
-            if getattr(attack, "targeted", False):
-                raise ValueError(f"attacks must be untargeted; got {attack}.")
+            if getattr(attack, "targeted", False) != self.targeted:
+                kind = "targeted" if self.targeted else "untargeted"
+                raise ValueError(f"attacks must be {kind}; got {attack}.")
 
     def __call__(
         self,
@@ -111,7 +116,7 @@ class AutoAttack:
           images: [N, H, W, C] within bounds.
           labels: int [N].
           key: one key, folded with each image's index, or one key per image [N].
-          targets: None.
+          targets: int [N], each different from its label; only if targeted.
 
         Returns:
           A `Perturbation`; where no attack succeeded, delta is the first one's.
@@ -121,21 +126,21 @@ class AutoAttack:
           ValueError: a shape, range or option is wrong.
         """
         self.check()
-        images, labels, _ = check_arguments(
-            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=False
+        images, labels, targets = check_arguments(
+            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted
         )
         keys = fold_keys(key, images.shape[0])
         logits = query.eval_shape(forward, apply_fn, params, images, images, ()).logits
         attacks = [_defined(attack, logits.shape[-1]) for attack in self.attacks]
         concrete = all(
-            map(_checks.is_concrete, jax.tree.leaves((self, params, images, labels, keys)))
+            map(_checks.is_concrete, jax.tree.leaves((self, params, images, labels, keys, targets)))
         )
         run = self._packed if concrete else self._all
-        found = run(partial(clean, self.norm), apply_fn, params, images, labels, keys, None)
+        data = apply_fn, params, images, labels, targets
+        found = run(partial(clean, self.norm), *data, keys, None)
         for index, attack in enumerate(attacks):
-            standing = found.clean_correct & ~found.is_adversarial
-            own_keys = fold_each(keys, index)
-            new = run(attack, apply_fn, params, images, labels, own_keys, standing)
+            standing = (found.clean_correct | self.targeted) & ~found.is_adversarial
+            new = run(attack, *data, fold_each(keys, index), standing)
             new = new._replace(
                 status=jnp.where(standing, new.status, Status.OK),
                 gradient_evaluations=jnp.where(standing, new.gradient_evaluations, 0),
@@ -146,12 +151,14 @@ class AutoAttack:
         return found
 
     @staticmethod
-    def _all(attack, apply_fn, params, images, labels, keys, standing) -> Perturbation:  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    def _all(attack, apply_fn, params, images, labels, targets, keys, standing) -> Perturbation:  # type: ignore[no-untyped-def]  # noqa: PLR0917
         """The attack on all images."""
         del standing
-        return attack(apply_fn, params, images, labels, keys)
+        return attack(apply_fn, params, images, labels, keys, targets=targets)
 
-    def _packed(self, attack, apply_fn, params, images, labels, keys, standing) -> Perturbation:  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    def _packed(  # type: ignore[no-untyped-def]  # noqa: PLR0917
+        self, attack, apply_fn, params, images, labels, targets, keys, standing
+    ) -> Perturbation:
         """The attack on the standing images only; what it says of others is that they stand."""
         rows = np.arange(images.shape[0]) if standing is None else np.flatnonzero(standing)
         found = _blank(images)
@@ -160,7 +167,7 @@ class AutoAttack:
                 partial(attack, apply_fn, params),
                 np.asarray(images),
                 np.asarray(labels),
-                None,
+                None if targets is None else np.asarray(targets),
                 keys=keys,
                 batch_size=min(self.batch_size, images.shape[0]),
                 rows=rows,
@@ -177,6 +184,7 @@ def auto_attack(
     version: Literal["standard", "plus"] = "standard",
     attacks: Sequence[Attack] | None = None,
     batch_size: int = 128,
+    targeted: bool = False,
     bounds: Bounds | None = (0.0, 1.0),
 ) -> AutoAttack:
     """An ensemble of attacks without parameters to tune; the worst case of each image.
@@ -189,16 +197,20 @@ def auto_attack(
     L2 and L-inf. Where DLR is not (2 classes; 3 classes for APGD-T), APGD ascends the margin
     instead.
 
+    The targeted form, which the paper has not, is made of the members' own: APGD-CE, APGD-DLR, FAB
+    and Square towards the target given; as "plus", 5 restarts each of the first three.
+
     Args:
       norm: the geometry.
       epsilon: radius of the ball, in pixel units.
       version: "standard" or "plus".
       attacks: other attacks instead, in this order; minimal ones too.
       batch_size: images attacked at once.
+      targeted: towards ``targets``, given at the call.
       bounds: (low, high) of a pixel, or None for no box.
 
     Returns:
-      The attack; untargeted.
+      The attack.
 
     Raises:
       ValueError: a number or an option is out of range.
@@ -212,36 +224,56 @@ def auto_attack(
     """
     _checks.one_of("version", version, ("standard", "plus"))
     if attacks is None:
-        ball: dict[str, Any] = {"epsilon": epsilon, "bounds": bounds}
-        restarts, classes = (5, 5) if isinstance(norm, L1) and version == "standard" else (1, 9)
-        aimed = apgd(norm, loss="dlr", num_targets=classes, **ball)
-        fast: list[Attack] = []  # FAB of 5 restarts, FAB-T
-        boxes: list[Attack] = []
-        if isinstance(norm, L1 | L2 | Linf):
-            steps: dict[str, Any] = {"num_steps": 100, "num_rivals": 9, "bounds": bounds}
-            fast = [fab(norm, num_restarts=5, **steps), fab(norm, class_by_class=True, **steps)]
-            boxes = [square(norm, **ball)]
-        if version == "standard":
-            attacks = [apgd(norm, num_restarts=restarts, **ball), aimed, *fast[1:], *boxes]
-        else:
-            losses = ("cross_entropy", "dlr")
-            plain = [apgd(norm, loss=loss, num_restarts=5, **ball) for loss in losses]
-            attacks = [*plain, *fast[:1], *boxes, aimed, *fast[1:]]
+        members = _members_to_target if targeted else _members
+        attacks = members(norm, epsilon, bounds, plus=version == "plus")
     attack = AutoAttack(
         norm=norm,
         epsilon=epsilon,
         attacks=tuple(attacks),
         batch_size=batch_size,
+        targeted=targeted,
         bounds=as_bounds(bounds),
     )
     attack.check()
     return attack
 
 
+def _members(norm: Norm, epsilon: Scalar, bounds: Bounds | None, *, plus: bool) -> list[Attack]:
+    """The untargeted attacks of `auto_attack`."""
+    ball: dict[str, Any] = {"epsilon": epsilon, "bounds": bounds}
+    restarts, classes = (5, 5) if isinstance(norm, L1) and not plus else (1, 9)
+    aimed = apgd(norm, loss="dlr", num_targets=classes, **ball)
+    fast: list[Attack] = []  # FAB of 5 restarts, FAB-T
+    boxes: list[Attack] = []
+    if isinstance(norm, L1 | L2 | Linf):
+        steps: dict[str, Any] = {"num_steps": 100, "num_rivals": 9, "bounds": bounds}
+        fast = [fab(norm, num_restarts=5, **steps), fab(norm, class_by_class=True, **steps)]
+        boxes = [square(norm, **ball)]
+    if not plus:
+        return [apgd(norm, num_restarts=restarts, **ball), aimed, *fast[1:], *boxes]
+    plain = [apgd(norm, loss=loss, num_restarts=5, **ball) for loss in _LOSSES]
+    return [*plain, *fast[:1], *boxes, aimed, *fast[1:]]
+
+
+def _members_to_target(
+    norm: Norm, epsilon: Scalar, bounds: Bounds | None, *, plus: bool
+) -> list[Attack]:
+    """The targeted attacks of `auto_attack`."""
+    ball: dict[str, Any] = {"epsilon": epsilon, "bounds": bounds, "targeted": True}
+    starts = {"num_restarts": 5 if plus else 1}
+    members: list[Attack] = [apgd(norm, loss=loss, **starts, **ball) for loss in _LOSSES]
+    if isinstance(norm, L1 | L2 | Linf):
+        members += [
+            fab(norm, num_steps=100, targeted=True, bounds=bounds, **starts),
+            square(norm, **ball),
+        ]
+    return members
+
+
 def _defined(attack: Attack, num_classes: int) -> Attack:
     """The attack, or with the margin instead of a DLR that needs more classes."""
     if isinstance(attack, AutoPGD) and attack.loss == "dlr":
-        least = 3 if attack.num_targets is None else 4
+        least = 4 if attack.targeted or attack.num_targets is not None else 3
         if num_classes < least:
             return attack.replace(loss="margin")  # type: ignore[attr-defined]
     return attack

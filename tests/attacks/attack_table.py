@@ -211,17 +211,15 @@ def halving(step):
     return 0.5 ** (step // 3)
 
 
-def _composed_case(name, norm):
+def _composed_case(name, norm, *, targeted=False):
     """AutoAttack of two short members, the second without gradients."""
 
     def make(epsilon):
-        members = (
-            pgd(norm, epsilon=epsilon, num_steps=2),
-            square(norm, epsilon=epsilon, num_steps=10),
-        )
-        return auto_attack(norm, epsilon=epsilon, attacks=members, batch_size=NUM_IMAGES)
+        options = {"epsilon": epsilon, "targeted": targeted}
+        members = pgd(norm, num_steps=2, **options), square(norm, num_steps=10, **options)
+        return auto_attack(norm, attacks=members, batch_size=NUM_IMAGES, **options)
 
-    return Case(name, make, norm, "mlp", 2, random=True, spares=True)
+    return Case(name, make, norm, "mlp", 2, random=True, targeted=targeted, spares=not targeted)
 
 
 def _bisection_case(name, norm, largest):
@@ -360,6 +358,7 @@ SLOW_CASES = [  # near relatives of the above
     _auto_case("apgd_linf_targeted", Linf(), targeted=True),
     _square_case("square_l2", L2()),
     _composed_case("auto_attack_l2", L2()),
+    _composed_case("auto_attack_linf_targeted", Linf(), targeted=True),
     _in_band(_pgd_case, "pgd_linf_band", Linf(), loss="margin"),
     _in_band(_pgd_case, "pgd_fourier_linf_band", FourierLinf()),
     _in_band(_auto_case, "apgd_fourier_linf_band", FourierLinf()),
@@ -386,6 +385,9 @@ SLOW_CASES = [  # near relatives of the above
     _fmn_case("fmn_l2", L2()),
     _minimal_case(
         "deepfool_linf", deepfool, Linf(), Linf(), num_steps=10, gradients=NUM_RIVALS + 1, most=10
+    ),
+    _minimal_case(
+        "deepfool_l2_targeted", deepfool, L2(), L2(), targeted=True, gradients=1, most=30
     ),
     _fab_case("fab_l2_once", L2(), 1, num_steps=4, gradients=NUM_RIVALS + 1),
     _fab_case(

@@ -262,6 +262,65 @@ def test_the_standard_attack_is_at_least_as_strong_as_pgd(norm, epsilon, model, 
     assert (found.status == Status.OK).all()
 
 
+def _targets(model):
+    return (model.labels + 1) % attack_table.NUM_CLASSES
+
+
+def test_the_targeted_form_is_that_of_its_members():
+    fields = ("name", "loss", "num_restarts", "targeted")
+
+    def describe(norm, version):
+        attack = auto_attack(norm, epsilon=0.1, version=version, targeted=True)
+        return [tuple(getattr(member, f, None) for f in fields) for member in attack.attacks]
+
+    for version, starts in (("standard", 1), ("plus", 5)):
+        plain = [("apgd", loss, starts, True) for loss in ("cross_entropy", "dlr")]
+        rest = [("fab", None, starts, True), ("square", None, 1, True)]
+        assert describe(Linf(), version) == [*plain, *rest]
+        assert describe(FourierLinf(), version) == plain
+
+
+def test_towards_a_target_what_stands_is_what_is_not_predicted_as_it(model, key):
+    """A label matters no more; an image that is predicted as its target costs nothing."""
+    options = {"epsilon": 4 * EPSILON, "targeted": True}
+    members = (
+        apgd(Linf(), num_steps=2, epsilon=EPSILON, targeted=True),
+        square(Linf(), num_steps=10, **options),
+        pgd(Linf(), num_steps=6, **options),
+    )
+    attack = auto_attack(Linf(), attacks=members, batch_size=5, **options)
+    clean = jnp.argmax(model.apply_fn(model.params, model.images), -1)
+    model = model._replace(labels=(clean + 1) % 4)  # all are misclassified
+    targets = jnp.where(jnp.arange(12) < 3, clean, (clean + 2) % 4)
+    found = attack(*model, key, targets=targets)
+    np.testing.assert_array_equal(found.gradient_evaluations[:3], 0)
+    np.testing.assert_array_equal(found.delta[:3], 0)
+    assert (found.gradient_evaluations[3:] >= 2).all()
+    reached = jnp.argmax(model.apply_fn(model.params, model.images + found.delta), -1) == targets
+    np.testing.assert_array_equal(found.is_adversarial, reached)
+    assert 4 <= found.is_adversarial.sum() < 12 and not found.flipped.any()
+    traced = jax.jit(lambda images: attack(
+        model.apply_fn, model.params, images, model.labels, key, targets=targets
+    ))(model.images)  # fmt: skip
+    np.testing.assert_allclose(traced.delta, found.delta, atol=1e-5)
+    np.testing.assert_array_equal(traced.is_adversarial, found.is_adversarial)
+    np.testing.assert_array_equal(traced.gradient_evaluations, found.gradient_evaluations)
+    result = evaluate(attack, *model, key, targets=targets, batch_size=7)
+    np.testing.assert_allclose(result.perturbation.delta, found.delta, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+@pytest.mark.parametrize("norm, epsilon", [(Linf(), 0.12), (L2(), 1.0), (L1(), 6.0)])
+def test_the_targeted_form_is_at_least_as_strong_as_targeted_pgd(num_classes, norm, epsilon, key):
+    model = attack_table.make_model("mlp", num_classes=num_classes)
+    targets = (model.labels + 1) % num_classes
+    found = auto_attack(norm, epsilon=epsilon, targeted=True)(*model, key, targets=targets)
+    rival = pgd(norm, epsilon=epsilon, num_steps=40, num_restarts=3, targeted=True)
+    assert (found.is_adversarial >= rival(*model, key, targets=targets).is_adversarial).all()
+    assert 0 < found.flipped.sum() and (found.status == Status.OK).all()
+
+
 def test_bad_input_raises(model, key):
     with pytest.raises(ValueError, match="version"):
         auto_attack(Linf(), epsilon=0.1, version="rand")
@@ -269,11 +328,15 @@ def test_bad_input_raises(model, key):
         auto_attack(Linf(), epsilon=0.1, attacks=[])
     with pytest.raises(ValueError, match="untargeted"):
         auto_attack(Linf(), epsilon=0.1, attacks=[pgd(L2(), epsilon=0.1, targeted=True)])
+    with pytest.raises(ValueError, match="attacks must be targeted"):
+        auto_attack(Linf(), epsilon=0.1, attacks=MEMBERS, targeted=True)
     with pytest.raises(ValueError, match="epsilon"):
         auto_attack(Linf(), epsilon=-0.1, attacks=MEMBERS)
     with pytest.raises(ValueError, match="batch_size"):
         auto_attack(Linf(), epsilon=0.1, attacks=MEMBERS, batch_size=0)
     with pytest.raises(ValueError, match="targets"):
-        ATTACK(*model, key, targets=(model.labels + 1) % 4)
+        ATTACK(*model, key, targets=_targets(model))
+    with pytest.raises(ValueError, match="targets"):
+        auto_attack(Linf(), epsilon=0.1, targeted=True)(*model, key)
     with pytest.raises(ValueError, match="images"):
         ATTACK(*model._replace(images=model.images + 1), key)
