@@ -260,7 +260,7 @@ def _members_to_target(
 ) -> list[Attack]:
     """The targeted attacks of `auto_attack`."""
     ball: dict[str, Any] = {"epsilon": epsilon, "bounds": bounds, "targeted": True}
-    starts = {"num_restarts": 5 if plus else 1}
+    starts: dict[str, Any] = {"num_restarts": 5 if plus else 1}
     members: list[Attack] = [apgd(norm, loss=loss, **starts, **ball) for loss in _LOSSES]
     if isinstance(norm, L1 | L2 | Linf):
         members += [

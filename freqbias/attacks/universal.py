@@ -36,7 +36,8 @@ class UniversalPerturbation(NamedTuple):
 
     Attributes:
       delta: [H, W, C], of all epochs the one that fools most; zero if none fools any image.
-      fooling_rate: [], share of the images whose prediction it changes (Moosavi-Dezfooli et al.).
+      fooling_rate: [], share of the images whose prediction it changes (Moosavi-Dezfooli et al.);
+        targeted: that it makes the target.
       history: [num_epochs], the fooling rate after each epoch.
       status: int32 [], a `freqbias.typing.Status`: DIVERGED if a gradient, or a logit on a clean
         image, was not finite, DEAD if every gradient was exactly zero, else OK.
@@ -59,6 +60,7 @@ class _State(NamedTuple):
 class _Data(NamedTuple):
     images: Array  # [N, H, W, C]
     labels: Array  # int32 [N]
+    targets: Array | None  # int32 [N] of a targeted attack
     clean: Array  # int32 [N], predictions on the clean images
 
 
@@ -78,7 +80,8 @@ class UniversalAttack:
       clamp: loss above which an image no longer counts; traced.
       num_epochs: passes over the data.
       batch_size: images at once.
-      loss: "cross_entropy", "margin", "dlr" or a `LossFn`, ascended.
+      loss: "cross_entropy", "margin", "dlr" or a `LossFn`, ascended (targeted: descended).
+      targeted: towards ``targets``, given at the call.
       bounds: (low, high) of a pixel, to which the network's input is clipped, or None.
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
     """
@@ -90,12 +93,20 @@ class UniversalAttack:
     num_epochs: int = flax.struct.field(pytree_node=False, default=10)
     batch_size: int = flax.struct.field(pytree_node=False, default=128)
     loss: str | LossFn = flax.struct.field(pytree_node=False, default="cross_entropy")
+    targeted: bool = flax.struct.field(pytree_node=False, default=False)
     bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
     driver: Driver = flax.struct.field(pytree_node=False, default="auto")
     name: str = flax.struct.field(pytree_node=False, default="universal")
 
     def __call__(
-        self, apply_fn: ApplyFn, params: Params, images: Array, labels: Array, key: Key
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        key: Key,
+        *,
+        targets: Array | None = None,
     ) -> UniversalPerturbation:
         """Looks for the perturbation of one network.
 
@@ -105,6 +116,7 @@ class UniversalAttack:
           images: [N, H, W, C] within bounds.
           labels: int [N]; the clean predictions instead, to attack those.
           key: of the order of the images.
+          targets: int [N], each different from its label; only for a targeted attack.
 
         Returns:
           A `UniversalPerturbation`.
@@ -114,15 +126,15 @@ class UniversalAttack:
           ValueError: a shape, range or option is wrong.
         """
         self.check()
-        images, labels, _ = check_arguments(
-            apply_fn, params, images, labels, None, bounds=self.bounds, targeted=False
+        images, labels, targets = check_arguments(
+            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted
         )
         _checks.rank("key", key, 0)
         fold_keys(key, 1)  # checks its type
-        driver = choose_driver(self.driver, (self, params, images, labels, key))
+        driver = choose_driver(self.driver, (self, params, images, labels, key, targets))
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
         run = _scan if driver == "scan" else partial(_run, driver="host")
-        found = run(attack, apply_fn, params, images, labels, key)
+        found = run(attack, apply_fn, params, images, labels, key, targets)
         check_status(apply_fn, params, images, found.status)
         return found
 
@@ -150,6 +162,7 @@ def universal(
     num_epochs: int = 10,
     batch_size: int = 128,
     loss: str | LossFn = "cross_entropy",
+    targeted: bool = False,
     bounds: Bounds | None = (0.0, 1.0),
     driver: Driver = "auto",
 ) -> UniversalAttack:
@@ -164,6 +177,7 @@ def universal(
       batch_size: images at once.
       loss: "cross_entropy", "margin", "dlr" or a `LossFn`. (The cross-entropy is ascended, and
         clamped, through its log odds.)
+      targeted: towards ``targets``, given at the call, e.g. one class for all images.
       bounds: (low, high) of a pixel, to which the network's input is clipped, or None.
       driver: "auto", "scan" or "host".
 
@@ -190,6 +204,7 @@ def universal(
         num_epochs=num_epochs,
         batch_size=batch_size,
         loss=loss,
+        targeted=targeted,
         bounds=as_bounds(bounds),
         driver=driver,
     )
@@ -204,13 +219,14 @@ def _run(  # noqa: PLR0917 (the arguments of a call)
     images: Array,
     labels: Array,
     key: Key,
+    targets: Array | None,
     *,
     driver: Driver,
 ) -> UniversalPerturbation:
     num_images = labels.size
     in_order = _batches(jnp.arange(num_images), attack.batch_size)
     each = partial(_each, driver)
-    unknown = _Data(images, labels, jnp.full_like(labels, -1))
+    unknown = _Data(images, labels, targets, jnp.full_like(labels, -1))
     clean = each(_note, (attack, apply_fn, params, unknown), unknown.clean, in_order)
     arguments = attack, apply_fn, params, unknown._replace(clean=clean)
 
@@ -300,11 +316,12 @@ def _ascend(  # noqa: PLR0917 (the arguments of a step)
     batch: _Batches,
 ) -> _State:
     """One projected step up the mean clamped loss of a batch."""
-    loss_fn = losses.named_loss(attack.loss, targeted=False)  # type: ignore[arg-type]
-    images, labels = data.images[batch.rows], data.labels[batch.rows]
+    loss_fn = losses.named_loss(attack.loss, targeted=attack.targeted)  # type: ignore[arg-type]
+    images = data.images[batch.rows]
+    classes = [of[batch.rows] for of in (data.labels, data.targets) if of is not None]
 
     def total_loss(delta: Array) -> Array:
-        each = loss_fn(apply_fn(params, attack.apply(images, delta)), labels)
+        each = loss_fn(apply_fn(params, attack.apply(images, delta)), *classes)
         return jnp.sum(jnp.where(batch.weights, jnp.minimum(each, attack.clamp), 0))
 
     gradient = jax.grad(total_loss)(state.delta)
@@ -327,7 +344,9 @@ def _count(  # noqa: PLR0917 (the arguments of a step)
     count: Array,
     batch: _Batches,
 ) -> Array:
-    """Adds the images of a batch whose prediction delta changes."""
+    """Adds the images of a batch that delta fools."""
     predicted = predict(apply_fn(params, attack.apply(data.images[batch.rows], delta)))
-    changed = batch.weights & (predicted >= 0) & (predicted != data.clean[batch.rows])
-    return count + jnp.sum(changed)
+    fooled = predicted != data.clean[batch.rows]
+    if data.targets is not None:
+        fooled = predicted == data.targets[batch.rows]
+    return count + jnp.sum(batch.weights & (predicted >= 0) & fooled)

@@ -318,7 +318,7 @@ def test_the_targeted_form_is_at_least_as_strong_as_targeted_pgd(num_classes, no
     found = auto_attack(norm, epsilon=epsilon, targeted=True)(*model, key, targets=targets)
     rival = pgd(norm, epsilon=epsilon, num_steps=40, num_restarts=3, targeted=True)
     assert (found.is_adversarial >= rival(*model, key, targets=targets).is_adversarial).all()
-    assert 0 < found.flipped.sum() and (found.status == Status.OK).all()
+    assert found.flipped.sum() > 0 and (found.status == Status.OK).all()
 
 
 def test_bad_input_raises(model, key):

@@ -8,6 +8,7 @@ import pytest
 from attack_table import SHAPE, TRACES, affine, mlp
 
 from freqbias.attacks import L2, Linf, band_limited, universal
+from freqbias.ensemble import Ensemble
 from freqbias.spectral import band_mask
 from freqbias.typing import Status
 
@@ -99,6 +100,45 @@ def test_host_and_scan_and_vmap_over_seeds_agree(key):
         np.testing.assert_allclose(stacked.history[seed], one.history, rtol=1e-6)
     other = attack(mlp, models[0].params, images, labels, jax.random.key(9))
     assert jnp.any(other.delta != stacked.delta[0])
+
+
+@norms
+def test_towards_one_class_it_is_the_steepest_direction_to_it(norm, key):
+    """Of three classes, the target is not the one that labels are lost to most easily."""
+    (beta, bias), images, margins = _one_class()
+    beta = jnp.concatenate([beta, beta[:1] + 0.5 * beta[1:][:, ::-1]])
+    bias = jnp.append(bias, bias[0] - 5.0)
+    w, labels = np.asarray(beta[0] - beta[1]), np.zeros(len(images), int)
+    epsilon = float(np.median(margins) / norm.dual(w)) * 1.01
+    attack = universal(norm, epsilon=epsilon, loss="margin", targeted=True, bounds=None)
+    found = attack(affine, (beta, bias), images, labels, key, targets=labels + 1)
+    np.testing.assert_allclose(found.delta, -epsilon * norm.steepest(w), atol=1e-5 * epsilon)
+    moved = np.argmax(affine((beta, bias), images + found.delta[None]), -1)
+    np.testing.assert_allclose(found.fooling_rate, np.mean(moved == 1), atol=1e-6)
+    assert 0.3 < found.fooling_rate < 0.7 and found.status == Status.OK
+
+
+def test_a_targeted_attack_over_seeds_and_its_rate(key):
+    """The rate counts what is predicted as the target, also what is so when clean."""
+    model = attack_table.make_model("mlp")
+    params = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), model.params)
+    clean = jnp.argmax(mlp(model.params, model.images), -1)
+    nets = Ensemble(params, jnp.zeros(2, jnp.int32), None, (0, 1), mlp)
+    labels = jnp.where(clean == 2, 1, clean)
+    targets = jnp.full_like(labels, 2)
+    attack = universal(L2(), epsilon=1.5, num_epochs=3, batch_size=5, targeted=True)
+    for strategy in ("vmap", "sequential"):
+        found = nets.attack(
+            attack, model.images, labels, key=key, targets=targets, strategy=strategy
+        )
+        for seed in range(2):
+            moved = jnp.clip(model.images + found.delta[seed][None], 0, 1)
+            own = jax.tree.map(lambda leaf, seed=seed: leaf[seed], params)
+            reached = jnp.argmax(mlp(own, moved), -1) == 2
+            np.testing.assert_allclose(found.fooling_rate[seed], reached.mean(), atol=1e-6)
+            assert reached.mean() > jnp.mean(clean == 2) > 0
+    with pytest.raises(ValueError, match="targets"):
+        attack(mlp, model.params, model.images, labels, key)
 
 
 def test_failure_is_data(key):
