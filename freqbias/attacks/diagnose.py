@@ -6,15 +6,17 @@ gradients, steps that do not climb. The second leaves traces.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from freqbias.attacks.evaluate import at_epsilon, each_network, evaluate, logits_in_batches
+from freqbias.attacks.evaluate import at_epsilon, evaluate, logits_in_batches
 from freqbias.attacks.gradient import fgsm
 from freqbias.attacks.losses import margin
 from freqbias.attacks.norms import L1, L2, Linf
 from freqbias.attacks.protocol import Attack
 from freqbias.attacks.square import square
+from freqbias.ensemble import Strategy
 from freqbias.typing import ApplyFn, ArrayLike, Key, Params, Status
 
 _SMALL = 0.01  # of epsilon: a step so short that the loss is about linear in it
@@ -73,6 +75,7 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     black_box: Attack | None = None,
     batch_size: int = 256,
     ensemble: bool = False,
+    strategy: Strategy = "auto",
 ) -> Diagnosis:
     """Looks for signs that an attack failed on a network, or on each of an ensemble.
 
@@ -88,8 +91,9 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
       key: as in `evaluate`.
       black_box: an attack without gradients; by default `square` of 500 queries in L1, L2 and
         L-inf, and none in other norms.
-      batch_size: images attacked at once.
-      ensemble: whether params lead with a seed axis. Seeds are attacked one after the other.
+      batch_size: images attacked at once, of each network.
+      ensemble: whether params lead with a seed axis.
+      strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
       A `Diagnosis`.
@@ -116,29 +120,29 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     everywhere = at_epsilon(attack, norm.value(box))
     short = fgsm(norm, epsilon=_SMALL * epsilon, loss="margin", bounds=bounds)
 
-    def diagnose_one(params: Params, keys: Key) -> Diagnosis:
-        def run(attack: Attack) -> Any:
-            found = evaluate(attack, apply_fn, params, images, labels, keys, batch_size=batch_size)
-            return found.perturbation
+    options: dict[str, Any] = {"batch_size": batch_size, "ensemble": ensemble, "strategy": strategy}
+    margin_fn = jax.vmap(margin, (0, None)) if ensemble else margin
 
-        def margins(images: ArrayLike) -> np.ndarray:
-            size = min(batch_size, len(images))
-            logits = logits_in_batches(apply_fn, params, images, batch_size=size)
-            return np.asarray(margin(logits, jnp.asarray(labels)))
+    def run(attack: Attack) -> Any:
+        return evaluate(attack, apply_fn, params, images, labels, key, **options).perturbation
 
-        found = run(attack)
-        correct = found.clean_correct
-        stands = correct & ~found.is_adversarial
-        progress = margins(np.asarray(images) + found.delta) > margins(images)
-        nothing = np.zeros_like(correct)
-        return Diagnosis(
-            correct=correct,
-            no_gradient=correct & (found.status == Status.DEAD),
-            not_finite=found.status == Status.DIVERGED,
-            no_progress=stands & ~progress,
-            no_ascent=correct & (run(short).distance == 0),
-            black_box_wins=nothing if black_box is None else stands & run(black_box).is_adversarial,
-            stands_unbounded=correct & ~run(everywhere).is_adversarial,
-        )
+    def margins(images: np.ndarray) -> np.ndarray:
+        size, axis = min(batch_size, correct.shape[-1]), strategy if ensemble else None
+        logits = logits_in_batches(apply_fn, params, images, batch_size=size, strategy=axis)
+        return np.asarray(margin_fn(logits, jnp.asarray(labels)))
 
-    return each_network(diagnose_one, params, key, len(images), ensemble=ensemble)
+    found = run(attack)
+    correct = found.clean_correct
+    stands = correct & ~found.is_adversarial
+    images = np.asarray(images)
+    progress = margins(images + found.delta) > margins(images)
+    nothing = np.zeros_like(correct)
+    return Diagnosis(
+        correct=correct,
+        no_gradient=correct & (found.status == Status.DEAD),
+        not_finite=found.status == Status.DIVERGED,
+        no_progress=stands & ~progress,
+        no_ascent=correct & (run(short).distance == 0),
+        black_box_wins=nothing if black_box is None else stands & run(black_box).is_adversarial,
+        stands_unbounded=correct & ~run(everywhere).is_adversarial,
+    )

@@ -16,7 +16,7 @@ from freqbias import _checks
 from freqbias.attacks.driver import forward, query
 from freqbias.attacks.norms import Scalar
 from freqbias.attacks.protocol import Attack, Perturbation, fold_keys, predict
-from freqbias.ensemble import STRATEGIES, AttackNetwork, Strategy, map_seeds, select
+from freqbias.ensemble import STRATEGIES, AttackNetwork, Strategy, map_seeds
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
 
 
@@ -87,14 +87,19 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
     if targets is not None and np.shape(targets) != (num_images,):
         raise ValueError(f"targets must have shape ({num_images},); got shape {np.shape(targets)}.")
 
-    if ensemble:
-        keys = _image_keys(key, _num_seeds(params), num_images)
-        attack_fn = partial(_attack_each, attack, apply_fn, params, strategy=strategy)
-    else:
-        keys = fold_keys(key, num_images)
-        attack_fn = partial(attack, apply_fn, params)
+    attack_fn = _on_networks(attack, apply_fn, params, strategy if ensemble else None)
+    keys = _image_keys(key, _num_seeds(params) if ensemble else None, num_images)
     size = min(batch_size, num_images)
     return summarize(in_batches(attack_fn, images, labels, targets, keys=keys, batch_size=size))
+
+
+def _on_networks(
+    attack: Attack, apply_fn: ApplyFn, params: Params, strategy: Strategy | None
+) -> Callable[..., Perturbation]:
+    """The attack on one network (strategy None), or on each of an ensemble, for `in_batches`."""
+    if strategy is None:
+        return partial(attack, apply_fn, params)
+    return partial(_attack_each, attack, apply_fn, params, strategy=strategy)
 
 
 def _attack_each(  # noqa: PLR0917 (an attack and its arguments)
@@ -141,11 +146,13 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
     epsilons: Sequence[float],
     batch_size: int = 256,
     ensemble: bool = False,
+    strategy: Strategy = "auto",
 ) -> RobustnessCurve:
     """Robust accuracy at each of several radii, in one compilation.
 
     A budget attack is run at each radius (see `at_epsilon`), in ascending order, on the images that
-    have not fallen yet; a minimal attack once.
+    have not fallen yet (of an ensemble: on every network that they have not); a minimal attack
+    once.
 
     Args:
       attack: untargeted; its own epsilon only sets the ratio of step size to epsilon.
@@ -155,8 +162,9 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
       labels: int [N].
       key: as in `evaluate`.
       epsilons: radii, in pixel units, ascending.
-      batch_size: images attacked at once.
+      batch_size: images attacked at once, of each network.
       ensemble: whether params lead with a seed axis.
+      strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
       A `RobustnessCurve`.
@@ -174,44 +182,36 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
     _checks.positive("epsilons", radii)
     if not radii.size or (np.diff(radii) <= 0).any():
         raise ValueError(f"epsilons must ascend, and be at least one; got {epsilons}.")
-    budget = getattr(attack, "epsilon", None) is not None
+    _checks.one_of("strategy", strategy, STRATEGIES)
+    keys = _image_keys(key, _num_seeds(params) if ensemble else None, num_images)
 
-    def attack_one(params: Params, keys: Key) -> tuple[Any, Any, Any]:
-        def on(attack: Attack, rows: np.ndarray) -> Perturbation:
-            return in_batches(
-                partial(attack, apply_fn, params),
-                images,
-                labels,
-                None,
-                keys=keys,
-                batch_size=min(batch_size, num_images),
-                rows=rows,
-            )
+    def on(attack: Attack, rows: np.ndarray) -> Any:
+        attack_fn = _on_networks(attack, apply_fn, params, strategy if ensemble else None)
+        size = min(batch_size, num_images)
+        return in_batches(attack_fn, images, labels, None, keys=keys, batch_size=size, rows=rows)
 
-        everywhere = np.arange(num_images)
-        if not budget:
-            found = on(attack, everywhere)
-            radius = np.where(found.is_adversarial, found.distance, np.inf)
-            proven = np.repeat((found.status == Status.OK)[None], len(radii), axis=0)
-            return found.clean_correct, radius, proven
-        radius = np.full(num_images, np.inf)
-        correct: Any = np.zeros(num_images, bool)
-        proven = np.zeros((len(radii), num_images), bool)
+    everywhere, shape = np.arange(num_images), keys.shape  # [N], or [S, N]
+    if not _has_epsilon(attack):
+        found = on(attack, everywhere)
+        correct = found.clean_correct
+        radius = np.where(found.is_adversarial, found.distance, np.inf)
+        proven = np.repeat((found.status == Status.OK)[None], len(radii), axis=0)
+    else:
+        correct, radius = np.zeros(shape, bool), np.full(shape, np.inf)
+        proven = np.zeros((len(radii), *shape), bool)
         for index, epsilon in enumerate(radii):
-            rows = np.flatnonzero(np.isinf(radius))
+            stands = np.isinf(radius)
+            rows = np.flatnonzero(stands.reshape(-1, num_images).any(axis=0))
             if not rows.size:
                 break
-            found = on(at_epsilon(attack, epsilon), rows)
-            radius[rows[found.is_adversarial]] = epsilon
-            proven[index, rows] = found.status == Status.OK
+            found, stands = on(at_epsilon(attack, epsilon), rows), stands[..., rows]
             if index == 0:
                 correct = found.clean_correct
-                radius[~correct & found.is_adversarial] = 0
-        return correct, radius, proven
-
-    correct, radius, proven = each_network(attack_one, params, key, num_images, ensemble=ensemble)
-    stands = correct[..., None, :] & (radius[..., None, :] > radii[:, None]) & proven
-    return RobustnessCurve(radii, correct.mean(-1), stands.mean(-1), radius)
+            fell = np.where(correct[..., rows], epsilon, 0)
+            radius[..., rows] = np.where(stands & found.is_adversarial, fell, radius[..., rows])
+            proven[index][..., rows] = stands & (found.status == Status.OK)
+    robust = correct[None] & (radius[None] > radii.reshape(-1, *(1,) * radius.ndim)) & proven
+    return RobustnessCurve(radii, correct.mean(-1), np.moveaxis(robust.mean(-1), 0, -1), radius)
 
 
 def at_epsilon(attack: Attack, epsilon: Scalar) -> Attack:
@@ -265,6 +265,7 @@ def transfer(
     *,
     counted: ArrayLike | None = None,
     batch_size: int = 256,
+    strategy: Strategy = "auto",
 ) -> Transfer:
     """Tries the perturbations found on each network on every network of an ensemble.
 
@@ -275,7 +276,8 @@ def transfer(
       labels: int [N].
       delta: [R, N, H, W, C], of R sources; usually R = S.
       counted: bool [R, N], which of them to count, e.g. ``flipped`` of the attack; None is all.
-      batch_size: images at once.
+      batch_size: images at once, of each network.
+      strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
       A `Transfer`, leaves [R, S].
@@ -292,40 +294,61 @@ def transfer(
     counted = np.ones(np.shape(delta)[:2], bool) if counted is None else np.asarray(counted)
     if counted.shape != np.shape(delta)[:2]:
         raise ValueError(f"counted must be {np.shape(delta)[:2]}; got shape {counted.shape}.")
+    _checks.one_of("strategy", strategy, STRATEGIES)
     images, labels, delta = np.asarray(images), np.asarray(labels), np.asarray(delta)
     num_targets = _num_seeds(params)
-    accuracy = np.full((len(delta), num_targets), np.nan)
-    flip_rate = np.full((len(delta), num_targets), np.nan)
 
-    def right(network: Params, images: np.ndarray) -> np.ndarray:
+    def right(images: np.ndarray) -> np.ndarray:  # [T, N]
         size = min(batch_size, num_images)
-        logits = logits_in_batches(apply_fn, network, images, batch_size=size)
-        return np.asarray(predict(logits)) == labels
+        logits = logits_in_batches(apply_fn, params, images, batch_size=size, strategy=strategy)
+        return np.asarray(jax.vmap(predict)(logits)) == labels
 
-    for target in range(num_targets):
-        network = jax.tree.map(lambda leaf, target=target: leaf[target], params)
-        clean = right(network, images)
-        for source in range(len(delta)):
-            correct = right(network, images + delta[source])
-            rows, known = counted[source], counted[source] & clean
-            if rows.any():
-                accuracy[source, target] = correct[rows].mean()
-            if known.any():
-                flip_rate[source, target] = 1 - correct[known].mean()
+    clean = right(images)
+    accuracy, flip_rate = np.full((2, len(delta), num_targets), np.nan)
+    for source, rows in enumerate(counted):
+        if rows.any():
+            correct, known = right(images + delta[source])[:, rows], clean[:, rows]
+            accuracy[source] = correct.mean(-1)
+            number = known.sum(-1)
+            flips = (known & ~correct).sum(-1) / np.maximum(number, 1)
+            flip_rate[source] = np.where(number > 0, flips, np.nan)
     return Transfer(accuracy, flip_rate)
 
 
 def logits_in_batches(
-    apply_fn: ApplyFn, params: Params, images: ArrayLike, *, batch_size: int
+    apply_fn: ApplyFn,
+    params: Params,
+    images: np.ndarray,
+    *,
+    batch_size: int,
+    strategy: Strategy | None = None,
 ) -> Array:
-    """Logits [N, K], batch by batch, the last one padded."""
-    out = []
-    for first in range(0, len(images), batch_size):
-        rows = np.minimum(np.arange(first, first + batch_size), len(images) - 1)
-        batch = jnp.asarray(images[rows])
-        answer = query(forward, apply_fn, params, batch, jnp.zeros_like(batch), ())
-        out.append(answer.logits)
-    return jnp.concatenate(out)[: len(images)]
+    """Logits, batch by batch, the last one padded.
+
+    Args:
+      apply_fn: (params, images) -> logits [N, K].
+      params: of one network; with ``strategy``, leaves [S, ...].
+      images: [N, H, W, C]; with ``strategy`` also [S, N, H, W, C], each network its own.
+      batch_size: images at once.
+      strategy: of the seed axis of an ensemble; None for one network.
+
+    Returns:
+      [N, K]; with ``strategy`` [S, N, K].
+    """
+
+    def ask(batch: Array) -> Array:
+        if strategy is None:
+            return query(forward, apply_fn, params, batch, jnp.zeros_like(batch), ()).logits
+        if own:
+            return map_seeds(apply_fn, (params, batch), strategy=strategy)
+        return map_seeds(apply_fn, (params,), (batch,), strategy=strategy)
+
+    own, out = np.ndim(images) == 5, []
+    num_images = np.shape(images)[-4]
+    for first in range(0, num_images, batch_size):
+        rows = np.minimum(np.arange(first, first + batch_size), num_images - 1)
+        out.append(ask(jnp.asarray(images[..., rows, :, :, :])))
+    return jnp.concatenate(out, axis=-2)[..., :num_images, :]
 
 
 def summarize(perturbation: Perturbation) -> Evaluation:
@@ -385,37 +408,10 @@ def in_batches(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *results)
 
 
-def each_network(
-    run: Callable[[Params, Key], Any],
-    params: Params,
-    key: Key,
-    num_images: int,
-    *,
-    ensemble: bool,
-) -> Any:
-    """``run(params, keys [N])`` of one network, or stacked over the seeds of an ensemble.
-
-    Args:
-      run: (params of one network, keys [N]) -> a pytree of arrays.
-      params: of one network; with ``ensemble``, leaves [S, ...].
-      key: one key; with ``ensemble``, one key or one per seed [S].
-      num_images: N.
-      ensemble: whether params lead with a seed axis.
-
-    Returns:
-      What ``run`` returns; with ``ensemble``, every leaf leads with [S].
-    """
-    if not ensemble:
-        return run(params, fold_keys(key, num_images))
-    num_seeds = _num_seeds(params)
-    keys = _image_keys(key, num_seeds, num_images)
-    with _checks.one_of_many():
-        results = [run(select(params, seed), keys[seed]) for seed in range(num_seeds)]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
-
-
-def _image_keys(key: Key, num_seeds: int, num_images: int) -> Key:
-    """Keys [S, N] of one key, or of one per seed [S]."""
+def _image_keys(key: Key, num_seeds: int | None, num_images: int) -> Key:
+    """Keys [N] of one key, or one per image; of S seeds [S, N], of one key, or one per seed."""
+    if num_seeds is None:
+        return fold_keys(key, num_images)
     keys = fold_keys(key, num_seeds, each="seed")
     return jax.vmap(lambda key: fold_keys(key, num_images))(keys)
 

@@ -170,6 +170,35 @@ def test_a_curve_is_one_compilation_and_falls(key):
         assert (curve.robust_accuracy[:, index] <= alone.robust_accuracy).all()
 
 
+@pytest.mark.parametrize("attack", [ATTACK, affine_attack(L2())], ids=["budget", "minimal"])
+def test_each_network_of_an_ensemble_has_its_own_curve(attack, key):
+    """Whatever the strategy: an image that one network has lost is attacked for another's sake."""
+    models = [attack_table.make_model("affine", seed) for seed in range(3)]
+    images, labels = models[0].images, models[0].labels
+    keys, epsilons = jax.random.split(key, 3), [0.05, 0.2, 0.5, 2.0]
+    alone = [
+        robustness_curve(attack, affine, model.params, images, labels, own, epsilons=epsilons)
+        for model, own in zip(models, keys, strict=True)
+    ]
+    assert not (alone[0].radius == alone[1].radius).all()
+    for strategy in ("auto", "vmap", "sequential", "threads"):
+        together = robustness_curve(
+            attack,
+            affine,
+            _stack(models),
+            images,
+            labels,
+            keys,
+            epsilons=epsilons,
+            ensemble=True,
+            strategy=strategy,
+        )
+        for seed, expected in enumerate(alone):
+            for name in ("clean_accuracy", "robust_accuracy", "radius"):
+                own = getattr(together, name)[seed]
+                np.testing.assert_allclose(own, getattr(expected, name), rtol=1e-5)
+
+
 def test_a_dead_network_has_a_curve_of_zeros(key):
     model = attack_table.make_model("mlp")
     params = jax.tree.map(np.zeros_like, model.params)
@@ -240,6 +269,12 @@ def test_transfer_counts_what_flips_elsewhere(key):
         after = np.argmax(model.apply_fn(params, images + found.delta[source]), -1) == labels
         np.testing.assert_allclose(result.accuracy[source, target], after.mean())
         np.testing.assert_allclose(result.flip_rate[source, target], 1 - after[clean].mean())
+    for strategy in ("vmap", "sequential", "threads"):
+        again = transfer(
+            model.apply_fn, _stack(models), images, labels, found.delta, strategy=strategy
+        )
+        for name in result._fields:
+            np.testing.assert_allclose(getattr(again, name), getattr(result, name))
     own = transfer(
         model.apply_fn, _stack(models), images, labels, found.delta, counted=found.flipped
     )
@@ -255,9 +290,13 @@ def test_bad_curves_and_transfers_raise(key):
     for epsilons in ([], [0.2, 0.1], [0.1, 0.1], [0.0, 0.1], 0.1):
         with pytest.raises(ValueError, match="epsilons"):
             robustness_curve(ATTACK, *model, key, epsilons=epsilons)
+    with pytest.raises(ValueError, match="strategy"):
+        robustness_curve(ATTACK, *model, key, epsilons=[0.1], strategy="loop")
     stacked = _stack([model] * 2)
     with pytest.raises(ValueError, match="delta"):
         transfer(model.apply_fn, stacked, *model[2:], np.zeros((2, 3, 6, 5, 2), np.float32))
     zeros = np.zeros((2, *model.images.shape), np.float32)
+    with pytest.raises(ValueError, match="strategy"):
+        transfer(model.apply_fn, stacked, *model[2:], zeros, strategy="loop")
     with pytest.raises(ValueError, match="counted"):
         transfer(model.apply_fn, stacked, *model[2:], zeros, counted=np.ones(12, bool))

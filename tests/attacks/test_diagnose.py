@@ -1,5 +1,7 @@
 """Signs of failed attacks, each on a network made to show it."""
 
+import itertools
+
 import attack_table
 import jax
 import jax.numpy as jnp
@@ -95,11 +97,13 @@ def test_each_network_of_an_ensemble_is_diagnosed_as_by_itself():
         options = {"black_box": BLACK_BOX} | more
         return diagnose(ATTACK, mlp, params, model.images, labels, key, **options)
 
-    together = run(jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets), keys, ensemble=True)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets)
+    results = [run(stacked, keys, ensemble=True, strategy=name) for name in ("auto", "vmap")]
+    together = results[0]
     for index, params in enumerate(nets):
         alone = run(params, keys[index])
-        for name in alone._fields:
-            np.testing.assert_array_equal(getattr(together, name)[index], getattr(alone, name))
+        for name, found in itertools.product(alone._fields, results):
+            np.testing.assert_array_equal(getattr(found, name)[index], getattr(alone, name))
     assert {"no_gradient", "not_finite"} <= set(together.failed())
     assert [name for name, share in together.shares.items() if share[0] > 0] == []
 
