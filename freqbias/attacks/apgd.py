@@ -231,7 +231,8 @@ class AutoPGD(IterativeAttack):
     def move(self, images: Array, state: AutoState, here: Point) -> Array:
         """The next iterate [N, H, W, C]: a projected step and momentum."""
         length = (self.epsilon * state.rule.size)[:, None, None, None]
-        stepped = here.delta + length * jax.vmap(self.norm.ascent)(here.gradients)
+        ascent = partial(self.norm.ascent, boxed=self.bounds is not None)
+        stepped = here.delta + length * jax.vmap(ascent)(here.gradients)
         ahead = project(self.norm, self.epsilon, images, stepped, bounds=self.bounds) - here.delta
         alpha = jnp.where(state.step == 0, 1, MOMENTUM).astype(images.dtype)
         moved = here.delta + alpha * ahead + (1 - alpha) * (here.delta - state.previous)

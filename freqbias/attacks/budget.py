@@ -6,13 +6,12 @@ smallest budget is its root. Steepest ascent finds phi(r) and where it is attain
     phi'(r) = ||grad margin||_dual,
 
 so that Newton's step is r - margin / ||grad margin||_dual, kept within the bracket of radii at
-which an image is known to stand and to fall. In L1, L2 and L-inf the box is taken into account: the
-next radius is that of delta + v, v the smallest step *within the box* onto the linearised boundary.
-
-In L1 the steepest direction is one pixel, which the box soon stops. There the iterate follows the
-gradient itself, whose long steps the projection onto ball and box brings to the best pixels.
+which an image is known to stand and to fall. The box makes phi flatter: in L1, L2 and L-inf the
+next radius is that of delta + v, v the smallest step *within the box* onto the linearised boundary;
+in other norms phi' is the slope between the last two radii where that is less (secant method).
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import flax.struct
@@ -29,7 +28,8 @@ from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key
 
 _LEAD = 1e-3  # by which Newton's radius is exceeded: of a concave phi it is always a little short
-_STEP, _STEP_L1 = 2, 5  # lengths of the first step at a radius, in radii
+_STEP = 2  # length of the first step at a radius, in radii
+_FLAT = 10  # by how much the box makes phi flatter at most
 _TIE = 1e-5  # relative difference that rounding does not make
 
 
@@ -39,6 +39,8 @@ class Budget(NamedTuple):
     radius: Array
     low: Array  # at which no adversarial point was found; 0 at first
     high: Array  # at which one was; infinity at first
+    past: Array  # the radius tried before; 0 at first
+    past_gap: Array  # what the margin lacked there
 
 
 @flax.struct.dataclass
@@ -76,7 +78,7 @@ class SmallestBudget(IterativeAttack):
         del keys
         state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
         zeros = jnp.zeros(images.shape[0], images.dtype)
-        return state._replace(own=Budget(zeros + 1, zeros, zeros + jnp.inf))
+        return state._replace(own=Budget(zeros + 1, zeros, zeros + jnp.inf, zeros, zeros))
 
     def program(self, num_classes: int) -> Program:
         """The probe; steps and a new radius, ``num_radii`` times over; the line search."""
@@ -95,8 +97,9 @@ class SmallestBudget(IterativeAttack):
         """Measures a rival's linearised distance, and turns to the next rival."""
         del labels
         best, gradients = record.take_gradients(state.best, answer.gradients)
-        distance = self._newton(images, state, answer, gradients)
-        rivals, (owner, asked) = state.rivals, state.goal
+        gap = self._gap(state, answer)
+        distance = self._newton(images, state, gradients, gap, jax.vmap(self.norm.dual)(gradients))
+        rivals, (owner, asked), own = state.rivals, state.goal, state.own
         nearer = distance < rivals.distance
         rank = rivals.rank + 1
         rivals = rivals._replace(
@@ -110,7 +113,7 @@ class SmallestBudget(IterativeAttack):
         return state._replace(
             best=best,
             rivals=rivals,
-            own=state.own._replace(radius=radius),
+            own=own._replace(radius=radius, past_gap=jnp.where(nearer, gap, own.past_gap)),
             goal=(owner, jnp.where(last, rivals.aim, following)),
         )
 
@@ -126,10 +129,8 @@ class SmallestBudget(IterativeAttack):
         state = boundary.keep(self.norm, labels, state, answer, stretch=stretch)
         best, gradients = record.take_gradients(state.best, answer.gradients)
         decay = boundary.decay(state.step, self.num_steps, images.dtype, last=0.02)
-        ascent, length = self.norm.ascent, _STEP
-        if isinstance(self.norm, L1):
-            ascent, length = L2().steepest, _STEP_L1
-        step = column(length * decay * state.own.radius) * jax.vmap(ascent)(gradients)
+        ascent = jax.vmap(partial(self.norm.ascent, boxed=self.bounds is not None))
+        step = column(_STEP * decay * state.own.radius) * ascent(gradients)
         delta = project(self.norm, state.own.radius, images, state.delta + step, bounds=self.bounds)
         state = state._replace(step=state.step + 1, delta=delta, best=best)
         return state._replace(goal=(state.goal[0], boundary.aims(state)))
@@ -140,13 +141,17 @@ class SmallestBudget(IterativeAttack):
         """Scores the last iterate at this radius, and takes Newton's step to the next."""
         state = boundary.keep(self.norm, labels, state, answer)
         best, gradients = record.take_gradients(state.best, answer.gradients)
-        radius, low, high = state.own
+        radius, low, high, past, past_gap = state.own
         distance = record.nearest_distance(best)
         # No tie may decide: what was found on this ball lies on it up to rounding and a stretch;
         # and once Newton's method has converged, ``new`` is ``high`` up to rounding.
         fell = distance <= (1 + _TIE * (self.num_steps + 1)) * radius
         low, high = jnp.where(fell, low, radius), jnp.minimum(high, distance)
-        new = (1 + _LEAD) * self._newton(images, state, answer, gradients)
+        gap, dual = self._gap(state, answer), jax.vmap(self.norm.dual)(gradients)
+        between = radius - past
+        secant = (past_gap - gap) / jnp.where(between == 0, 1, between)
+        slope = jnp.clip(secant, dual / _FLAT, dual)
+        new = (1 + _LEAD) * self._newton(images, state, gradients, gap, slope)
         halfway = jnp.where(jnp.isinf(high), 2 * radius, (low + high) / 2)
         shorter = new < (1 - _LEAD / 2) * high
         new = jnp.where((low < new) & shorter, new, halfway)
@@ -156,21 +161,23 @@ class SmallestBudget(IterativeAttack):
         )
         state = state._replace(step=jnp.zeros_like(state.step), delta=delta, best=best)
         return state._replace(
-            own=Budget(new, low, high), goal=(state.goal[0], boundary.aims(state))
+            own=Budget(new, low, high, radius, gap), goal=(state.goal[0], boundary.aims(state))
         )
 
     def finalize(self, state: MinimalState) -> Perturbation:
         """The result: the nearest adversarial point of each image."""
         return boundary.result(self, state)
 
-    def _newton(
-        self, images: Array, state: MinimalState, answer: Answer, gradients: Array
-    ) -> Array:
-        """The radius [N] at which the linearised loss is 0; infinity for a zero gradient."""
+    def _gap(self, state: MinimalState, answer: Answer) -> Array:
+        """By how much the loss has to rise, [N]; negative beyond the boundary."""
         loss_fn = boundary.target_loss if self.targeted else boundary.rival_loss
-        gap = -loss_fn(answer.logits, *state.goal)
+        return -loss_fn(answer.logits, *state.goal)
+
+    def _newton(
+        self, images: Array, state: MinimalState, gradients: Array, gap: Array, slope: Array
+    ) -> Array:
+        """The radius [N] at which a loss of this slope is 0; infinity for a zero gradient."""
         value = jax.vmap(self.norm.value)
-        slope = jax.vmap(self.norm.dual)(gradients)
         if isinstance(self.norm, L1 | L2 | Linf):
             points = images + state.delta
             steps = boundary.boundary_step(self.norm, gradients, gap, points, bounds=self.bounds)

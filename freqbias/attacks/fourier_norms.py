@@ -26,7 +26,7 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.levels import Scalar, secular_level
-from freqbias.attacks.norms import L1, L2, Bounds, Norm, reach
+from freqbias.attacks.norms import L1, L2, Bounds, Norm, along, reach
 from freqbias.spectral import fourier
 from freqbias.typing import Array, ArrayLike, Key
 
@@ -49,9 +49,10 @@ class FourierLinf:
         """Every frequency at modulus 1, with the phase it has in the gradient."""
         return _real_image(_phase(fourier.fft2(gradient)))
 
-    def ascent(self, gradient: Array) -> Array:
-        """As ``steepest``."""
-        return self.steepest(gradient)
+    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
+        """As ``steepest``; in the box `along` the gradient."""
+        direction = self.steepest(gradient)
+        return along(gradient, direction) if boxed else direction
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Clips every modulus to epsilon."""
@@ -96,9 +97,10 @@ class FourierL1:
         # The real part spreads the modulus over the frequency and its mirror image.
         return _real_image(jnp.where(wave.reshape(spectrum.shape), _phase(spectrum), 0))
 
-    def ascent(self, gradient: Array) -> Array:
-        """As ``steepest``."""
-        return self.steepest(gradient)
+    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
+        """As ``steepest``; in the box `along` the gradient."""
+        direction = self.steepest(gradient)
+        return along(gradient, direction) if boxed else direction
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Soft threshold of every modulus, by the projection of the moduli onto the L1 ball."""
@@ -153,8 +155,9 @@ class WeightedFourierL2:
         normalized = fourier.fft2(gradient / jnp.where(dual == 0, 1, dual))
         return _real_image(normalized / self._plane(gradient) ** 2)
 
-    def ascent(self, gradient: Array) -> Array:
+    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
         """A multiple of the gradient: ``steepest``, frequency f (w_f / min w)^2 times as long."""
+        del boxed
         lightest = jnp.min(self._plane(gradient))
         dual = self.dual(gradient) * lightest
         return gradient / jnp.where(dual == 0, 1, dual) / lightest

@@ -24,8 +24,8 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.evaluate import Evaluation, evaluate
-from freqbias.attacks.fourier_norms import WeightedFourierL2
-from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar, reach
+from freqbias.attacks.fourier_norms import FourierL1, FourierLinf, WeightedFourierL2
+from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar, along, reach
 from freqbias.attacks.protocol import as_bounds, fold_keys, predict
 from freqbias.spectral import filters, fourier
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params
@@ -72,11 +72,16 @@ class BandLimited:
         size = self.norm.value(direction)
         return direction / jnp.where(size == 0, 1, size)
 
-    def ascent(self, gradient: Array) -> Array:
-        """The weighted norm's own, along P gradient, within V; of other norms ``steepest``."""
+    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
+        """As ``steepest`` in L2, and in Fourier norms without the box; else `along` P gradient.
+
+        The weighted norm has its own way along P gradient.
+        """
+        limited, direction = self._gradient(gradient), self.steepest(gradient)
         if isinstance(self.norm, WeightedFourierL2):
-            return self._limit(self.norm.ascent(self._gradient(gradient)))
-        return self.steepest(gradient)
+            return self._limit(self.norm.ascent(limited))
+        fits = isinstance(self.norm, FourierL1 | FourierLinf) and not boxed
+        return direction if fits or isinstance(self.norm, L2) else along(limited, direction)
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Nearest point of the ball within V (L-inf: near the nearest; others: a point of it)."""

@@ -132,7 +132,7 @@ class GradientAttack(IterativeAttack):
         inner = state.inner
         if self.transform is not None:
             gradients, inner = jax.vmap(self.transform.update)(gradients, inner, state.delta)
-        ascent = jax.vmap(self.norm.ascent)(gradients)
+        ascent = jax.vmap(partial(self.norm.ascent, boxed=self.bounds is not None))(gradients)
         if self.random_start:
             return ascent, inner
         return jnp.where(state.step == 0, jax.vmap(self.norm.steepest)(gradients), ascent), inner

@@ -27,6 +27,14 @@ Bounds: TypeAlias = tuple[float, float]
 """Lowest and highest pixel value."""
 
 
+def along(gradient: Array, steepest: Array) -> Array:
+    """The gradient, twice as long in L2 as a steepest direction.
+
+    Steps this long bring to its modulus in the ball, within a few, also what has a small gradient.
+    """
+    return 2 * L2().value(steepest) * L2().steepest(gradient)
+
+
 def reach(image: Array, bounds: Bounds) -> tuple[Array, Array]:
     """The least and the largest delta, per entry, for which image + delta lies within bounds.
 
@@ -69,11 +77,14 @@ class Norm(Protocol):
         """Argmax of <gradient, v> over ||v|| <= 1; zero for a zero gradient."""
         ...
 
-    def ascent(self, gradient: Array) -> Array:
+    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
         """Where to step from a point of the ball to be brought back by ``project``.
 
         It is normal to the ball at ``steepest`` of the gradient: of a constant gradient, projected
         steps of any length end at the best point. In most norms, ``steepest`` itself.
+
+        With ``boxed`` ``project_box`` brings it back, and it is normal to ball and box at the best
+        point of both. Where the ball's faces are not the box's, only the gradient is: `along`.
         """
         ...
 
@@ -121,8 +132,9 @@ class L0:
         """Raises ValueError: <gradient, v> has no maximum over the ball."""
         raise ValueError("norm l0 has no steepest direction. Use L0 in minimal attacks.")
 
-    def ascent(self, gradient: Array) -> Array:
+    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
         """As ``steepest``."""
+        del boxed
         return self.steepest(gradient)
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
@@ -195,9 +207,14 @@ class L1:
         signs = signs / jnp.maximum(jnp.sum(jnp.abs(signs)), 1)
         return jnp.zeros_like(flat).at[largest].set(signs).reshape(gradient.shape)
 
-    def ascent(self, gradient: Array) -> Array:
-        """As ``steepest``."""
-        return self.steepest(gradient)
+    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
+        """As ``steepest``; but in the box, which soon stops one pixel, `along` the gradient.
+
+        A ``step_fraction`` is kept in the box as well.
+        """
+        direction = self.steepest(gradient)
+        whole = boxed and self.step_fraction is None
+        return along(gradient, direction) if whole else direction
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Soft threshold, sign(delta) max(|delta| - mu, 0), of the one mu that meets the ball."""
@@ -260,8 +277,9 @@ class L2:
         )  # squares now neither over- nor underflow
         return gradient / jnp.where(scale == 0, 1, jnp.sqrt(jnp.sum(gradient**2)))
 
-    def ascent(self, gradient: Array) -> Array:
+    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
         """As ``steepest``."""
+        del boxed
         return self.steepest(gradient)
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
@@ -309,8 +327,9 @@ class Linf:
         """sign(gradient); pixels of zero gradient stay."""
         return jnp.sign(gradient)
 
-    def ascent(self, gradient: Array) -> Array:
+    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
         """As ``steepest``."""
+        del boxed
         return self.steepest(gradient)
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
