@@ -129,7 +129,8 @@ class SmallestBudget(IterativeAttack):
         state = boundary.keep(self.norm, labels, state, answer, stretch=stretch)
         best, gradients = record.take_gradients(state.best, answer.gradients)
         decay = boundary.decay(state.step, self.num_steps, images.dtype, last=0.02)
-        ascent = jax.vmap(partial(self.norm.ascent, boxed=self.bounds is not None))
+        norm = L1() if isinstance(self.norm, L1) else self.norm  # no fraction of a step
+        ascent = jax.vmap(partial(norm.ascent, boxed=self.bounds is not None))
         step = column(_STEP * decay * state.own.radius) * ascent(gradients)
         delta = project(self.norm, state.own.radius, images, state.delta + step, bounds=self.bounds)
         state = state._replace(step=state.step + 1, delta=delta, best=best)
