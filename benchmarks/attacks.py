@@ -180,7 +180,7 @@ def pairs() -> list[Pair]:
         apgd(L2(), l2, "apgd_t", loss="dlr", num_targets=9),
         square(L2(), l2),
         auto(L2(), l2),
-        pgd(L1(step_fraction=0.05), l1, "L1PGD"),
+        pgd(L1(), l1, "L1PGD"),
         apgd(L1(), l1, "apgd"),
         auto(L1(), l1),
         # Minimal attacks at the defaults here, and there with as many gradients or more.
