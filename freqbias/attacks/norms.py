@@ -191,7 +191,8 @@ class L1:
     def steepest(self, gradient: Array) -> Array:
         """The sign of the largest |gradient_i| (of equals, the first) at i, zero elsewhere.
 
-        The box is not looked at: a pixel at its bound may be chosen, and a step be lost.
+        The box is not looked at: a pixel at its bound may be chosen, and a step be lost. Hence
+        ``ascent``.
 
         Raises:
           ValueError: ``step_fraction`` is not in (0, 1].
