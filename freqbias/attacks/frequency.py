@@ -38,8 +38,8 @@ _MARGIN = 0.02  # of the root mean square of delta: by how much the search under
 class BandLimited:
     """A norm on the perturbations of some frequencies only; made by `band_limited`.
 
-    Exact in L2 and in the norms of the spectrum, without the box; for another norm, whose ball and V
-    fit less well together, and for ball, box and V at once, each method says what it gives.
+    Exact in L2 and in the norms of the spectrum, without the box. For another norm, whose ball and
+    V fit less well together, and for ball, box and V at once, each method says what it gives.
 
     Attributes:
       norm: the norm.
