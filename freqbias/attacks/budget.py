@@ -29,7 +29,7 @@ from freqbias.typing import Array, Key
 
 _LEAD = 1e-3  # by which Newton's radius is exceeded: of a concave phi it is always a little short
 _STEP = 2  # length of the first step at a radius, in radii
-_FLAT = 10  # by how much the box makes phi flatter at most
+_FLAT = 10  # the box makes phi flatter by this factor at most: noise could give any slope
 _TIE = 1e-5  # relative difference that rounding does not make
 
 

@@ -31,7 +31,7 @@ from freqbias.attacks.norms import L1, L2, Bounds, Norm, along, reach
 from freqbias.spectral import fourier
 from freqbias.typing import Array, ArrayLike, Key
 
-_MAX_ITERATIONS = 100  # after 50, attacks find what they find after 400 to half a percent
+_MAX_ITERATIONS = 100  # of one step; the next ones mend what is not yet the nearest point
 
 
 @flax.struct.dataclass

@@ -27,6 +27,7 @@ from freqbias.attacks.evaluate import Evaluation, evaluate
 from freqbias.attacks.fourier_norms import FourierL1, FourierLinf, WeightedFourierL2
 from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar, along, reach
 from freqbias.attacks.protocol import as_bounds, fold_keys, predict
+from freqbias.ensemble import Strategy
 from freqbias.spectral import filters, fourier
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params
 
@@ -197,6 +198,7 @@ def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
     targets: ArrayLike | None = None,
     batch_size: int = 256,
     ensemble: bool = False,
+    strategy: Strategy = "auto",
 ) -> Evaluation:
     """The same attack in each of B bands: robustness resolved by frequency.
 
@@ -215,6 +217,7 @@ def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
       targets: int [N], for a targeted attack.
       batch_size: images attacked at once.
       ensemble: whether params lead with a seed axis.
+      strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
       An `Evaluation` of leaves [B, ...] or, with ``ensemble``, [B, S, ...], on the host.
@@ -235,6 +238,7 @@ def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
             targets=targets,
             batch_size=batch_size,
             ensemble=ensemble,
+            strategy=strategy,
         )
         for mask in np.asarray(masks)
     ]

@@ -253,16 +253,22 @@ def test_bands_of_an_ensemble_are_those_of_its_seeds(key):
     keys, masks = jax.random.split(key, 2), np.stack([LOW, HIGH])
     attack = pgd(L2(), epsilon=0.5, num_steps=3, bounds=None)
     apply_fn, _, images, labels = models[0]
-    stacked = evaluate_bands(
-        attack, apply_fn, params, images, labels, keys, masks=masks, ensemble=True
-    )
-    assert stacked.robust_accuracy.shape == (2, 2)
+    options = {"masks": masks, "ensemble": True}
+    stacked = [
+        evaluate_bands(attack, apply_fn, params, images, labels, keys, strategy=strategy, **options)
+        for strategy in ("sequential", "vmap")
+    ]
+    assert stacked[0].robust_accuracy.shape == (2, 2)
     for seed, model in enumerate(models):
         one = evaluate_bands(
             attack, apply_fn, model.params, images, labels, keys[seed], masks=masks
         )
-        np.testing.assert_allclose(stacked.perturbation.delta[:, seed], one.perturbation.delta)
-        np.testing.assert_array_equal(stacked.robust_accuracy[:, seed], one.robust_accuracy)
+        for found in stacked:
+            delta = found.perturbation.delta[:, seed]
+            np.testing.assert_allclose(delta, one.perturbation.delta, atol=1e-5)
+            np.testing.assert_array_equal(found.robust_accuracy[:, seed], one.robust_accuracy)
+    with pytest.raises(ValueError, match="strategy"):
+        evaluate_bands(attack, apply_fn, params, images, labels, keys, strategy="loop", **options)
 
 
 def test_bands_of_a_targeted_attack_reach_the_targets(key):
