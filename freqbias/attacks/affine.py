@@ -31,9 +31,18 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
-from freqbias.attacks.fourier_norms import FourierL1, FourierLinf, WeightedFourierL2
 from freqbias.attacks.levels import Scalar, water_level
-from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, reach
+from freqbias.attacks.norms import (
+    L0,
+    L1,
+    L2,
+    Bounds,
+    FourierL1,
+    FourierLinf,
+    Linf,
+    WeightedFourierL2,
+    reach,
+)
 from freqbias.attacks.protocol import (
     Perturbation,
     as_bounds,

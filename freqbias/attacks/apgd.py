@@ -39,7 +39,8 @@ from freqbias.attacks.driver import (
     gradient_of,
 )
 from freqbias.attacks.gradient import draw_start, project
-from freqbias.attacks.norms import L1, Bounds, Norm, Scalar
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.norms import L1, Bounds, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key, LossFn
 

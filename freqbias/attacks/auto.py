@@ -12,10 +12,11 @@ import numpy as np
 from freqbias import _checks
 from freqbias.attacks import record
 from freqbias.attacks.apgd import AutoPGD, apgd
-from freqbias.attacks.deepfool import fab
 from freqbias.attacks.driver import forward, query
 from freqbias.attacks.evaluate import in_batches
-from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm, Scalar
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.minimal.fab import fab
+from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
 from freqbias.attacks.protocol import (
     Attack,
     Perturbation,

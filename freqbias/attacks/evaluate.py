@@ -14,7 +14,7 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.driver import forward, query
-from freqbias.attacks.norms import Scalar
+from freqbias.attacks.levels import Scalar
 from freqbias.attacks.protocol import Attack, Perturbation, fold_keys, predict
 from freqbias.ensemble import STRATEGIES, AttackNetwork, Strategy, map_seeds
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status

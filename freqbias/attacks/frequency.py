@@ -1,171 +1,25 @@
-"""Attacks and robustness by frequency: band-limited perturbations, radii per band, the heat map.
+"""Robustness by frequency: radii per band, the heat map.
 
-Band-limited attacks search within a set of frequencies; nothing is filtered afterwards. The real
-images whose spectrum vanishes outside a symmetric mask M are a linear subspace V, spanned by the
-cosines and sines of M, and multiplication of the spectrum by M is the orthogonal projection P onto
-it. `band_limited` turns a `Norm` into its restriction to V: every attack then moves in V only.
-
-    attack = pgd(band_limited(L2(), spectral.band_mask((28, 28), 1/8, 1/4)), epsilon=0.5)
-
-For an affine model without box, the smallest L2 perturbation of V is margin / ||P w||_2, with w the
-gradient of the margin.
+A band is a set of waves; `band_limited` makes the norm of an attack that searches within it.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.evaluate import Evaluation, evaluate
-from freqbias.attacks.fourier_norms import FourierL1, FourierLinf, WeightedFourierL2
-from freqbias.attacks.norms import L2, Bounds, Linf, Norm, Scalar, along, reach
+from freqbias.attacks.norms import Bounds, band_limited
 from freqbias.attacks.protocol import as_bounds, fold_keys, predict
 from freqbias.ensemble import Strategy
-from freqbias.spectral import filters, fourier
+from freqbias.spectral import fourier
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params
-
-_MAX_ITERATIONS = 40
-_MARGIN = 0.02  # of the root mean square of delta: by how much the search undershoots a box
-
-
-@flax.struct.dataclass
-class BandLimited:
-    """A norm on the perturbations of some frequencies only; made by `band_limited`.
-
-    Exact in L2 and in the norms of the spectrum, without the box. For another norm, whose ball and
-    V fit less well together, and for ball, box and V at once, each method says what it gives.
-
-    Attributes:
-      norm: the norm.
-      mask: [H, W] of zeros and ones, fftfreq order, symmetric; traced, so that all bands share one
-        compilation. It holds for every channel.
-    """
-
-    norm: Norm
-    mask: Array
-    name: str = flax.struct.field(pytree_node=False, default="band_limited")
-
-    def value(self, delta: Array) -> Array:
-        """||delta||, the norm's own."""
-        return self.norm.value(delta)
-
-    def dual(self, gradient: Array) -> Array:
-        """Dual norm of P gradient: max of <gradient, v> over the v of V (others: at least that)."""
-        return self.norm.dual(self._gradient(gradient))
-
-    def steepest(self, gradient: Array) -> Array:
-        """Argmax of <gradient, v> over the unit ball within V.
-
-        For another norm P s / ||P s||, with s the steepest direction of P gradient: not the argmax,
-        but always an ascent, since <gradient, P s> = <P gradient, s> is its dual norm.
-        """
-        direction = self.norm.steepest(self._gradient(gradient))
-        if isinstance(self.norm, L2):
-            return direction
-        direction = self._limit(direction)
-        size = self.norm.value(direction)
-        return direction / jnp.where(size == 0, 1, size)
-
-    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
-        """As ``steepest`` in L2, and in Fourier norms without the box; else `along` P gradient.
-
-        The weighted norm has its own way along P gradient.
-        """
-        limited, direction = self._gradient(gradient), self.steepest(gradient)
-        if isinstance(self.norm, WeightedFourierL2):
-            return self._limit(self.norm.ascent(limited))
-        fits = isinstance(self.norm, FourierL1 | FourierLinf) and not boxed
-        return direction if fits or isinstance(self.norm, L2) else along(limited, direction)
-
-    def project(self, delta: Array, epsilon: Scalar) -> Array:
-        """Nearest point of the ball within V (L-inf: near the nearest; others: a point of it)."""
-        limited = self._limit(delta)
-        if isinstance(self.norm, L2):
-            return self.norm.project(limited, epsilon)
-        if isinstance(self.norm, Linf):
-            side = jnp.full_like(delta, epsilon)
-            return _near(self._limit, delta, -side, side)
-        limited = self._limit(self.norm.project(limited, epsilon))
-        return limited * (epsilon / jnp.maximum(self.norm.value(limited), epsilon))
-
-    def project_box(self, delta: Array, image: Array, epsilon: Scalar, bounds: Bounds) -> Array:
-        """A point of the ball, the box and V, near the nearest.
-
-        No closed form exists; see `_near`. The three sets are kept to rounding, and the box
-        exactly.
-
-        If many pixels are black or white, the three may have little or nothing but 0 in common: a
-        wave of mean zero cannot be positive wherever a background is black. Then ``bounds=None``,
-        or images that leave room, tell more.
-        """
-        lower, upper = reach(image, bounds)
-        if isinstance(self.norm, Linf):  # this ball is a box, others go together with V
-            lower, upper = jnp.maximum(lower, -epsilon), jnp.minimum(upper, epsilon)
-            return _near(self._limit, delta, lower, upper)
-        return _near(partial(self.project, epsilon=epsilon), delta, lower, upper)
-
-    def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        """Uniform in the unit ball within V.
-
-        The direction of white noise, at a radius whose power dim V is uniform (for another norm,
-        directions are not quite uniform).
-        """
-        noise_key, radius_key = jax.random.split(key)
-        noise = self._limit(jax.random.normal(noise_key, shape, dtype))
-        dimension = shape[-1] * jnp.sum(self.mask.astype(dtype))
-        radius = jax.random.uniform(radius_key, (), dtype) ** (1 / dimension)
-        return noise * (radius / self.norm.value(noise))
-
-    def _limit(self, delta: Array) -> Array:
-        """P delta, whose spectrum is zero off the mask."""
-        if self.mask.shape != delta.shape[:2]:
-            raise ValueError(
-                f"mask must be [H, W] = {delta.shape[:2]} of the images; got {self.mask.shape}."
-            )
-        return filters.apply_transfer(delta, self.mask)
-
-    def _gradient(self, gradient: Array) -> Array:
-        """P gradient; zero where it is nothing but the rounding of the transform."""
-        limited = self._limit(gradient)
-        noise = 16 * jnp.finfo(gradient.dtype).eps * jnp.max(jnp.abs(gradient))
-        return jnp.where(jnp.max(jnp.abs(limited)) <= noise, 0, limited)
-
-
-def band_limited(norm: Norm, mask: ArrayLike) -> BandLimited:
-    """The norm on perturbations whose spectrum is zero off a mask.
-
-    Args:
-      norm: e.g. ``L2()``.
-      mask: boolean or of zeros and ones, [H, W], fftfreq order, with mask[-k] = mask[k], e.g. of
-        `freqbias.spectral.band_mask`, or any set of waves, each with its mirror image.
-
-    Returns:
-      A norm for any attack.
-
-    Raises:
-      ValueError: mask is not [H, W], not of zeros and ones, not symmetric, or empty.
-
-    Example:
-      >>> high = band_limited(L2(), band_mask((28, 28), 1 / 4, math.inf))
-      >>> found = pgd(high, epsilon=0.5)(apply_fn, params, images, labels, key)
-    """
-    _checks.rank("mask", mask, 2)
-    if _checks.is_concrete(mask):
-        values = np.asarray(mask)
-        if not np.isin(values, (0, 1)).all():
-            raise ValueError("mask must be boolean or of zeros and ones; got other values.")
-        if not values.any():
-            raise ValueError("mask must hold at least one frequency; got none.")
-        if not fourier.is_symmetric_mask(values):
-            raise ValueError("mask must be symmetric, mask[-k] = mask[k] in fftfreq order.")
-    return BandLimited(norm, jnp.asarray(mask, jnp.result_type(float)))
 
 
 def band_masks(shape: Sequence[int], edges: Sequence[float]) -> np.ndarray:
@@ -367,51 +221,3 @@ def _plane_waves(waves: Array, shape: Sequence[int], dtype: jnp.dtype) -> Array:
     own_mirror = (2 * ky % height == 0) & (2 * kx % width == 0)
     mean_square = jnp.where(own_mirror, 1.0, 0.5)[:, None, None]
     return (jnp.cos(2 * jnp.pi * turns) / jnp.sqrt(height * width * mean_square)).astype(dtype)
-
-
-def _near(project_fn: Callable[[Array], Array], delta: Array, lower: Array, upper: Array) -> Array:
-    """A point of a convex set and a box, both of which hold 0, near the nearest to delta.
-
-    Between the set and a box smaller by a small margin, Dykstra's algorithm with Nesterov's
-    momentum, until the point of the set rests within the box itself. If it does not lie there after
-    the last iteration, it is scaled towards 0 until it does, which keeps it in the set.
-
-    Reference:
-      Boyle and Dykstra, 1986; Beck and Teboulle, 2009.
-    """
-    start = project_fn(delta)
-    margin = _MARGIN * jnp.sqrt(jnp.mean(start**2))
-    middle = (lower + upper) / 2
-    inner_lower = jnp.minimum(lower + margin, middle)
-    inner_upper = jnp.maximum(upper - margin, middle)
-    State = tuple[Array, Array, Array, Array, Array, Array]
-
-    def outside(point: Array) -> Array:
-        return jnp.any((point < lower) | (point > upper))
-
-    def continues(state: State) -> Array:
-        iteration, point, *_, change = state
-        return (iteration < _MAX_ITERATIONS) & (outside(point) | (change > margin / 2))
-
-    def iterate(state: State) -> State:
-        iteration, point, dual, ahead, momentum, _ = state
-        new = point + ahead
-        new = new - jnp.clip(new, inner_lower, inner_upper)
-        next_momentum = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = new + (momentum - 1) / next_momentum * (new - dual)
-        moved = project_fn(delta - ahead)
-        change = jnp.max(jnp.abs(moved - point))
-        return iteration + 1, moved, new, ahead, next_momentum, change
-
-    one, zeros = jnp.ones((), delta.dtype), jnp.zeros_like(delta)
-    first = jnp.zeros((), jnp.int32), start, zeros, zeros, one, 0 * one
-    return _scale_into_box(jax.lax.while_loop(continues, iterate, first)[1], lower, upper)
-
-
-def _scale_into_box(delta: Array, lower: Array, upper: Array) -> Array:
-    """Scales delta by one factor in [0, 1] into a box that holds 0, rounding included."""
-    room = jnp.where(delta > 0, upper, -lower)
-    size = jnp.abs(delta)
-    factor = jnp.min(jnp.where(size > room, room / jnp.where(size > 0, size, 1), 1))
-    safe = 1 - 4 * jnp.finfo(delta.dtype).eps
-    return delta * jnp.where(factor < 1, factor * safe, 1)

@@ -32,7 +32,8 @@ from freqbias.attacks.driver import (
     forward,
     gradient_of,
 )
-from freqbias.attacks.norms import Bounds, Norm, Scalar
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.norms import Bounds, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key, LossFn, Schedule
 

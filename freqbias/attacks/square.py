@@ -17,10 +17,11 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks import losses, record
-from freqbias.attacks.boundary import clip
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
 from freqbias.attacks.gradient import project
-from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm, Scalar
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.minimal.boundary import clip
+from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
 

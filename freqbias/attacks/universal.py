@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from freqbias import _checks
 from freqbias.attacks import losses
 from freqbias.attacks.driver import Driver, choose_driver
-from freqbias.attacks.norms import Bounds, Norm, Scalar
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.norms import Bounds, Norm
 from freqbias.attacks.protocol import (
     as_bounds,
     check_arguments,

@@ -18,12 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
-from freqbias.attacks import boundary, record
-from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
+from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
-from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, Scalar, reach
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.minimal import boundary
+from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
+from freqbias.attacks.minimal.trust_region import nearest_on_boundary
+from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, reach
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
-from freqbias.attacks.trust_region import nearest_on_boundary
 from freqbias.typing import ApplyFn, Array, Key, Params
 
 _NUM_SEEKS = 12  # doublings of the step towards a start

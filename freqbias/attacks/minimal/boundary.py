@@ -22,7 +22,8 @@ import jax.numpy as jnp
 from freqbias.attacks import losses, record
 from freqbias.attacks.affine import minimal_step
 from freqbias.attacks.driver import Answer, IterativeAttack, Oracle, Phase, forward, gradient_of
-from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, Norm, Scalar, reach
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, Norm, reach
 from freqbias.attacks.protocol import Perturbation
 from freqbias.typing import Array
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from freqbias.attacks import L0, L1, L2, FourierL1, Linf, affine_attack, brendel_bethge
-from freqbias.attacks.trust_region import nearest_on_boundary
+from freqbias.attacks.minimal.trust_region import nearest_on_boundary
 from freqbias.typing import Status
 
 norms = pytest.mark.parametrize("norm", [L2(), Linf(), L1(), L0()], ids=lambda norm: norm.name)

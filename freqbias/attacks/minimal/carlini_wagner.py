@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import optax
 
 from freqbias import _checks
-from freqbias.attacks import boundary, record
-from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
+from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
-from freqbias.attacks.norms import L2, Bounds, Scalar
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.minimal import boundary
+from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
+from freqbias.attacks.norms import L2, Bounds
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key
 

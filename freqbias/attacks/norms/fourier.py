@@ -9,7 +9,7 @@ With the box no projection has a closed form. `project_ball_and_box` iterates to
 what it returns keeps both constraints wherever it stops. Nor do steepest steps end at the best
 point of ball and box: there ``ascent`` is along the gradient.
 
-Rounding: as in `freqbias.attacks.norms`. The distance re-computed from pixels carries up to 6e-8
+Rounding: as in base.py. The distance re-computed from pixels carries up to 6e-8
 per pixel in float32, hence 6e-8 sqrt(H W) in `FourierLinf`, 6e-8 H W C in `FourierL1` and
 6e-8 sqrt(H W C) max(weights) in `WeightedFourierL2`.
 
@@ -27,7 +27,8 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.levels import Scalar, secular_level
-from freqbias.attacks.norms import L1, L2, Bounds, Norm, along, reach
+from freqbias.attacks.norms.base import Bounds, Norm, reach
+from freqbias.attacks.norms.lp import L1, L2, along
 from freqbias.spectral import fourier
 from freqbias.typing import Array, ArrayLike, Key
 

@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
-from freqbias.attacks import boundary, record
-from freqbias.attacks.boundary import NUM_RIVALS, MinimalState, column
+from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program
 from freqbias.attacks.gradient import project
+from freqbias.attacks.minimal import boundary
+from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key

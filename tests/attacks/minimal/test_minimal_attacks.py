@@ -17,7 +17,6 @@ from freqbias.attacks import (
     FourierLinf,
     Linf,
     affine_attack,
-    boundary,
     carlini_wagner,
     ddn,
     deepfool,
@@ -28,6 +27,7 @@ from freqbias.attacks import (
     smallest_budget,
 )
 from freqbias.attacks.driver import jacobian
+from freqbias.attacks.minimal import boundary
 from freqbias.typing import Status
 
 SHAPE, NUM_IMAGES = (28, 28, 1), 64

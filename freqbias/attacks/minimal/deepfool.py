@@ -1,0 +1,161 @@
+"""DeepFool: from linearised boundary to linearised boundary until the prediction changes."""
+
+import dataclasses
+from typing import Self
+
+import flax.struct
+import jax.numpy as jnp
+
+from freqbias import _checks
+from freqbias.attacks import record
+from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Phase, Program, jacobian
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.minimal import boundary
+from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
+from freqbias.attacks.minimal.linearised import check_norm, linearise, nearest_boundary, with_label
+from freqbias.attacks.norms import L1, L2, Bounds, Linf
+from freqbias.attacks.protocol import Perturbation, as_bounds
+from freqbias.typing import Array, Key
+
+
+@flax.struct.dataclass
+class DeepFool(IterativeAttack):
+    """DeepFool in L1, L2 or L-inf; made by `deepfool`.
+
+    Attributes:
+      norm: the geometry.
+      overshoot: share by which each step passes the linearised boundary; traced.
+      num_steps: linearisations.
+      num_rivals: other classes looked at.
+      box_aware: whether steps are the smallest within the box, or clipped to it.
+      targeted: towards ``targets``.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+    """
+
+    norm: L1 | L2 | Linf
+    overshoot: Scalar = 0.02
+    num_steps: int = flax.struct.field(pytree_node=False, default=30)
+    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
+    box_aware: bool = flax.struct.field(pytree_node=False, default=False)
+    targeted: bool = flax.struct.field(pytree_node=False, default=False)
+    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
+    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
+    name: str = flax.struct.field(pytree_node=False, default="deepfool")
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        super().check()
+        check_norm(self.norm)
+        _checks.positive_scalars(self, "overshoot")
+        _checks.positive_ints(self, "num_steps", "num_rivals")
+
+    def begin(
+        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+    ) -> MinimalState:
+        """At the clean images, whose strongest classes are the rivals."""
+        del keys
+        state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
+        return state if self.targeted else with_label(labels, state)
+
+    def program(self, num_classes: int) -> Program:
+        """Gradients until all images fell, at most ``num_steps`` times; the line search."""
+        del num_classes
+        oracle = boundary.ascent(targeted=True) if self.targeted else jacobian
+        crossing = Phase(oracle, DeepFool.cross, self.num_steps, done=_all_fell)
+        return crossing, *boundary.searching()
+
+    def shared(self) -> Self:
+        """No step knows how many there are."""
+        return dataclasses.replace(self, num_steps=1, driver="host")
+
+    def cross(
+        self, images: Array, labels: Array, state: MinimalState, answer: Answer
+    ) -> MinimalState:
+        """Steps onto the nearest boundary and a little beyond, until the image falls."""
+        state = boundary.keep(self.norm, labels, state, answer)
+        used = ~state.best.is_adversarial | (state.step == 0)
+        best, rows = record.take_gradients(state.best, answer.gradients, used=used)
+        owner = labels if state.targets is None else state.targets
+        gradients, gaps = linearise(answer._replace(gradients=rows), state)
+        points = images + state.delta
+        gaps = boundary.widen(state, answer.logits, owner, jnp.maximum(gaps, 0), gradients, points)
+        near = nearest_boundary(self.norm, gradients, gaps, points, bounds=self.bounds)
+        steps = near.steps
+        if not self.box_aware:
+            steps = boundary.boundary_step(self.norm, near.gradients, near.gap, points, bounds=None)
+        moved = state.delta + (1 + self.overshoot) * steps
+        moved = boundary.clip(images, moved, bounds=self.bounds)
+        delta = jnp.where(column(best.is_adversarial), state.delta, moved)
+        return state._replace(step=state.step + 1, delta=delta, best=best)
+
+    def finalize(self, state: MinimalState) -> Perturbation:
+        """The result: the adversarial point found, after the line search."""
+        return boundary.result(self, state)
+
+
+def _all_fell(state: MinimalState) -> Array:
+    return jnp.all(state.best.is_adversarial)
+
+
+def deepfool(
+    norm: L1 | L2 | Linf,
+    *,
+    num_steps: int = 30,
+    overshoot: Scalar = 0.02,
+    num_rivals: int = NUM_RIVALS,
+    box_aware: bool | None = None,
+    targeted: bool = False,
+    bounds: Bounds | None = (0.0, 1.0),
+    driver: Driver = "auto",
+) -> DeepFool:
+    """DeepFool: from linearised boundary to linearised boundary until the prediction changes.
+
+        delta_{i+1} = clip(delta_i + (1 + overshoot) v_i),   v_i = argmin_v ||v||,
+        <grad(z_j - z_y), v> = z_y - z_j for some rival j.
+
+    It differs from the paper in two ways: j is the rival nearest *within the box*, and a line
+    search takes the last overshoot away. On an affine network without a box one step is the exact
+    optimum, with ``box_aware`` in the box as well. On curved networks of images with many pixels on
+    the edge, the paper's steps, which the clip shortens so that the network is linearised more
+    often, come nearer (by 5 % in the median, on garments).
+
+    Args:
+      norm: the geometry.
+      num_steps: linearisations at most; each costs num_rivals + 1 gradients. A step that the box
+        cuts in half takes half the margin away: ten do not suffice for black and white images.
+      overshoot: share by which each step passes the linearised boundary.
+      num_rivals: other classes looked at, the strongest at the clean image.
+      box_aware: whether v_i is the smallest step for which image + delta_i + v_i is in the box. By
+        default in L1 alone, where v_i without the box is one pixel, and the clip may leave nothing.
+      targeted: towards ``targets``, given at the call: onto the boundary between the target and the
+        strongest other class, one gradient a step. Of more than two classes this reaches the
+        target, but not its nearest point: `fab`, `fmn` and `ddn` do.
+      bounds: (low, high) of a pixel, or None for no box.
+      driver: "auto", "scan" or "host".
+
+    Returns:
+      The attack.
+
+    Raises:
+      TypeError: another norm.
+      ValueError: a number or an option is out of range.
+
+    Example:
+      >>> found = deepfool(L2())(apply_fn, params, images, labels, jax.random.key(0))
+
+    Reference:
+      Moosavi-Dezfooli et al., 1511.04599, algorithm 2 and section 3.3.
+    """
+    attack = DeepFool(
+        norm=norm,
+        overshoot=overshoot,
+        num_steps=num_steps,
+        num_rivals=num_rivals,
+        box_aware=isinstance(norm, L1) if box_aware is None else box_aware,
+        targeted=targeted,
+        bounds=as_bounds(bounds),
+        driver=driver,
+    )
+    attack.check()
+    return attack

@@ -1,0 +1,20 @@
+"""Norms: the geometries of attacks.
+
+`L0`, `L1`, `L2`, `Linf` count pixels (lp.py); `FourierL1`, `FourierLinf`, `WeightedFourierL2`
+count frequencies (fourier.py); `band_limited` restricts a norm to some of them (band.py). What a
+norm is, base.py says.
+"""
+
+from freqbias.attacks.norms.band import BandLimited as BandLimited
+from freqbias.attacks.norms.band import band_limited as band_limited
+from freqbias.attacks.norms.base import Bounds as Bounds
+from freqbias.attacks.norms.base import Norm as Norm
+from freqbias.attacks.norms.base import reach as reach
+from freqbias.attacks.norms.fourier import FourierL1 as FourierL1
+from freqbias.attacks.norms.fourier import FourierLinf as FourierLinf
+from freqbias.attacks.norms.fourier import WeightedFourierL2 as WeightedFourierL2
+from freqbias.attacks.norms.fourier import weighted_fourier_l2 as weighted_fourier_l2
+from freqbias.attacks.norms.lp import L0 as L0
+from freqbias.attacks.norms.lp import L1 as L1
+from freqbias.attacks.norms.lp import L2 as L2
+from freqbias.attacks.norms.lp import Linf as Linf
