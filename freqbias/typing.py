@@ -26,9 +26,10 @@ class Status(enum.IntEnum):
 
     OK = 0
     DIVERGED = 1  # a loss, parameter or logit is not finite
-    DEAD = 2  # the input gradient is exactly zero: no attack and no spectrum is defined
+    DEAD = 2  # no gradient that is not exactly zero was seen: no attack, no spectrum is defined
     NOT_SEPARABLE = 3  # no predictor of the class separates the data
     NOT_CONVERGED = 4  # the iteration ended before its tolerance was met
+    NOT_ATTACKED = 5  # an image that is adversarial as it is, on which nothing was spent
 
 
 class ApplyFn(Protocol):

@@ -273,6 +273,7 @@ class _Nearest(NamedTuple):
     """One image against the class whose boundary is nearest."""
 
     normal: Array  # w [H, W, C], gradient of the margin
+    alive: Array  # [], whether the gradient of some class's margin is not zero
     margin: Array  # []
     error: Array  # [], rounding error of the margin
 
@@ -295,7 +296,7 @@ def _nearest(
     eps = jnp.finfo(image.dtype).eps
     size = jnp.sum(jnp.abs(normals[index]) * jnp.maximum(jnp.abs(image), eps))  # a tie of black too
     size = size + jnp.abs(model.bias[label]) + jnp.abs(model.bias[index])
-    return _Nearest(normals[index], margins[index], eps * size)
+    return _Nearest(normals[index], jnp.any(normals != 0), margins[index], eps * size)
 
 
 def _climb(
@@ -349,8 +350,7 @@ def _attack(
     distance = jax.vmap(attack.norm.value)(delta)
     if attack.epsilon is None:
         distance = jnp.where(is_adversarial, distance, jnp.inf)
-    alive = jnp.any(nearest.normal != 0, axis=(1, 2, 3))
-    status = jnp.where(alive, Status.OK, Status.DEAD)
+    status = jnp.where(nearest.alive, Status.OK, Status.DEAD)
     status = jnp.where(_is_affine(model, images, logits), status, Status.NOT_CONVERGED)
     return Perturbation(
         delta=delta,

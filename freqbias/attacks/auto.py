@@ -43,8 +43,8 @@ def worst_case(perturbations: Sequence[Perturbation]) -> Perturbation:
       perturbations: leaves [N, ...] or [S, N, ...], at least one.
 
     Returns:
-      A `Perturbation` of the same shape. Gradient evaluations add up. The status is OK only where
-      all are: an attack that saw no gradient, or a NaN, leaves its doubt.
+      A `Perturbation` of the same shape. Gradient evaluations add up. The status is that of all
+      attacks together, see `Perturbation`.
 
     Raises:
       ValueError: there are none, or they are not of the same shape.
@@ -64,9 +64,9 @@ class AutoAttack:
     """Attacks one after the other, each on the images that still stand; made by `auto_attack`.
 
     Images that are misclassified when clean (targeted: that are predicted as the target) are not
-    attacked. Standing images are packed into batches of ``batch_size``, the last one padded, so
-    that each attack compiles for one shape, and no other number of standing images compiles
-    anything.
+    attacked; their status is NOT_ATTACKED. Standing images are packed into batches of
+    ``batch_size``, the last one padded, so that each attack compiles for one shape, whatever the
+    number of standing images.
     Within jit or vmap nothing can be packed: every attack then sees all images, to the same result.
 
     Attributes:
@@ -143,7 +143,7 @@ class AutoAttack:
             standing = (found.clean_correct | self.targeted) & ~found.is_adversarial
             new = run(attack, *data, fold_each(keys, index), standing)
             new = new._replace(
-                status=jnp.where(standing, new.status, Status.OK),
+                status=jnp.where(standing, new.status, Status.NOT_ATTACKED),
                 gradient_evaluations=jnp.where(standing, new.gradient_evaluations, 0),
             )
             within = new.distance <= jnp.asarray(self.epsilon, images.dtype) * (1 + _ROUNDING)
@@ -291,10 +291,12 @@ def clean(  # noqa: PLR0917 (the arguments of a call)
     *,
     targets: Array | None = None,
 ) -> Perturbation:
-    """The attack that does nothing; its status is never DEAD."""
+    """The attack that does nothing: NOT_ATTACKED, unless a logit is not finite."""
     del keys
-    best = record.start(images, labels, targets, apply_fn(params, images))
-    return record.result(best._replace(alive=jnp.ones_like(best.alive)), norm)
+    found = record.result(record.start(images, labels, targets, apply_fn(params, images)), norm)
+    diverged = found.status == Status.DIVERGED
+    status = jnp.where(diverged, Status.DIVERGED, Status.NOT_ATTACKED).astype(jnp.int32)
+    return found._replace(status=status)
 
 
 def _blank(images: Array) -> dict[str, np.ndarray]:
@@ -307,17 +309,14 @@ def _blank(images: Array) -> dict[str, np.ndarray]:
         "flipped": np.zeros(num_images, bool),
         "distance": np.zeros(num_images, dtype),
         "gradient_evaluations": np.zeros(num_images, np.int32),
-        "status": np.zeros(num_images, np.int32),
+        "status": np.full(num_images, Status.NOT_ATTACKED, np.int32),
     }
 
 
 def _take(found: Perturbation, new: Perturbation, where: Array) -> Perturbation:
-    """The perturbations of ``new`` at some images; evaluations and doubts of both at all."""
+    """The perturbations of ``new`` at some images; evaluations and statuses of both at all."""
     axes = tuple(range(where.ndim, found.delta.ndim))
     is_adversarial = jnp.where(where, new.is_adversarial, found.is_adversarial)
-    dead = (found.status == Status.DEAD) | (new.status == Status.DEAD)
-    diverged = (found.status == Status.DIVERGED) | (new.status == Status.DIVERGED)
-    status = jnp.where(dead, Status.DEAD, jnp.maximum(found.status, new.status))
     return Perturbation(
         delta=jnp.where(jnp.expand_dims(where, axes), new.delta, found.delta),
         clean_correct=found.clean_correct,
@@ -325,5 +324,30 @@ def _take(found: Perturbation, new: Perturbation, where: Array) -> Perturbation:
         flipped=found.clean_correct & is_adversarial,
         distance=jnp.where(where, new.distance, found.distance),
         gradient_evaluations=found.gradient_evaluations + new.gradient_evaluations,
-        status=jnp.where(diverged, Status.DIVERGED, status).astype(jnp.int32),
+        status=_joint_status(found, new),
     )
+
+
+def _joint_status(one: Perturbation, other: Perturbation) -> Array:
+    """The status of two results on the same images, by the rule of `Perturbation`.
+
+    OK of a black box counts only where neither result spent a gradient.
+    """
+
+    def either(status: Status) -> Array:
+        return (one.status == status) | (other.status == status)
+
+    black_box = one.gradient_evaluations + other.gradient_evaluations == 0
+    seen = [
+        (result.status == Status.OK) & (black_box | (result.gradient_evaluations > 0))
+        for result in (one, other)
+    ]
+    joint = jnp.full_like(one.status, Status.NOT_ATTACKED)
+    for status, where in (
+        (Status.DEAD, either(Status.DEAD) | either(Status.OK)),
+        (Status.OK, seen[0] | seen[1]),
+        (Status.NOT_CONVERGED, either(Status.NOT_CONVERGED)),
+        (Status.DIVERGED, either(Status.DIVERGED)),
+    ):
+        joint = jnp.where(where, status, joint)
+    return joint.astype(jnp.int32)

@@ -25,8 +25,21 @@ class Perturbation(NamedTuple):
       distance: [N], norm of delta; infinity where a minimal attack proves or finds none.
       gradient_evaluations: int32 [N], input gradients spent on each image. DeepFool's end when it
         has fallen; those at the clean image are always spent.
-      status: int32 [N], `freqbias.typing.Status`: DIVERGED if a logit or gradient was not finite,
-        DEAD if every input gradient was exactly zero (which proves no robustness), else OK.
+      status: int32 [N], a `freqbias.typing.Status`, see below.
+
+    The status of an image says whether the attack could see where to go, not how it ended. One rule
+    holds for all attacks that use gradients:
+
+    * DIVERGED: a logit or an input gradient was not finite.
+    * OK: at least one input gradient was finite and not exactly zero.
+    * DEAD: neither. The network may stand because its gradient is masked, and an image may fall to
+      a random start alone; nothing is proven about its robustness.
+
+    An attack that asks for no gradient (`square`) is OK instead where some query changed the
+    logits. A composed attack (`auto_attack`, `worst_case`, `bisect`) goes by all gradients that
+    were spent on the image, and by queries only where none was. `auto_attack` spends nothing on an
+    image that is adversarial as it is: NOT_ATTACKED. `affine_attack` under a transformation, where
+    it cannot raise, is NOT_CONVERGED if the network is not affine.
     """
 
     delta: Array
