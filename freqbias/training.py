@@ -9,6 +9,10 @@ A network that is affine in its input needs no forward pass through its layers: 
 layers only through beta, so each step costs a pass of K class rows through the layers and two
 matrix products with the batch, whatever the depth (`freqbias.ops.affine_predictor`). The gradient
 is the same.
+
+Only the collection "params" of a network's variables is trained. Its other collections (masks,
+constants) stay as ``init`` made them; a network that would have to write to one while it trains,
+such as batch normalisation to its running statistics, is refused.
 """
 
 import dataclasses
@@ -17,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,9 +66,6 @@ def logistic(logits: Array, labels: Array) -> Array:
     return jnp.sum(jnp.where(others, jax.nn.softplus(-margins), 0), axis=1)
 
 
-# Attributes that matter to ``init`` alone, at their neutral values; a model can name more of its
-# own in ``initial_only``.
-_INITIAL_ONLY: Mapping[str, Any] = {"init_scale": 1.0, "mirrored": False, "tied_init": False}
 LOSSES: Mapping[str, LossFn] = {
     "cross_entropy": cross_entropy,
     "exponential": exponential,
@@ -153,8 +155,9 @@ def train(
     images left over at the end of an epoch sit it out.
 
     Args:
-      model: a Flax module, images [N, H, W, C] -> logits [N, K]. If it has an attribute ``affine``
-        that is True, training goes through its effective predictor.
+      model: any Flax Linen module whose ``apply(variables, images [N, H, W, C])`` gives logits
+        [N, K], draws nothing at random and writes to no collection. One that is affine in its
+        input (`freqbias.ops.is_affine`) is trained through its effective predictor.
       split: has ``images`` float [N, H, W, C] in [0, 1] and ``labels`` int [N].
       seeds: S distinct ints.
       key: of the whole ensemble.
@@ -174,12 +177,24 @@ def train(
 
     Raises:
       TypeError: a dtype or a type is wrong.
-      ValueError: a shape, range or option is wrong.
+      ValueError: a shape, range or option is wrong, or the model is no pure function of
+        (params, images).
+
+    Example:
+      >>> import jax
+      >>> from freqbias import data, models, training
+      >>> digits = data.load("digits")
+      >>> model = models.FullyConnected(num_classes=10, depth=1, width=16)
+      >>> key = jax.random.key(0)
+      >>> nets = training.train(model, digits.train, seeds=range(4), key=key, epochs=1)
+      >>> nets.params["params"]["dense_0"]["kernel"].shape  # S, then as of one network
+      (4, 64, 16)
+      >>> nets.history.loss.shape == (4, len(digits.train) // 64)
+      True
     """
     seeds = _checks.seeds(seeds)
     images, labels = split.images, split.labels
     _checks.images(images)
-    _checks.labels(labels, num_examples=len(images), num_classes=model.num_classes)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         _checks.positive_int(name, value)
     num_images = len(images) if num_images is None else num_images
@@ -191,9 +206,11 @@ def train(
         )
     plan = _Plan(len(images), num_images, batch_size, epochs)
     stops = _stops(checkpoint_steps, plan.num_steps)
-    images, labels = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
     params = initial_params(model, images.shape[1:], seeds=seeds, key=key)
-    run = _TrainOne(_step(model, optimizer, loss), plan.steps_per_epoch)
+    step, num_classes = _prepared(model, params, images, optimizer, loss)
+    _checks.labels(labels, num_examples=len(images), num_classes=num_classes)
+    images, labels = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    run = _TrainOne(step, plan.steps_per_epoch)
     params, status, history = map_seeds(
         run,
         (params, _batches(plan, seed_keys(key, seeds))),
@@ -241,14 +258,14 @@ def train_on_batches(
       for one epoch.
     """
     seeds = _checks.seeds(seeds)
-    step = _step(model, optimizer, loss)
     state, metrics = None, []
     for images, labels in batches:
         _checks.images(images)
-        _checks.labels(labels, num_examples=len(images), num_classes=model.num_classes)
         if state is None:
             params = initial_params(model, images.shape[1:], seeds=seeds, key=key)
-            state = (params, jax.vmap(step.optimizer.init)(params))
+            step, num_classes = _prepared(model, params, images, optimizer, loss)
+            state = (params, jax.vmap(step.init)(params))
+        _checks.labels(labels, num_examples=len(images), num_classes=num_classes)
         batch = (jnp.asarray(images), jnp.asarray(labels, jnp.int32))
         *state, measured = map_seeds(step, tuple(state), batch, strategy=strategy)
         metrics.append(measured)
@@ -290,20 +307,18 @@ def initial_params(
 def shared_apply_fn(model: nn.Module) -> ApplyFn:
     """``model.apply`` as one object for all models that differ only in their initialisation.
 
-    Compilations are cached by it, and initialisation plays no part in ``apply``.
+    Compilations are cached by it. A module class can name the attributes that matter to ``init``
+    alone, with a value for each that all share, in a class variable ``initial_only``.
     """
-    initial_only = {**_INITIAL_ONLY, **getattr(model, "initial_only", {})}
-    neutral = {name: value for name, value in initial_only.items() if hasattr(model, name)}
-    return _shared_apply_fn(model.clone(**neutral))
+    try:
+        return _shared_apply_fn(model.clone(**getattr(model, "initial_only", {})))
+    except TypeError:  # an attribute, say an array, that cannot be hashed
+        return model.apply
 
 
 @lru_cache
 def _shared_apply_fn(model: nn.Module) -> ApplyFn:
     return model.apply  # one bound method per model
-
-
-def _is_affine(model: nn.Module) -> bool:
-    return getattr(model, "affine", False)
 
 
 def _split(seed_key: Key) -> Key:
@@ -366,16 +381,25 @@ class _Step:
     optimizer: optax.GradientTransformation
     loss: LossFn
 
+    def init(self, params: Params) -> Any:
+        """The optimiser's state, of what is trained."""
+        return self.optimizer.init(params["params"])
+
     def __call__(
         self, params: Params, moments: Any, images: Array, labels: Array
     ) -> tuple[Params, Any, tuple[Array, Array, Array]]:
         """Parameters, the optimiser's state; loss and accuracy before the step, and if alive."""
+
+        def mean_loss(trained: Params, images: Array) -> tuple[Array, Array]:
+            return self._mean_loss({**params, "params": trained}, images, labels)
+
         (loss, correct), (slopes, input_slope) = jax.value_and_grad(
-            self._mean_loss, argnums=(0, 1), has_aux=True
-        )(params, images, labels)
-        updates, moments = self.optimizer.update(slopes, moments, params)
+            mean_loss, argnums=(0, 1), has_aux=True
+        )(params["params"], images)
+        updates, moments = self.optimizer.update(slopes, moments, params["params"])
         alive = jnp.any(input_slope != 0)
-        return optax.apply_updates(params, updates), moments, (loss, correct, alive)
+        params = {**params, "params": optax.apply_updates(params["params"], updates)}
+        return params, moments, (loss, correct, alive)
 
     def _mean_loss(self, params: Params, images: Array, labels: Array) -> tuple[Array, Array]:
         if self.affine:
@@ -388,13 +412,59 @@ class _Step:
         return jnp.mean(self.loss(logits, labels)), correct
 
 
-def _step(
-    model: nn.Module, optimizer: optax.GradientTransformation | None, loss: str | LossFn
-) -> _Step:
+def _prepared(
+    model: nn.Module,
+    params: Params,
+    images: ArrayLike,
+    optimizer: optax.GradientTransformation | None,
+    loss: str | LossFn,
+) -> tuple[_Step, int]:
+    """The step of ``model``, and how many classes it has; params of all seeds."""
     if not callable(loss):
         _checks.one_of("loss", loss, LOSSES)
         loss = LOSSES[loss]
-    return _Step(shared_apply_fn(model), _is_affine(model), optimizer or sgd(), loss)
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
+    image_shape = np.shape(images)[1:]
+    num_classes = _check_pure(model, one, image_shape)
+    apply_fn = shared_apply_fn(model)
+    affine = ops.is_affine(apply_fn, one, image_shape)  # type: ignore[arg-type]
+    return _Step(apply_fn, affine, optimizer or sgd(), loss), num_classes
+
+
+def _check_pure(model: nn.Module, params: Params, image_shape: tuple[int, ...]) -> int:
+    """The number of classes, from the logits; raises unless ``model`` can be trained."""
+    carried = [name for name in params if name != "params"]
+    # Running statistics are refused even where this call only reads them: none would be learned.
+    written = {name for name in carried if name == "batch_stats"}
+
+    def apply(variables: Params, images: Array) -> Any:
+        logits, after = model.apply(variables, images, mutable=carried)
+        for name in carried:
+            before, now = jax.tree.leaves(variables[name]), jax.tree.leaves(after[name])
+            if any(a is not b for a, b in zip(before, now, strict=True)):
+                written.add(name)
+        return logits
+
+    try:
+        logits = jax.eval_shape(apply, params, jax.ShapeDtypeStruct((2, *image_shape), np.float32))
+    except flax.errors.InvalidRngError as error:
+        raise ValueError(
+            "model must be a pure function of (params, images), but draws at random when applied; "
+            "make its dropout deterministic."
+        ) from error
+    if written:
+        raise ValueError(
+            "model must be a pure function of (params, images), but has to write to "
+            f"{sorted(written)} while it trains, and only 'params' is trained; normalise with "
+            "nn.GroupNorm or nn.LayerNorm instead of nn.BatchNorm."
+        )
+    if "params" not in params:
+        raise ValueError(f"model must have parameters; init gave collections {sorted(params)}.")
+    shape = getattr(logits, "shape", ())
+    if len(shape) != 2 or shape[0] != 2:
+        came = f"shape {shape}" if shape else f"a {type(logits).__name__}"
+        raise ValueError(f"model must give logits [N, K]; of two images (N = 2) came {came}.")
+    return shape[1]
 
 
 def _status(params: Params, losses: Array, alive: Array) -> Array:
@@ -414,15 +484,18 @@ class _TrainOne:
         self, params: Params, batches: Array, images: Array, labels: Array, stops: Array
     ) -> tuple[Params, Array, History]:
         num_steps = batches.shape[0]
+        carried = {name: values for name, values in params.items() if name != "params"}
 
         def step(index: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            params, moments, *metrics = carry
+            trained, moments, *metrics = carry
             batch = batches[index]
-            params, moments, values = self.step(params, moments, images[batch], labels[batch])
+            params, moments, values = self.step(
+                {**carried, "params": trained}, moments, images[batch], labels[batch]
+            )
             metrics = [
                 metric.at[index].set(value) for metric, value in zip(metrics, values, strict=True)
             ]
-            return (params, moments, *metrics)
+            return (params["params"], moments, *metrics)
 
         def segment(carry: tuple[Array, Any], stop: Array) -> tuple[tuple[Array, Any], Params]:
             start, state = carry
@@ -430,9 +503,14 @@ class _TrainOne:
             return (stop, state), state[0]
 
         metrics = (jnp.zeros(num_steps), jnp.zeros(num_steps), jnp.zeros(num_steps, bool))
-        state = (params, self.step.optimizer.init(params), *metrics)
+        state = (params["params"], self.step.init(params), *metrics)
         (_, state), kept = jax.lax.scan(segment, (jnp.int32(0), state), stops)
-        params, _, losses, accuracy, alive = state
+        trained, _, losses, accuracy, alive = state
+        params = {**carried, "params": trained}
         status = _status(params, losses, jnp.any(alive[-self.steps_per_epoch :]))
-        checkpoints = jax.tree.map(lambda leaf: leaf[:-1], kept)
+        repeat = (len(stops) - 1,)
+        checkpoints = {
+            **jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, repeat + leaf.shape), carried),
+            "params": jax.tree.map(lambda leaf: leaf[:-1], kept),
+        }
         return params, status, History(losses, accuracy, stops[:-1], checkpoints)

@@ -1,5 +1,8 @@
 """Convolutional networks of one resolution, with kernels up to the width of the image."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -53,11 +56,7 @@ class ConvNet(nn.Module):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
-    @property
-    def affine(self) -> bool:
-        """Whether the network is affine in its input."""
-        linear_pooling = self.pooling in (None, "average", "global_average")
-        return self.activation == "none" and self.normalization is None and linear_pooling
+    initial_only: ClassVar[Mapping[str, Any]] = {"init_scale": 1.0, "mirrored": False}
 
     @nn.compact
     def __call__(self, images: Array) -> Array:

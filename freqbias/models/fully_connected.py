@@ -1,5 +1,8 @@
 """Fully connected networks."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from flax import linen as nn
 
 from freqbias import _checks
@@ -30,10 +33,7 @@ class FullyConnected(nn.Module):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
-    @property
-    def affine(self) -> bool:
-        """Whether the network is affine in its input."""
-        return self.activation == "none"
+    initial_only: ClassVar[Mapping[str, Any]] = {"init_scale": 1.0}
 
     @nn.compact
     def __call__(self, images: Array) -> Array:

@@ -13,7 +13,7 @@ initialisation is scaled by ``alpha = init_scale`` whatever its depth (Chizat et
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -183,5 +183,19 @@ def check_taps(module: Any, images: Array) -> None:
 
 
 def num_parameters(params: Any) -> int:
-    """Number of trained numbers in ``params`` of one network."""
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+    """Numbers that training changes in the variables of one network: those under "params".
+
+    Args:
+      params: what ``model.init`` returns; of any other pytree all leaves count.
+
+    Example:
+      >>> import jax
+      >>> from freqbias import models
+      >>> model = models.ConvNet(num_classes=10, kernel_size=3, channels=8)
+      >>> images = jax.ShapeDtypeStruct((1, 28, 28, 1), "float32")
+      >>> models.num_parameters(jax.eval_shape(model.init, jax.random.key(0), images))
+      62810
+    """
+    if isinstance(params, Mapping):
+        params = params.get("params", params)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

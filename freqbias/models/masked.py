@@ -12,7 +12,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -29,9 +28,9 @@ _DETACHED = {"parent": None, "name": None}  # Flax's own fields
 class MaskedConvNet(nn.Module):
     """The same functions, draws and training as `ConvNet` or `ScatteredConvNet` (circular padding).
 
-    Its variables hold the kernels on the torus under "params" and the masks under "taps"; gradients
-    with respect to the masks, and of kernels outside them, are zero. `tap_params` gives the
-    parameters of the network it stands for.
+    Its variables hold the kernels on the torus under "params" and the masks under "taps", which are
+    not trained; outside the masks kernels are zero, and so are their gradients. `tap_params` gives
+    the parameters of the network it stands for.
 
     Attributes:
       num_classes: K.
@@ -58,12 +57,11 @@ class MaskedConvNet(nn.Module):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
-    initial_only: ClassVar[Mapping[str, Any]] = {"kernel_size": 1, "scatter_seed": None}
-
-    @property
-    def affine(self) -> bool:
-        """Whether the network is affine in its input."""
-        return self.activation == "none"
+    initial_only: ClassVar[Mapping[str, Any]] = {
+        "kernel_size": 1,
+        "scatter_seed": None,
+        "init_scale": 1.0,
+    }
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
@@ -74,8 +72,7 @@ class MaskedConvNet(nn.Module):
         for index in range(self.depth):
             grid = self.param(f"kernel_{index}", self._draw(index), x.shape, x.dtype)
             taps = self.variable("taps", f"kernel_{index}", self._mask, index, x.shape, x.dtype)
-            mask = jax.lax.stop_gradient(taps.value)[:, :, None, None]
-            x = ops.torus_conv(x, grid * mask)
+            x = ops.torus_conv(x, grid * taps.value[:, :, None, None])
             if self.use_bias:
                 shape = (self.channels,)
                 bias = self.param(f"bias_{index}", nn.initializers.zeros, shape, x.dtype)

@@ -10,8 +10,8 @@ own weights         `LocallyConnectedNet`        `ScatteredConvNet(shared=False)
 All four have the same number of taps per output, the same activations and the same readout.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -49,10 +49,7 @@ class LocallyConnectedNet(nn.Module):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
-    @property
-    def affine(self) -> bool:
-        """Whether the network is affine in its input."""
-        return self.activation == "none"
+    initial_only: ClassVar[Mapping[str, Any]] = {"tied_init": False, "init_scale": 1.0}
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
@@ -98,10 +95,7 @@ class ScatteredConvNet(nn.Module):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
-    @property
-    def affine(self) -> bool:
-        """Whether the network is affine in its input."""
-        return self.activation == "none"
+    initial_only: ClassVar[Mapping[str, Any]] = {"init_scale": 1.0}
 
     @nn.compact
     def __call__(self, images: Array) -> Array:

@@ -1,6 +1,6 @@
 """Numerical primitives: convolution of any width, unshared layers, the affine predictor."""
 
-from freqbias.ops.affine import AffinePredictor, affine_predictor
+from freqbias.ops.affine import AffinePredictor, affine_predictor, is_affine
 from freqbias.ops.convolution import (
     choose_method,
     conv,
@@ -19,6 +19,7 @@ __all__ = [
     "choose_method",
     "conv",
     "depthwise_conv",
+    "is_affine",
     "locally_connected",
     "on_torus",
     "permuted_connected",

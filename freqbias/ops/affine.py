@@ -5,7 +5,7 @@ zero, one backward pass through the layers on K one-hot rows gives it, and predi
 forward pass through the layers at all.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,3 +49,41 @@ def affine_predictor(
     _, pullback = jax.vjp(lambda images: apply_fn(params, images), zeros)
     (rows,) = pullback(jnp.eye(bias.shape[0], dtype=bias.dtype))
     return AffinePredictor(jnp.moveaxis(rows, 0, -1), bias)
+
+
+def is_affine(
+    apply_fn: ApplyFn, params: Params, image_shape: tuple[int, ...], dtype=jnp.float32
+) -> bool:
+    """Whether a network is affine in its images, by its operations alone: none is computed.
+
+    A program that is linear in its input, up to constants, can be transposed by JAX, and no other
+    can. True holds for all parameters. False says only that some operation is not known to be
+    linear: an affine network that rectifies twice and takes the difference is not recognised.
+    Conversion to integers and back passes for linear.
+
+    Args:
+      apply_fn: (params, images [N, H, W, C]) -> logits [N, K].
+      params: of one network, arrays or `jax.ShapeDtypeStruct`.
+      image_shape: (H, W, C).
+      dtype: of the images.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from freqbias import ops
+      >>> sums = lambda weights, images: images.sum(axis=(1, 2)) @ weights
+      >>> ops.is_affine(sums, jnp.ones((3, 10)), (8, 8, 3))
+      True
+      >>> ops.is_affine(lambda *network: sums(*network) ** 2, jnp.ones((3, 10)), (8, 8, 3))
+      False
+    """
+    images = jax.ShapeDtypeStruct((1, *image_shape), dtype)
+    logits = jax.eval_shape(apply_fn, params, images)
+
+    def transposed(params: Params, rows: Array) -> Any:
+        return jax.linear_transpose(lambda images: apply_fn(params, images), images)(rows)
+
+    try:
+        jax.eval_shape(transposed, params, logits)
+    except Exception:  # each operation has an error of its own
+        return False
+    return True

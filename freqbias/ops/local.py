@@ -6,7 +6,6 @@ With ``pi_t(d) = d + offset_t`` this is a locally connected layer; with ``pi_t``
 permutation of the pixels it has neither locality nor symmetry.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -53,7 +52,12 @@ def permuted_connected(images: Array, weights: Array, positions: np.ndarray) -> 
     _check(images, weights, num_taps=len(positions))
     height, width, channels, num = (images.shape[axis] for axis in (1, 2, 3, 0))
     pixels = jnp.transpose(images, (1, 2, 3, 0)).reshape(height * width, channels, num)
-    columns = jnp.stack([_permute(pixels, row) for row in np.asarray(positions)], axis=1)
+    # A permutation: its gradient writes each pixel once, and adds nothing up.
+    permuted = [
+        pixels.at[row].get(unique_indices=True, mode="promise_in_bounds")
+        for row in np.asarray(positions)
+    ]
+    columns = jnp.stack(permuted, axis=1)
     return _apply(columns.reshape(height, width, len(positions), channels, num), weights)
 
 
@@ -61,24 +65,6 @@ def _apply(columns: Array, weights: Array) -> Array:
     """``[H, W, T, I, N], [H, W, T, I, O] -> [N, H, W, O]``: one matrix product per pixel."""
     out = jnp.einsum("hwtio,hwtin->hwon", weights, columns)
     return jnp.transpose(out, (3, 0, 1, 2))
-
-
-def _permute(pixels: Array, permutation: np.ndarray) -> Array:
-    """``pixels[permutation]``; its gradient is the inverse permutation, no scattered sum."""
-    inverse = np.argsort(permutation)
-
-    @jax.custom_vjp
-    def take(pixels: Array) -> Array:
-        return pixels[permutation]
-
-    def forward(pixels: Array) -> tuple[Array, None]:
-        return take(pixels), None
-
-    def backward(_: None, cotangent: Array) -> tuple[Array]:
-        return (_permute(cotangent, inverse),)
-
-    take.defvjp(forward, backward)
-    return take(pixels)
 
 
 def _check(images: Array, weights: Array, *, num_taps: int) -> None:

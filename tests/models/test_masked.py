@@ -9,7 +9,7 @@ import pytest
 
 from freqbias import models
 from freqbias.models import ConvNet, MaskedConvNet, ScatteredConvNet, as_masked, tap_params
-from freqbias.training import sgd, shared_apply_fn, train
+from freqbias.training import adam, initial_params, sgd, shared_apply_fn, train
 
 SHAPE = (8, 7, 2)
 COMMON = {"num_classes": 3, "depth": 2, "channels": 4, "init_scale": 0.5, "mean": (0.4, 0.5)}
@@ -49,8 +49,23 @@ def test_it_starts_as_the_plain_network(kernel_size, scattered):
     )
 
 
-@pairs
-def test_it_trains_as_the_plain_network(kernel_size, scattered):
+OPTIMIZERS = {
+    "sgd": sgd(0.05, 0.9, 1.0),
+    "weight decay": sgd(0.05, 0.9, 1.0, weight_decay=0.1),
+    "adam": adam(0.01, 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "scattered", "optimizer"),
+    [
+        (3, False, "sgd"),
+        (4, False, "adam"),
+        (7, False, "weight decay"),
+        *((3, True, optimizer) for optimizer in OPTIMIZERS),
+    ],
+)
+def test_it_trains_as_the_plain_network(kernel_size, scattered, optimizer):
     """Masks are never trained, and no weight appears where there is no tap."""
     masked, plain = twins(kernel_size, scattered)
     rng = np.random.default_rng(0)
@@ -59,14 +74,17 @@ def test_it_trains_as_the_plain_network(kernel_size, scattered):
     )
     nets, expected = (
         train(model, split, seeds=(0, 1), key=jax.random.key(2), epochs=1, batch_size=8,
-              optimizer=sgd(0.05, 0.9, 1.0))
+              optimizer=OPTIMIZERS[optimizer], checkpoint_steps=(0, 2))
         for model in (masked, plain)
     )  # fmt: skip
     for one, other in _leaves(tap_params(masked, nets.params), expected.params):
         np.testing.assert_allclose(one, other, atol=1e-5)
+    start = initial_params(masked, SHAPE, seeds=(0, 1), key=jax.random.key(2))["taps"]
     for name, mask in nets.params["taps"].items():
-        assert set(np.unique(mask)) <= {0.0, 1.0}
+        np.testing.assert_array_equal(mask, start[name])
         np.testing.assert_array_equal(mask.sum(axis=(1, 2)), kernel_size**2)
+        kept = nets.history.checkpoints["taps"][name]
+        np.testing.assert_array_equal(kept, np.stack([start[name]] * 2, axis=1))
         grid = nets.params["params"][name]
         assert not np.asarray(grid)[np.asarray(mask) == 0].any()
 
@@ -84,6 +102,8 @@ def test_parameters_are_counted_by_taps():
     images = jnp.zeros((1, *SHAPE))
     params, expected = (model.init(jax.random.key(1), images) for model in (masked, plain))
     assert models.num_parameters(tap_params(masked, params)) == models.num_parameters(expected)
+    masks = 2 * SHAPE[0] * SHAPE[1]
+    assert models.num_parameters(params) == sum(map(jnp.size, jax.tree.leaves(params))) - masks
 
 
 def test_kernel_larger_than_the_image_raises():

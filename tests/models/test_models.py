@@ -48,7 +48,7 @@ def test_affine_without_activation(case, x64):
     model = make(case, activation="none", mean=(0.3, 0.4), std=(0.2, 0.5))
     images = images_of(0).astype(jnp.float64)
     params = model.init(jax.random.key(1), images)
-    assert model.affine
+    assert ops.is_affine(model.apply, params, SHAPE, jnp.float64)
     predictor = ops.affine_predictor(model.apply, params, SHAPE, jnp.float64)
     error = jnp.abs(predictor(images) - model.apply(params, images)).max()
     assert error <= 1e-12 * jnp.abs(predictor.weights).max() * images[0].size
@@ -56,7 +56,9 @@ def test_affine_without_activation(case, x64):
 
 @every_model
 def test_not_affine_with_relu(case):
-    assert not make(case, activation="relu").affine
+    model = make(case, activation="relu")
+    params = jax.eval_shape(model.init, jax.random.key(0), images_of(0))
+    assert not ops.is_affine(model.apply, params, SHAPE)
 
 
 @every_model
