@@ -26,13 +26,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import jax
 import numpy as np
-import pandas as pd
 
 from freqbias.typing import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MANIFEST = ".freqbias-run"
 _HEADER = "Written by a freqbias run, which may remove the files named here, and no others:"
@@ -182,7 +184,7 @@ def append_rows(path: str | os.PathLike, setting: str, rows: Sequence[Mapping[st
     _write(folder, name, text.getvalue().encode())
 
 
-def write_rows(path: str | os.PathLike) -> pd.DataFrame:
+def write_rows(path: str | os.PathLike) -> "pd.DataFrame":
     """Merges the finished settings into ``rows.csv``, in the order of their ids.
 
     Returns:
@@ -197,7 +199,7 @@ def write_rows(path: str | os.PathLike) -> pd.DataFrame:
     return read_rows(folder)
 
 
-def read_rows(path: str | os.PathLike) -> pd.DataFrame:
+def read_rows(path: str | os.PathLike) -> "pd.DataFrame":
     """The rows of a run, finished or not: all settings saved so far.
 
     Text columns are strings (``""`` where empty), flags bool, numbers int64 where every row has an
@@ -207,6 +209,8 @@ def read_rows(path: str | os.PathLike) -> pd.DataFrame:
       FileNotFoundError: ``path`` holds no run.
       ValueError: no setting is finished.
     """
+    import pandas as pd  # noqa: PLC0415  (slow, and seldom needed)
+
     folder = _run(path)
     header, *lines = csv.reader(io.StringIO(_merged(folder).decode(), newline=""))
     kinds = _columns(folder) or {}

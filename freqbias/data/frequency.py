@@ -52,7 +52,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.signal import windows
+import scipy
 
 from freqbias import _checks, spectral
 from freqbias.data.dataset import Dataset, Split
@@ -339,7 +339,7 @@ def window(dataset: Dataset, taper: float) -> Dataset:
     """
     if not 0 < taper <= 1:
         raise ValueError(f"taper must lie in (0, 1]; got {taper}.")
-    rows, columns = (windows.tukey(side, taper) for side in dataset.image_shape[:2])
+    rows, columns = (scipy.signal.windows.tukey(side, taper) for side in dataset.image_shape[:2])
     factor = (rows[:, None] * columns)[..., None]
     return _changed(
         dataset,

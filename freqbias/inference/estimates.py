@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from freqbias import _checks
 
@@ -223,7 +223,8 @@ def rank_association(x: Any, y: Any, *, confidence: float = 0.95) -> Estimate:
             raise ValueError(f"{name} must not be constant; every entry is {values[0]}.")
     n = x.size
     bound = 1 - 6 / (n**3 - n)
-    rho = np.clip(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1], -bound, bound)
+    ranks = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
+    rho = np.clip(np.corrcoef(*ranks)[0, 1], -bound, bound)
     standard_error = np.sqrt((1 + rho**2 / 2) / (n - 3))
     return t_interval(
         rho, standard_error, np.inf, confidence=confidence, num_seeds=n, link="arctanh"
@@ -292,7 +293,7 @@ def critical_value(level: float, df: Any) -> Any:
     """The t quantile that is exceeded with probability ``level``."""
     if not np.all(np.asarray(df) > 0):
         raise ValueError(f"degrees_of_freedom must be positive; got {df}.")
-    return stats.t.isf(level, df)
+    return scipy.stats.t.isf(level, df)
 
 
 def one_sided_level(confidence: float) -> float:

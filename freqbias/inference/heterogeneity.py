@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from freqbias import _checks
 from freqbias.inference.estimates import Estimate, one_sided_level, satterthwaite, t_interval
@@ -85,7 +85,7 @@ def heterogeneity(
             return 0.0
         # Q(sd) <= sum (e - mean e)^2 / sd^2, which is below the target here:
         upper = np.sqrt(np.sum((effects - effects.mean()) ** 2) / target) * (1 + 1e-9)
-        return float(optimize.brentq(lambda sd: q_statistic(sd) - target, 0.0, upper))
+        return float(scipy.optimize.brentq(lambda sd: q_statistic(sd) - target, 0.0, upper))
 
     deviations = []
     for i in range(k):
@@ -106,11 +106,11 @@ def heterogeneity(
     else:
         verdict = Verdict.INCONCLUSIVE
     q = q_statistic(0.0)
-    low, high = stats.chi2.ppf([1 - level, level], k - 1)
+    low, high = scipy.stats.chi2.ppf([1 - level, level], k - 1)
     return Heterogeneity(
         q=q,
         degrees_of_freedom=k - 1,
-        p_value=float(stats.chi2.sf(q, k - 1)),
+        p_value=float(scipy.stats.chi2.sf(q, k - 1)),
         sd=sd_where(k - 1),
         sd_low=sd_where(low),
         sd_high=sd_where(high),

@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+import scipy
 
 from freqbias import _checks
 from freqbias.inference.estimates import (
@@ -47,9 +47,9 @@ def detectable_effect(
     if not 0.5 < power < 1:
         raise ValueError(f"power must lie in (0.5, 1); got {power}.")
     if np.isinf(degrees_of_freedom):
-        noncentrality = critical + stats.norm.ppf(power)
+        noncentrality = critical + scipy.stats.norm.ppf(power)
     else:
-        noncentrality = special.nctdtrinc(degrees_of_freedom, 1 - power, critical)
+        noncentrality = scipy.special.nctdtrinc(degrees_of_freedom, 1 - power, critical)
     return float(margin + standard_error * noncentrality)
 
 

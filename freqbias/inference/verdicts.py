@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from freqbias import _checks
 from freqbias.inference.estimates import Estimate, one_sided_level, to_link
@@ -199,7 +199,8 @@ def evidence_for(estimate: Estimate, margin: float, direction: str) -> dict[Verd
         """Of "the effect is beyond a bound", which the estimate exceeds by ``excess``."""
         if estimate.standard_error == 0:
             return float(excess <= 0)
-        return float(stats.t.sf(excess / estimate.standard_error, estimate.degrees_of_freedom))
+        t = excess / estimate.standard_error
+        return float(scipy.stats.t.sf(t, estimate.degrees_of_freedom))
 
     return {
         Verdict.SUPPORTED: p_value(effect - bound),

@@ -14,7 +14,7 @@ frequencies wait, then jump, the loudest in s first: time ~ 1/s. NumPy on the ho
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
+import scipy
 
 from freqbias import _checks
 from freqbias.typing import ArrayLike

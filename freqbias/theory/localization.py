@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
+import scipy
 
 from freqbias import _checks
 from freqbias.spectral import frequency_grid, radius_grid

@@ -13,8 +13,7 @@ solves the primal by Clarabel, as a second route.
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
-import scipy.optimize
+import scipy
 
 from freqbias import _checks
 from freqbias.theory.certificate import certificate

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import scipy.optimize
+import scipy
 
 from freqbias import _checks
 from freqbias.theory.precision import full_precision
