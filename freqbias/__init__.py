@@ -17,6 +17,7 @@ Over many seeds at once:
 
 from freqbias import attacks as attacks
 from freqbias import data as data
+from freqbias import distributed as distributed
 from freqbias import ensemble as ensemble
 from freqbias import inference as inference
 from freqbias import models as models
@@ -37,6 +38,7 @@ __all__ = [
     "Status",
     "attacks",
     "data",
+    "distributed",
     "ensemble",
     "inference",
     "models",

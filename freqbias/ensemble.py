@@ -6,8 +6,12 @@
 ``vmap``        one program for all seeds; the best on an accelerator
 ``sequential``  one compiled program for one seed, called seed after seed
 ``threads``     the same, several seeds at a time, one per CPU core; the best on CPU
-``sharded``     seeds split evenly over the devices, vmapped on each
+``sharded``     seeds dealt over all devices, those of other processes too, vmapped on each
 ==============  ================================================================================
+
+Where the seeds are no multiple of the devices, "sharded" computes the last one as often as is left
+over, and drops the copies. Of several processes (`freqbias.distributed`) each makes the same calls
+in the same order, and has the whole result.
 
 Every strategy gives the same numbers (to 1e-5 in float32), and a seed's numbers do not depend on
 which other seeds are there: its key is ``fold_in(key, seed)``.
@@ -23,7 +27,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from freqbias import _checks
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
@@ -57,13 +61,15 @@ def select(tree: Any, index: Any) -> Any:
 
 
 def choose_strategy(strategy: Strategy = "auto") -> str:
-    """Resolves "auto": "threads" on CPU, "sharded" on several accelerators, "vmap" on one.
+    """Resolves "auto".
 
-    `map_seeds` takes "vmap" on several, too, if the seeds cannot be split evenly.
+    "sharded" over several processes or accelerators, "vmap" on one accelerator, "threads" on CPU.
     """
     _checks.one_of("strategy", strategy, STRATEGIES)
     if strategy != "auto":
         return strategy
+    if jax.process_count() > 1:
+        return "sharded"
     if jax.default_backend() == "cpu":
         return "threads"
     return "sharded" if jax.device_count() > 1 else "vmap"
@@ -91,22 +97,22 @@ def map_seeds(
       What ``fn`` returns, each leaf with leading axis S.
 
     Raises:
-      ValueError: unknown strategy, or S not a multiple of the devices for "sharded".
+      ValueError: unknown strategy.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from freqbias import ensemble
+      >>> weights, images = jnp.ones((8, 3, 5)), jnp.ones((2, 3))  # 8 seeds; what all see
+      >>> ensemble.map_seeds(lambda w, x: x @ w, (weights,), (images,)).shape
+      (8, 2, 5)
     """
     num_seeds = len(jax.tree.leaves(per_seed)[0])
-    uneven = num_seeds % jax.device_count() > 0
-    if strategy == "auto" and uneven and choose_strategy() == "sharded":
-        strategy = "vmap"
     strategy = choose_strategy(strategy)  # type: ignore[assignment]
     if strategy == "vmap":
         return _vmapped(fn, per_seed, shared)
     if strategy == "sharded":
-        if num_seeds % jax.device_count():
-            raise ValueError(
-                f"the number of seeds must be a multiple of the {jax.device_count()} devices for "
-                f"strategy='sharded'; got {num_seeds}."
-            )
-        return _sharded(fn, per_seed, shared)
+        found = _sharded(fn, num_seeds, per_seed, shared)
+        return found if jax.process_count() == 1 else jax.tree.map(_own, found)
     call = partial(_jitted, fn) if jit else fn
 
     def one(index: int) -> Any:
@@ -132,16 +138,33 @@ def _vmapped(fn: Callable[..., Any], per_seed: tuple[Any, ...], shared: tuple[An
     return jax.vmap(lambda *arguments: fn(*arguments, *shared))(*per_seed)
 
 
-@partial(jax.jit, static_argnums=0)
-def _sharded(fn: Callable[..., Any], per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+@partial(jax.jit, static_argnums=(0, 1))
+def _sharded(
+    fn: Callable[..., Any], num_seeds: int, per_seed: tuple[Any, ...], shared: tuple[Any, ...]
+) -> Any:
+    mesh = _seed_mesh()
+    if left_over := -num_seeds % mesh.size:
+        repeated = np.minimum(np.arange(num_seeds + left_over), num_seeds - 1)
+        per_seed = select(per_seed, repeated)
     mapped = jax.shard_map(
         partial(_vmapped, fn),
-        mesh=_seed_mesh(),
+        mesh=mesh,
         in_specs=(PartitionSpec("seeds"), PartitionSpec()),
         out_specs=PartitionSpec("seeds"),
         check_vma=False,
     )
-    return mapped(per_seed, shared)
+    found = mapped(per_seed, shared)
+    if jax.process_count() > 1:  # each has the whole result
+        found = jax.lax.with_sharding_constraint(found, NamedSharding(mesh, PartitionSpec()))
+    return select(found, slice(num_seeds)) if left_over else found
+
+
+def _own(leaf: Array) -> Array:
+    """An array that every process has whole, as one of this process alone, tied to no device."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _own(jax.random.key_data(leaf))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    return jnp.asarray(np.asarray(leaf))
 
 
 @lru_cache

@@ -460,7 +460,7 @@ def _check_pure(model: nn.Module, params: Params, image_shape: tuple[int, ...]) 
         )
     if "params" not in params:
         raise ValueError(f"model must have parameters; init gave collections {sorted(params)}.")
-    shape = getattr(logits, "shape", ())
+    shape: tuple[int, ...] = getattr(logits, "shape", ())
     if len(shape) != 2 or shape[0] != 2:
         came = f"shape {shape}" if shape else f"a {type(logits).__name__}"
         raise ValueError(f"model must give logits [N, K]; of two images (N = 2) came {came}.")

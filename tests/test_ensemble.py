@@ -34,7 +34,7 @@ def test_strategies_agree(strategy):
 
 
 def test_sharded_on_several_devices():
-    """Four virtual CPU devices; six seeds do not divide by four: refused, and not chosen."""
+    """Four virtual CPU devices share the seeds; on accelerators this is what "auto" takes."""
     program = """
 import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_platforms", "cpu")
@@ -45,12 +45,6 @@ x, y = jax.random.normal(jax.random.key(0), (8, 5, 5)), jnp.float32(2)
 found = ensemble.map_seeds(fn, (x,), (y,), strategy="sharded")
 assert len(found.sharding.device_set) == 4, found.sharding
 np.testing.assert_allclose(found, jax.vmap(lambda x: fn(x, y))(x), rtol=1e-5)
-try:
-    ensemble.map_seeds(fn, (x[:6],), (y,), strategy="sharded")
-except ValueError as error:
-    assert "multiple of the 4 devices" in str(error)
-else:
-    raise SystemExit("six seeds on four devices were not refused")
 jax.default_backend = lambda: "gpu"
 assert ensemble.choose_strategy() == "sharded"
 found = ensemble.map_seeds(fn, (x[:6],), (y,))
