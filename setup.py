@@ -10,7 +10,6 @@ CORE = [
     "jax>=0.8",
     "flax>=0.10",
     "optax>=0.2.4",
-    "chex>=0.1.89",
     "absl-py>=2.1",
     "numpy>=2.0",
     "scipy>=1.13",

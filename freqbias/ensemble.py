@@ -45,6 +45,13 @@ def seed_keys(key: Key, seeds: Iterable[int]) -> Key:
 
     Returns:
       Keys [S].
+
+    Example:
+      >>> import jax
+      >>> from freqbias import ensemble
+      >>> key = jax.random.key(0)
+      >>> bool(ensemble.seed_keys(key, [3, 7])[1] == ensemble.seed_keys(key, [7])[0])
+      True
     """
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(_checks.seeds(seeds), jnp.uint32))
 

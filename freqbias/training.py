@@ -129,7 +129,13 @@ def staircase(learning_rate: float, factor: float, every: int) -> optax.Schedule
 
 
 def log_spaced_steps(num_steps: int, num: int) -> tuple[int, ...]:
-    """0, then about ``num`` distinct steps spaced evenly in log from 1 to ``num_steps``."""
+    """0, then about ``num`` distinct steps spaced evenly in log from 1 to ``num_steps``.
+
+    Example:
+      >>> from freqbias import training
+      >>> training.log_spaced_steps(100, 3)
+      (0, 1, 10, 100)
+    """
     _checks.positive_int("num_steps", num_steps)
     _checks.positive_int("num", num)
     return (0, *np.unique(np.geomspace(1, num_steps, num).round().astype(int)).tolist())
@@ -253,9 +259,18 @@ def train_on_batches(
       ValueError: a shape, range or option is wrong, or there is no batch.
 
     Example:
-      ``stream = data.stream_tfds("imagenet_resized/32x32", side=32, batch_size=256, key=key)`` and
-      ``train_on_batches(model, stream.batches(stop=stream.steps_per_epoch), seeds=[0], key=key)``
-      for one epoch.
+      >>> import jax
+      >>> import numpy as np
+      >>> from freqbias import models, training
+      >>> images, labels = np.zeros((8, 5, 5, 1), np.float32), np.arange(8) % 3
+      >>> batches = [(images, labels)] * 4
+      >>> model = models.ConvNet(num_classes=3, channels=4)
+      >>> nets = training.train_on_batches(model, batches, seeds=range(2), key=jax.random.key(0))
+      >>> nets.history.loss.shape  # S seeds, a loss per batch
+      (2, 4)
+
+      One epoch of a set from disk (`freqbias.data.stream_tfds`) has the batches
+      ``stream.batches(stop=stream.steps_per_epoch)``.
     """
     seeds = _checks.seeds(seeds)
     state, metrics = None, []

@@ -121,6 +121,14 @@ def as_masked(model: nn.Module) -> MaskedConvNet:
 
     Raises:
       ValueError: another model.
+
+    Example:
+      >>> from freqbias import models, training
+      >>> nets = [
+      ...     models.as_masked(models.ConvNet(num_classes=10, kernel_size=size)) for size in (3, 7)
+      ... ]
+      >>> training.shared_apply_fn(nets[0]) is training.shared_apply_fn(nets[1])  # one program
+      True
     """
     plain = isinstance(model, ConvNet) and (
         (model.padding, model.pooling, model.normalization, model.mirrored)

@@ -44,6 +44,11 @@ def create(name: str, **settings: Any) -> nn.Module:
     Raises:
       ValueError: unknown name.
       TypeError: a setting that the architecture does not have.
+
+    Example:
+      >>> from freqbias import models
+      >>> models.create("conv", num_classes=10, kernel_size=7).kernel_size
+      7
     """
     _checks.one_of("model", name, ARCHITECTURES)
     return ARCHITECTURES[name](**settings)

@@ -83,6 +83,14 @@ def conv(
       TypeError: images or kernel are not float32 or float64, or differ in dtype.
       ValueError: ranks or channels do not fit, unknown option, or a kernel larger than the image
         with "circular" or "VALID" padding.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from freqbias import ops
+      >>> images = jnp.arange(4.0).reshape(1, 1, 4, 1)  # one row of four pixels
+      >>> right = jnp.array([0.0, 0.0, 1.0]).reshape(1, 3, 1, 1)  # reads the next pixel
+      >>> ops.conv(images, right, method="im2col").ravel().tolist()
+      [1.0, 2.0, 3.0, 0.0]
     """
     _check_arguments(images, kernel, rank=4)
     _check_options(images, kernel, stride, padding, method, METHODS)

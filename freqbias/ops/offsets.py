@@ -24,6 +24,11 @@ def square_offsets(height: int, width: int) -> np.ndarray:
 
     Returns:
       int [height * width, 2].
+
+    Example:
+      >>> from freqbias import ops
+      >>> ops.square_offsets(1, 3).tolist()
+      [[0, -1], [0, 0], [0, 1]]
     """
     rows = np.arange(height) - (height - 1) // 2
     columns = np.arange(width) - (width - 1) // 2
