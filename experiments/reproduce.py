@@ -3,7 +3,8 @@
     python -m experiments.reproduce --preset=quick --out=results/quick
 
 trains linear and non-linear networks, attacks them, measures the spectra of their perturbations,
-and decides the claims registered in ``claims.toml``. It composes the other binaries of the study.
+and decides the claims registered in ``freqbias/study/claims/caro2024.toml``. It composes the other
+binaries of the study.
 
 ============  ====================================================================  ============
 preset        what                                                                  2 CPU cores
@@ -27,52 +28,15 @@ sets under eight transforms, on ``digits`` and on 1/f noise. One factor varies a
 the initial scale, which crosses all of them, since no verdict stands that depends on it. Eight
 seeds, because t intervals over fewer are wide (the report says of each claim what eight could have
 shown); about twice the images, channels and training of ``quick``, because the time of convolutions
-on CPU goes with each of them, and accuracy must pass the floors of ``claims.toml``. ``paper`` has
-the binaries alike at the settings of the authors' public code.
+on CPU goes with each of them, and accuracy must pass the floors of the claims. ``paper`` has the
+binaries alike at the settings of the authors' public code.
 
-What is spent and written is told in ``experiments/sweep.py``; what a preset costs, before it is
+What is spent is told in ``freqbias/study/design.py``; what a preset costs, before it is
 run, by ``python -m experiments.cost --preset=paper``.
 """
 
-from experiments import (
-    architectures,
-    datasets,
-    depth,
-    emergence,
-    frequency_controlled_data,
-    heatmap,
-    init_scale,
-    kernel_size,
-    optimizer,
-    padding,
-    robustness,
-    sweep,
-    symmetry,
-)
-from experiments.setting import Arm, Asked
-from experiments.sweep import Design
-
-BINARIES = (
-    kernel_size, depth, symmetry, init_scale, padding, datasets, frequency_controlled_data,
-    architectures, optimizer, emergence, robustness, heatmap,
-)  # fmt: skip
-
-
-def designs(preset: str) -> tuple[Design, ...]:
-    """All of the study at once."""
-    data = sweep.DATASETS_OF[preset]
-    if preset == "smoke":
-        arms = (Arm("conv", 1, "3"), Arm("conv", 1, "full"), Arm("fc"))
-        return (Design(data, arms, init_scales=(1.0,), asked=Asked(second_attack=True)),)
-    if preset == "quick":
-        wide = tuple(Arm("conv", 1, kernel) for kernel in kernel_size.KERNELS[preset])
-        deep = tuple(Arm("conv", layers, "3") for layers in depth.DEPTHS[preset])
-        twice = Design(
-            data, (*wide, Arm("fc")), init_scales=(1.0,), asked=Asked(second_attack=True)
-        )
-        return twice, Design(data, (*twice.arms, *symmetry.ARMS, *deep))
-    return tuple(design for binary in BINARIES for design in binary.designs(preset))
-
+from freqbias.cli import sweep
+from freqbias.study import designs
 
 if __name__ == "__main__":
-    sweep.main("reproduce", designs)
+    sweep.main("reproduce", designs.reproduce)

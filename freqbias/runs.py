@@ -260,6 +260,19 @@ def save_json(path: str | os.PathLike, name: str, value: Any) -> None:
     _write(_run(path), name, (text + "\n").encode())
 
 
+def load_json(path: str | os.PathLike, name: str) -> Any:
+    """The JSON value saved as ``name``.
+
+    Raises:
+      FileNotFoundError: ``path`` holds no run, or the run no such file.
+      ValueError: the file is no JSON.
+    """
+    file = _run(path) / name
+    if not file.exists():
+        raise FileNotFoundError(f"the run {path} has no {name}.")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 def save_arrays(path: str | os.PathLike, name: str, /, **arrays: Any) -> None:
     """Saves arrays as ``<name>.npz``, atomically; the same arrays give the same bytes.
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from freqbias import inference
-from freqbias.inference import Arm, Estimate, Verdict
+from freqbias.inference import Estimate, Fitness, Verdict
 
 ALPHA = 0.05
 LEVEL = 0.025
@@ -320,7 +320,7 @@ def test_without_holm_the_same_family_errs_more(rng):
 
 # --- The final word -------------------------------------------------------------------------------
 
-LIVE = Arm(num_seeds=8, num_live=8, accuracy=0.8, accuracy_floor=0.5)
+LIVE = Fitness(num_seeds=8, num_live=8, accuracy=0.8, accuracy_floor=0.5)
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ from freqbias.inference.power import (
     relabelling_rate,
 )
 from freqbias.inference.verdicts import (
-    Arm,
     Decision,
     Direction,
+    Fitness,
     Verdict,
     decide,
     holm,
@@ -44,10 +44,10 @@ from freqbias.inference.verdicts import (
 __all__ = [
     "INTERACTIONS",
     "SEEDS",
-    "Arm",
     "Decision",
     "Direction",
     "Estimate",
+    "Fitness",
     "Heterogeneity",
     "VarianceShare",
     "Verdict",

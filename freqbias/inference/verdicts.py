@@ -33,7 +33,7 @@ class Decision(NamedTuple):
     adjusted_p_value: float  # by Holm over the family
 
 
-class Arm(NamedTuple):
+class Fitness(NamedTuple):
     """Whether an arm of a comparison is fit to be compared."""
 
     num_seeds: int
@@ -139,7 +139,7 @@ def verdicts(
 def decide(
     verdict: Verdict,
     half_scale_verdict: Verdict | None,
-    arms: Sequence[Arm],
+    arms: Sequence[Fitness],
     *,
     min_live: float = 0.8,
 ) -> Verdict:

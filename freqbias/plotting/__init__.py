@@ -51,34 +51,22 @@ from freqbias.plotting.spectra import (
     profile_groups,
     radial_profiles,
 )
-from freqbias.plotting.style import (
-    DPI,
-    L2_ATTACKS,
-    PAGE_WIDTH,
-    STYLE,
-    Style,
-    arm_style,
-    dataset_name,
-    in_order,
-    is_linf,
-    is_other_box,
-)
+from freqbias.plotting.style import DPI, PAGE_WIDTH, STYLE, UNKNOWN, Drawn, Style
 from freqbias.plotting.trajectories import frequency_against_accuracy, over_training
 from freqbias.plotting.waves import exact_control, has_exact_control, heat_maps
 
 __all__ = [
     "DPI",
-    "L2_ATTACKS",
     "PAGE_WIDTH",
     "STYLE",
+    "UNKNOWN",
+    "Drawn",
     "Style",
     "arm_overview",
-    "arm_style",
     "arms_of_all",
     "band_curve",
     "box_effect",
     "claim_forest",
-    "dataset_name",
     "effects_by_dataset",
     "exact_control",
     "factors",
@@ -89,10 +77,7 @@ __all__ = [
     "grouped_datasets",
     "has_exact_control",
     "heat_maps",
-    "in_order",
     "init_scale_effect",
-    "is_linf",
-    "is_other_box",
     "kernels_and_predictors",
     "main_datasets",
     "over_training",

@@ -9,14 +9,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from freqbias.plotting.panels import arm_handle, grid_of_panels, laid_out, say, seed_interval
-from freqbias.plotting.style import PALE, STYLE, Style, arm_style
+from freqbias.plotting.style import PALE, STYLE, UNKNOWN, Drawn, Style
 
 _CORNER = float(np.sqrt(0.5))  # cycles/pixel: no frequency lies beyond
 
 
 @mpl.rc_context(STYLE)
 def band_curve(
-    edges: Sequence[float], radii: Mapping[str, np.ndarray], *, norm: str = "L2"
+    edges: Sequence[float],
+    radii: Mapping[str, np.ndarray],
+    *,
+    norm: str = "L2",
+    looks: Drawn = UNKNOWN,
 ) -> Figure:
     """The smallest perturbation that succeeds in each band of frequencies, arm by arm.
 
@@ -33,6 +37,7 @@ def band_curve(
         may be infinite.
       radii: arm -> smallest epsilon [S, B], positive, in pixel units.
       norm: of the perturbations, for the axis.
+      looks: how the arms are drawn.
 
     Returns:
       The figure.
@@ -62,12 +67,12 @@ def band_curve(
     ax.axvspan(0.5, _CORNER, color=PALE, linewidth=0, zorder=0)
     for edge in shown[1:-1]:
         ax.axvline(edge, color=PALE, linewidth=0.7, zorder=0)
-    drawn = {}
+    looks, drawn = looks.with_arms(radii), {}
     for index, (arm, radius) in enumerate(radii.items()):
         share = (index + 1) / (len(radii) + 1)
         at = (1 - share) * shown[:-1] + share * shown[1:]
-        if _arm(ax, arm_style(arm), at, np.asarray(radius, dtype=np.float64)):
-            drawn[arm] = arm_style(arm)
+        if _arm(ax, looks[arm], at, np.asarray(radius, dtype=np.float64)):
+            drawn[arm] = looks[arm]
     if not drawn:
         say(ax, "no radius in any band")
     else:

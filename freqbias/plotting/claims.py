@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from freqbias import schema
 from freqbias.plotting.panels import (
     grid_of_panels,
     laid_out,
@@ -18,10 +19,7 @@ from freqbias.plotting.panels import (
 from freqbias.plotting.style import (
     GREY,
     INK,
-    L2_ATTACKS,
     STYLE,
-    is_linf,
-    is_other_box,
     panel_name,
 )
 
@@ -41,11 +39,11 @@ def claim_forest(claims: Sequence[Mapping[str, Any]]) -> Figure:
 
     Filled: L2 attack; hollow: L-inf attack. The verdict stands beside each interval.
     """
-    claims = [claim for claim in claims if not is_other_box(claim["attack"])]
+    claims = [claim for claim in claims if schema.geometry(claim["attack"]).role != "box"]
     ids = list(dict.fromkeys(str(claim["id"]) for claim in claims))
     panels = panel_order((str(claim["dataset"]), str(claim["regime"])) for claim in claims)
-    attacks = sorted(dict.fromkeys(str(claim["attack"]) for claim in claims), key=is_linf)
-    lines = [(panel, linf) for panel in panels for linf in sorted({is_linf(a) for a in attacks})]
+    second = sorted({_is_second(claim) for claim in claims})
+    lines = [(panel, hollow) for panel in panels for hollow in second]
     num_cols = min(3, max(1, len(ids)))
     figure, axes = grid_of_panels(len(ids), num_cols, height=0.75 + 0.13 * len(lines), sharey=True)
     for ax, name in zip(axes, ids, strict=False):
@@ -75,13 +73,13 @@ def _forest_panel(
     if np.isfinite(margin):
         ax.axvspan(-margin, margin, color="#dfe5ea", linewidth=0, zorder=0)
     ax.axvline(0, color=GREY, linewidth=0.7, zorder=1)
-    for y, (panel, linf) in enumerate(lines):
+    for y, (panel, hollow) in enumerate(lines):
         here = [
             claim
             for claim in members
-            if (claim["dataset"], claim["regime"], is_linf(claim["attack"])) == (*panel, linf)
+            if (claim["dataset"], claim["regime"], _is_second(claim)) == (*panel, hollow)
         ]
-        for claim in sorted(here, key=lambda c: c["attack"] not in L2_ATTACKS[:1])[:1]:
+        for claim in here[:1]:
             color = VERDICT_COLORS.get(claim["verdict"], INK)
             ax.text(1.02, y, claim["verdict"], color=color, fontsize=7, va="center",
                     transform=ax.get_yaxis_transform())  # fmt: skip
@@ -89,7 +87,7 @@ def _forest_panel(
             if np.isfinite(estimate):
                 ax.plot([low, high], [y, y], color=color, linewidth=1.4, solid_capstyle="butt")
                 ax.plot(estimate, y, "o", color=color, markersize=4,
-                        markerfacecolor="white" if linf else color)  # fmt: skip
+                        markerfacecolor="white" if hollow else color)  # fmt: skip
     ax.set_ylim(len(lines) - 0.3, -0.7)
     ax.tick_params(axis="y", length=0)
     ax.locator_params(axis="x", nbins=3, steps=[1, 2, 5, 10])
@@ -97,6 +95,10 @@ def _forest_panel(
     title = textwrap.fill(f"{first['id']}: {first.get('title') or ''}", 34)
     ax.set_title(title, loc="left", fontweight="bold", fontsize=7)
     ax.set_xlabel(f"effect ({first.get('unit') or 'no unit'})", fontsize=7, labelpad=1)
+
+
+def _is_second(claim: Mapping[str, Any]) -> bool:
+    return schema.geometry(claim["attack"]).role == "second"
 
 
 def number(value: Any) -> float:

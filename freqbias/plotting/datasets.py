@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from freqbias import schema
+from freqbias.data import titles
 from freqbias.plotting.claims import VERDICT_COLORS, number
 from freqbias.plotting.panels import (
     arm_handle,
@@ -30,11 +32,8 @@ from freqbias.plotting.style import (
     INK,
     PALE,
     STYLE,
-    arm_style,
-    dataset_name,
-    in_order,
-    is_linf,
-    is_other_box,
+    UNKNOWN,
+    Drawn,
     panel_name,
     regime_name,
 )
@@ -43,8 +42,10 @@ from freqbias.plotting.style import (
 def grouped_datasets(datasets: Sequence[str]) -> list[str]:
     """Distinct data sets, each followed by what was derived from it, in the order they come."""
     distinct = list(dict.fromkeys(datasets))
-    bases = list(dict.fromkeys(dataset.split("+")[0] for dataset in distinct))
-    return sorted(distinct, key=lambda name: (bases.index(name.split("+")[0]), "+" in name))
+    bases = list(dict.fromkeys(map(titles.base, distinct)))
+    return sorted(
+        distinct, key=lambda name: (bases.index(titles.base(name)), titles.is_derived(name))
+    )
 
 
 def main_datasets(rows: pd.DataFrame, *, most: int = 4) -> list[str]:
@@ -57,7 +58,7 @@ def main_datasets(rows: pd.DataFrame, *, most: int = 4) -> list[str]:
     large = [str(name) for name in num_arms.index if 2 * num_arms[name] >= num_arms.max()]
     if len(large) <= most:
         return large
-    chosen = sorted(large, key=lambda name: "+" in name or name.startswith("power_law"))[:most]
+    chosen = sorted(large, key=lambda n: titles.is_derived(n) or titles.is_synthetic(n))[:most]
     return [name for name in large if name in chosen]
 
 
@@ -70,7 +71,7 @@ def effects_by_dataset(claims: Sequence[Mapping[str, Any]], ids: Sequence[str]) 
     shown = [
         claim
         for claim in claims
-        if claim["id"] in ids and not (is_linf(claim["attack"]) or is_other_box(claim["attack"]))
+        if claim["id"] in ids and schema.geometry(claim["attack"]).role == "primary"
     ]
     datasets = grouped_datasets([str(claim["dataset"]) for claim in shown])
     panels = list(dict.fromkeys((str(claim["id"]), str(claim["regime"])) for claim in shown))
@@ -103,7 +104,7 @@ def effects_by_dataset(claims: Sequence[Mapping[str, Any]], ids: Sequence[str]) 
     axes[0].set_ylim(len(datasets) - 0.4, -0.6)
     axes[0].set_yticks(range(len(datasets)), [_line_name(name, datasets) for name in datasets])
     for tick, dataset in zip(axes[0].yaxis.get_major_ticks(), datasets, strict=True):
-        tick.label1.set_fontweight("normal" if "+" in dataset else "bold")
+        tick.label1.set_fontweight("normal" if titles.is_derived(dataset) else "bold")
     verdicts = dict.fromkeys(str(claim["verdict"]) for claim in shown)
     return laid_out(
         figure,
@@ -117,21 +118,21 @@ def effects_by_dataset(claims: Sequence[Mapping[str, Any]], ids: Sequence[str]) 
 
 def _line_name(dataset: str, datasets: Sequence[str]) -> str:
     """What was done to a set, where the set itself stands above; else the full name."""
-    base, *transforms = dataset.split("+")
-    return dataset_name("+".join(transforms)) if transforms and base in datasets else (
-        dataset_name(dataset)
-    )  # fmt: skip
+    below = titles.is_derived(dataset) and titles.base(dataset) in datasets
+    return titles.transforms_title(dataset) if below else titles.title(dataset)
 
 
-def arms_of_all(rows: pd.DataFrame) -> list[str]:
+def arms_of_all(rows: pd.DataFrame, looks: Drawn = UNKNOWN) -> list[str]:
     """The arms that were run on every data set of the rows."""
     datasets = rows["dataset"].nunique()
     counts = rows.groupby("arm")["dataset"].nunique()
-    return in_order(str(arm) for arm in counts.index[counts == datasets])
+    return looks.in_order(str(arm) for arm in counts.index[counts == datasets])
 
 
 @mpl.rc_context(STYLE)
-def follows_the_data(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
+def follows_the_data(
+    rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
+) -> Figure:
     """Mean frequency of the perturbations (L2) against that of the data, a number per data set.
 
     A row per regime, a column per arm that was run on all data sets; bars: 95 % t intervals over
@@ -139,7 +140,8 @@ def follows_the_data(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
     The key of the numbers stands below.
     """
     rows = rows[np.isclose(rows["init_scale"], init_scale)]
-    datasets, arms = grouped_datasets(list(rows["dataset"])), arms_of_all(rows)
+    looks = looks.with_arms(rows["arm"])
+    datasets, arms = grouped_datasets(list(rows["dataset"])), arms_of_all(rows, looks)
     regimes = sorted(set(rows["regime"]))
     num_cols = max(1, len(arms))
     figure, axes = grid_of_panels(
@@ -152,7 +154,7 @@ def follows_the_data(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
         null_line(ax, here, vertical=False)
         ax.axline((0, 0), slope=1, color=GREY, linewidth=0.7, zorder=0)
         found = list(_by_dataset(here, datasets))
-        style = arm_style(arm)
+        style = looks[arm]
         for _, x, (mean, low, high) in found:
             ax.plot([x, x], [low, high], color=style.color, linewidth=1.0, solid_capstyle="butt")
             ax.plot(x, mean, marker=style.marker, linestyle="none", color=style.color, markersize=3)
@@ -170,10 +172,10 @@ def follows_the_data(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
         axes[0].set_xlim(0, 1.08 * max(limits))
         axes[0].set_ylim(bottom=0)
     key = [
-        Line2D([], [], linestyle="none", label=f"{place}  {dataset_name(name)}")
+        Line2D([], [], linestyle="none", label=f"{place}  {titles.title(name)}")
         for place, name in enumerate(datasets, start=1)
     ]
-    num_keys = 3 if max((len(dataset_name(name)) for name in datasets), default=0) < 36 else 2
+    num_keys = 3 if max((len(titles.title(name)) for name in datasets), default=0) < 36 else 2
     figure.set_figheight(figure.get_figheight() + 0.15 * (-(-len(key) // num_keys)))
     figure.legend(handles=key, loc="outside lower left", ncols=num_keys, handlelength=0)
     equal = Line2D([], [], color=GREY, linewidth=0.7, label="as the images")
@@ -230,14 +232,15 @@ def _label_points(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
 
 
 @mpl.rc_context(STYLE)
-def box_effect(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
+def box_effect(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
     """Mean frequency of L2 perturbations that stay in the box against those that need not, by arm.
 
     A panel per data set and regime; bars: 95 % t intervals over live seeds. On the diagonal the box
     makes no difference.
     """
     rows = rows[np.isclose(rows["init_scale"], init_scale)]
-    other = rows["attack"].map(is_other_box)
+    looks = looks.with_arms(rows["arm"])
+    other = rows["geometry"].map(lambda name: schema.geometry(name).role == "box")
     panels = panels_of(rows[other])
     num_cols = min(4, max(1, len(panels)))
     figure, axes = grid_of_panels(len(panels), num_cols, height=2.55, sharex=True, sharey=True)
@@ -248,14 +251,14 @@ def box_effect(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
         for arm in dict.fromkeys(twins["arm"]):
             twin = twins[twins["arm"] == arm]
             pair = [primary_attack(here[here["arm"] == arm]), twin]
-            if str(twin["attack"].iloc[0]).endswith("-boxed"):
+            if bool(twin["box"].iloc[0]):
                 free, boxed = map(live_values, pair)
             else:
                 boxed, free = map(live_values, pair)
             if not (len(free) and len(boxed)):
                 continue
             (x, *x_range), (y, *y_range) = seed_interval(free), seed_interval(boxed)
-            style = arm_style(str(arm))
+            style = looks[str(arm)]
             ax.plot(x_range, [y, y], color=style.color, linewidth=0.9)
             ax.plot([x, x], y_range, color=style.color, linewidth=0.9)
             ax.plot(x, y, marker=style.marker, linestyle="none", color=style.color, markersize=4.5,
@@ -272,4 +275,4 @@ def box_effect(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
         axes[0].set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
     for ax in axes[::num_cols]:
         ax.set_ylabel("mean frequency\nin the box [0, 1]")
-    return laid_out(figure, [arm_handle(arm_style(arm)) for arm in in_order(drawn)])
+    return laid_out(figure, [arm_handle(looks[arm]) for arm in looks.in_order(drawn)])

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from freqbias import inference
+from freqbias.data import titles
 from freqbias.inference import VarianceShare
 from freqbias.plotting.datasets import main_datasets
 from freqbias.plotting.panels import (
@@ -19,69 +20,49 @@ from freqbias.plotting.panels import (
     say,
 )
 from freqbias.plotting.style import (
-    BLOCKS,
-    FAMILIES,
     GREY,
     INK,
     PALE,
     STYLE,
-    dataset_name,
+    UNKNOWN,
+    Drawn,
     panel_name,
+    regime_name,
 )
 
 Shares = Mapping[tuple[str, str], Sequence[VarianceShare]]
 """(dataset, regime) -> the shares of every factor that varies there, interactions and seeds."""
 
-_SHARING = {
-    "conv": "shared",
-    "scattered": "shared",
-    "locally_connected": "unshared",
-    "scattered_unshared": "unshared",
-    "locally_connected_tied": "unshared, tied init",
-}
-_TAPS = {name: "scattered" if "scattered" in name else "local" for name in _SHARING}
-
-_PADDING = {"circular": "circular", "SAME": "zeros", "VALID": "none"}
-_OPTIMIZER = {"sgd": "SGD", "adam": "Adam"}
-_REGIMES = {"linear": "linear", "relu": "ReLU"}
+_ORDER = (  # of the factors of arms; any others follow
+    *("architecture family", "kernel size", "depth", "weight sharing", "place of the taps"),
+    *("channels", "padding", "optimizer", "weight decay"),
+)
 
 
-def factor_levels(rows: pd.DataFrame) -> dict[str, list[Hashable]]:
+def factor_levels(rows: pd.DataFrame, looks: Drawn = UNKNOWN) -> dict[str, list[Hashable]]:
     """The level of each factor in each row; None where a factor does not apply.
 
-    Convolutional, locally connected and scattered networks are one family, within which sharing and
-    the place of the taps vary. The number of hidden layers, and of channels, is that of networks
-    not built of blocks; the padding that of plain convolutions.
+    What the arms differ in is said by ``looks.factors``; of arms that it does not describe the
+    only factor is the arm itself.
     """
-    architecture = rows["architecture"]
-    plain, conv = ~architecture.isin(BLOCKS), architecture == "conv"
-    size = rows["kernel_size"].map("K={:g}".format)
-    columns = {
-        "architecture family": architecture.map(
-            lambda name: "Conv, unshared, scattered" if name in _SHARING else FAMILIES[name][0]
-        ),
-        "kernel size": size.where(rows["kernel"] != "full", "full width").where(
-            rows["kernel_size"] > 0
-        ),
-        "depth": rows["depth"].where(plain),
-        "weight sharing": architecture.map(_SHARING.get),
-        "place of the taps": architecture.map(_TAPS.get),
-        "channels": rows["channels"].where(conv) if "channels" in rows else None,
-        "padding": rows["padding"].replace(_PADDING).where(conv) if "padding" in rows else None,
-        "optimizer": rows["optimizer"].replace(_OPTIMIZER) if "optimizer" in rows else None,
-        "weight decay": rows.get("weight_decay"),
-        "init scale": rows["init_scale"],
-        "data set": rows["dataset"].map(dataset_name),
-        "regime": rows["regime"].replace(_REGIMES),
+    described = [{"arm": arm} | dict(looks.factors.get(arm, {})) for arm in rows["arm"]]
+    if all(arm in looks.factors for arm in set(rows["arm"])):
+        described = [{k: v for k, v in levels.items() if k != "arm"} for levels in described]
+    found = dict.fromkeys(name for levels in described for name in levels)
+    names = [*(n for n in _ORDER if n in found), *(n for n in found if n not in _ORDER)]
+    levels: dict[str, list[Hashable]] = {
+        name: [row.get(name) for row in described] for name in names
     }
-    return {
-        name: [None if pd.isna(level) else level for level in column]
-        for name, column in columns.items()
-        if column is not None
+    return levels | {
+        "init scale": list(rows["init_scale"]),
+        "data set": [titles.title(name) for name in rows["dataset"]],
+        "regime": [regime_name(name) for name in rows["regime"]],
     }
 
 
-def variance_shares(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[VarianceShare, ...]]:
+def variance_shares(
+    rows: pd.DataFrame, looks: Drawn = UNKNOWN
+) -> dict[tuple[str, str], tuple[VarianceShare, ...]]:
     """How the variance of mean frequency over trained networks is shared out (L2 attack).
 
     Live networks at the end of training, of all arms and initial scales. Each main data set and
@@ -92,6 +73,7 @@ def variance_shares(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[VarianceS
 
     Args:
       rows: as `freqbias.plotting` describes them.
+      looks: what the arms differ in.
 
     Returns:
       Per (data set, regime) one `VarianceShare` per factor that varies, then interactions, seeds.
@@ -111,7 +93,7 @@ def variance_shares(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[VarianceS
                     "both regimes" if len(regimes) > 1 else regimes[0],
                 ): _run_everywhere(of)
             }
-    shares = {panel: _shares(here) for panel, here in panels.items()}
+    shares = {panel: _shares(here, looks) for panel, here in panels.items()}
     return {panel: found for panel, found in shares.items() if found}
 
 
@@ -125,11 +107,11 @@ def _run_everywhere(rows: pd.DataFrame) -> pd.DataFrame:
     return together[kept]
 
 
-def _shares(rows: pd.DataFrame) -> tuple[VarianceShare, ...]:
+def _shares(rows: pd.DataFrame, looks: Drawn) -> tuple[VarianceShare, ...]:
     """The shares of what varies in the rows; none if nothing does."""
     levels = {
         name: column
-        for name, column in factor_levels(rows).items()
+        for name, column in factor_levels(rows, looks).items()
         if len(set(column) - {None}) > 1
     }
     names = ("dataset", "regime", "arm", "init_scale")

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from freqbias.data import titles
 from freqbias.plotting.panels import (
     arm_handle,
     columns_for,
@@ -29,29 +30,35 @@ from freqbias.plotting.panels import (
     seed_interval,
 )
 from freqbias.plotting.style import (
-    FAMILIES,
     GREY,
     INK,
     PALE,
     STYLE,
+    UNKNOWN,
+    Drawn,
     Style,
-    arm_style,
-    dataset_name,
-    in_order,
     panel_name,
     regime_name,
 )
 
 
 @mpl.rc_context(STYLE)
-def arm_overview(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
-    """Mean frequency of the perturbations of every arm, a panel per data set and regime.
+def arm_overview(
+    rows: pd.DataFrame,
+    *,
+    init_scale: float = 1.0,
+    looks: Drawn = UNKNOWN,
+    column: str = "mean_frequency",
+    label: str = "mean frequency (cycles/pixel)",
+) -> Figure:
+    """Mean frequency, or another column, of every arm, a panel per data set and regime.
 
     Filled: L2 attack; hollow: L-inf attack. Bars: 95 % t intervals over live seeds; dotted: white
-    noise. The share of live seeds stands at the right where some are not.
+    noise, for frequencies. The share of live seeds stands at the right where some are not.
     """
     rows = rows[np.isclose(rows["init_scale"], init_scale)]
-    arms = in_order(rows["arm"])
+    looks = looks.with_arms(rows["arm"])
+    arms = looks.in_order(rows["arm"])
     panels = panels_of(rows)
     most = 2 if len(arms) <= 20 else 4  # tall panels stand in one row
     num_cols = min(most, max(1, len(panels)))
@@ -60,12 +67,13 @@ def arm_overview(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
     )
     for ax, (dataset, regime) in zip(axes, panels, strict=False):
         panel = rows[(rows["dataset"] == dataset) & (rows["regime"] == regime)]
-        null_line(ax, panel, vertical=True)
+        if column == "mean_frequency":
+            null_line(ax, panel, vertical=True)
         for y, arm in enumerate(arms):
-            style = arm_style(arm)
+            style = looks[arm]
             for attack, filled, offset in geometries(panel):
                 seeds = panel[(panel["arm"] == arm) & (panel["attack"] == attack)]
-                values = live_values(seeds)
+                values = live_values(seeds, column)
                 if len(values):
                     draw_point(ax, style, values, y + offset, filled=filled, vertical=False)
                 if filled and len(seeds) and len(values) < len(seeds):
@@ -75,28 +83,34 @@ def arm_overview(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
         if most == 2:
             name = panel_name(dataset, regime)
         else:
-            name = f"{textwrap.fill(dataset_name(dataset), 15)}\n{regime_name(regime)}"
+            name = f"{textwrap.fill(titles.title(dataset), 15)}\n{regime_name(regime)}"
         ax.set_title(name, loc="left", fontweight="bold")
-        ax.set_yticks(range(len(arms)), [arm_style(arm).label for arm in arms])
+        ax.set_yticks(range(len(arms)), [looks[arm].label for arm in arms])
         ax.set_ylim(len(arms) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", color=PALE, linewidth=0.8)
         ax.set_axisbelow(True)
     for ax in axes[-num_cols:]:
-        ax.set_xlabel("mean frequency" + " \n"[most > 2] + "(cycles/pixel)")
-    return laid_out(figure, [*geometry_handles(rows), null_handle()])
+        ax.set_xlabel(label.replace(" (", "\n(") if most > 2 else label)
+    null = [null_handle()] if column == "mean_frequency" else []
+    return laid_out(figure, [*geometry_handles(rows), *null])
 
 
 @mpl.rc_context(STYLE)
 def frequency_against(
-    rows: pd.DataFrame, axis: Literal["kernel_size", "depth"], *, init_scale: float = 1.0
+    rows: pd.DataFrame,
+    axis: Literal["kernel_size", "depth"],
+    *,
+    init_scale: float = 1.0,
+    looks: Drawn = UNKNOWN,
 ) -> Figure:
-    """Mean frequency of convolutional nets against kernel size, or against depth.
+    """Mean frequency of the swept family (convolutional nets) against kernel size or depth.
 
     The other factor stays at the level with the most arms; so do padding, optimizer and channels,
     where rows have them (in doubt circular and SGD). Filled: L2 attack, with every seed as a small
-    dot; hollow: L-inf attack. Bars: 95 % t intervals over seeds; black line and band: fully
-    connected (of the same depth where depth is fixed, by the same optimizer); dotted: white noise.
+    dot; hollow: L-inf attack. Bars: 95 % t intervals over seeds; black line and band: the
+    baseline, fully connected (of the same depth where depth is fixed, by the same optimizer);
+    dotted: white noise.
 
     Raises:
       ValueError: ``axis`` is neither.
@@ -105,8 +119,9 @@ def frequency_against(
         raise ValueError(f"axis must be 'kernel_size' or 'depth'; got {axis!r}.")
     rows = rows[np.isclose(rows["init_scale"], init_scale)]
     fixed = "depth" if axis == "kernel_size" else "kernel"
-    conv = rows[rows["architecture"] == "conv"]
-    fully = rows[rows["architecture"] == "fc"]
+    looks = looks.with_arms(rows["arm"])
+    conv = rows[rows["architecture"].isin(looks.swept)]
+    fully = rows[rows["architecture"].isin(looks.baseline)]
     if len(conv):
         conv, fully = _alike(conv, fully)
         conv = conv[conv[fixed] == conv.groupby(fixed)[axis].nunique().idxmax()]
@@ -118,16 +133,22 @@ def frequency_against(
         here = in_panel(dataset, regime)
         null_line(ax, here(rows), vertical=False)
         _reference_band(ax, here(fully))
-        _sweep(ax, here(conv), axis)
+        _sweep(ax, here(conv), axis, looks)
         ax.set_title(panel_name(dataset, regime, "\n"), loc="left", fontweight="bold")
         ax.set_xlabel("kernel size K (pixels)" if axis == "kernel_size" else "hidden layers")
         ax.margins(y=0.12)
     for ax in axes[:: min(4, max(1, len(panels)))]:
         ax.set_ylabel("mean frequency\n(cycles/pixel)")
-    handles = [*geometry_handles(rows, FAMILIES["conv"][1], "convolutional, "), null_handle()]
+    handles = [*geometry_handles(rows, _line_color(conv, looks), "convolutional, "), null_handle()]
     if len(fully):
         handles.insert(-1, Line2D([], [], color="black", label="fully connected, L2"))
     return laid_out(figure, handles)
+
+
+def _line_color(swept: pd.DataFrame, looks: Drawn) -> str:
+    """The colour of the line through the swept arms: that of the first of them."""
+    arms = looks.in_order(swept["arm"])
+    return looks[arms[0]].color if arms else INK
 
 
 def _alike(conv: pd.DataFrame, fully: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -143,7 +164,7 @@ def _alike(conv: pd.DataFrame, fully: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     return conv, fully
 
 
-def _sweep(ax: Axes, panel: pd.DataFrame, axis: str) -> None:
+def _sweep(ax: Axes, panel: pd.DataFrame, axis: str, looks: Drawn) -> None:
     """Points of one panel over the levels of ``axis``, joined."""
     levels = sorted(set(panel[axis]))
     for attack, filled, _ in geometries(panel):
@@ -153,7 +174,7 @@ def _sweep(ax: Axes, panel: pd.DataFrame, axis: str) -> None:
             values = live_values(seeds)
             if not len(values):
                 continue
-            style = arm_style(seeds["arm"].iloc[0])
+            style = looks[seeds["arm"].iloc[0]]
             if filled:
                 beside = level * 1.12 if axis == "kernel_size" else level + 0.1
                 ax.plot(np.full(len(values), beside), values, ".", color=style.color, alpha=0.4,
@@ -161,7 +182,7 @@ def _sweep(ax: Axes, panel: pd.DataFrame, axis: str) -> None:
             mean = draw_point(ax, style, values, level, filled=filled, vertical=True)
             line.append((level, mean))
         if line:
-            ax.plot(*zip(*line, strict=True), color=FAMILIES["conv"][1], zorder=1,
+            ax.plot(*zip(*line, strict=True), color=_line_color(panel, looks), zorder=1,
                     linewidth=1.0, linestyle="-" if filled else (0, (3, 2)), alpha=0.7)  # fmt: skip
     if not levels:
         say(ax, "not run")
@@ -192,7 +213,9 @@ def _reference_band(ax: Axes, panel: pd.DataFrame) -> None:
 
 
 @mpl.rc_context(STYLE)
-def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.5)) -> Figure:
+def init_scale_effect(
+    rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.5), *, looks: Drawn = UNKNOWN
+) -> Figure:
     """Mean frequency (L2) of every arm at one init scale against that at another.
 
     Bars: 95 % t intervals over seeds. An arm on the diagonal does not depend on the scale.
@@ -201,6 +224,7 @@ def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.
     num_cols = min(4, max(1, len(panels)))
     figure, axes = grid_of_panels(len(panels), num_cols, height=2.55, sharex=True, sharey=True)
     limits: list[float] = []
+    looks = looks.with_arms(rows["arm"])
     drawn: dict[str, Style] = {}
     for ax, (dataset, regime) in zip(axes, panels, strict=False):
         panel = in_panel(dataset, regime)(rows)
@@ -212,7 +236,7 @@ def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.
             if min(map(len, values)) == 0:
                 continue
             (x, *x_range), (y, *y_range) = map(seed_interval, values)
-            style = drawn[arm] = arm_style(arm)
+            style = drawn[arm] = looks[arm]
             ax.plot(x_range, [y, y], color=style.color, linewidth=0.9)
             ax.plot([x, x], y_range, color=style.color, linewidth=0.9)
             ax.plot(x, y, marker=style.marker, linestyle="none", color=style.color, markersize=4.5,
@@ -231,14 +255,16 @@ def init_scale_effect(rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.
         axes[0].set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
     for ax in axes[::num_cols]:
         ax.set_ylabel(f"mean frequency\nat init scale {scales[1]:g}")
-    return laid_out(figure, [arm_handle(drawn[arm]) for arm in in_order(drawn)])
+    return laid_out(figure, [arm_handle(drawn[arm]) for arm in looks.in_order(drawn)])
 
 
 _ALL = float(np.sqrt(0.5))  # cycles/pixel: a low-pass here passes everything
 
 
 @mpl.rc_context(STYLE)
-def frequencies_used(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
+def frequencies_used(
+    rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
+) -> Figure:
     """Accuracy on filtered images against the cutoff, beside the frequency that is attacked.
 
     A panel per data set and regime. Filled, solid: accuracy on low-passed images, at the right on
@@ -252,7 +278,8 @@ def frequencies_used(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
     names = [f"accuracy_{kind}_{cutoff:g}" for cutoff in cutoffs for kind in ("low", "high")]
     rows = rows[rows[names].notna().all(axis=1)] if names else rows[:0]
     panels = panels_of(rows)
-    arms = in_order(rows["arm"])
+    looks = looks.with_arms(rows["arm"])
+    arms = looks.in_order(rows["arm"])
     num_cols = columns_for(len(panels))
     num_blocks = max(1, -(-len(panels) // num_cols))
     strip = 0.06 + 0.045 * len(arms)
@@ -272,8 +299,8 @@ def frequencies_used(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
             of_arm = here[here["arm"] == arm]
             values = live_values(of_arm)
             if len(values):
-                draw_point(above, arm_style(arm), values, y, filled=True, vertical=False)
-                _filtered(below, of_arm, arm_style(arm), cutoffs)
+                draw_point(above, looks[arm], values, y, filled=True, vertical=False)
+                _filtered(below, of_arm, looks[arm], cutoffs)
         null_line(above, here, vertical=True)
         above.set_ylim(len(arms) - 0.4, -0.6)
         above.set_yticks([])
@@ -292,7 +319,7 @@ def frequencies_used(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
     low = Line2D([], [], color=INK, marker="o", markersize=4.5, label="low-passed images")
     high = Line2D([], [], color=INK, marker="o", markersize=4.5, markerfacecolor="white",
                   linestyle=(0, (3, 2)), label="high-passed images")  # fmt: skip
-    handles = [arm_handle(arm_style(arm)) for arm in arms]
+    handles = [arm_handle(looks[arm]) for arm in arms]
     return laid_out(figure, [*handles, low, high, null_handle()] if handles else [])
 
 

@@ -10,17 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from freqbias import inference
-from freqbias.plotting.style import (
-    DPI,
-    GREY,
-    INK,
-    L2_ATTACKS,
-    PAGE_WIDTH,
-    Style,
-    is_linf,
-    is_other_box,
-)
+from freqbias import inference, schema
+from freqbias.plotting.style import DPI, GREY, INK, PAGE_WIDTH, Style
 
 
 def grid_of_panels(
@@ -77,12 +68,12 @@ def null_handle() -> Line2D:
 
 def geometry_handles(rows: pd.DataFrame, color: str = INK, name: str = "") -> list[Line2D]:
     """The legend's entries of the attacks that were run."""
-    attacks = {attack for attack in rows["attack"] if not is_other_box(attack)}
+    roles = {schema.geometry(name).role for name in rows["geometry"]}
     handles = []
-    if any(not is_linf(attack) for attack in attacks):
+    if "primary" in roles:
         handles.append(Line2D([], [], color=color, marker="o", markersize=4.5, linewidth=1,
                               label=f"{name}L2 attack"))  # fmt: skip
-    if any(is_linf(attack) for attack in attacks):
+    if "second" in roles:
         handles.append(Line2D([], [], color=color, marker="o", markersize=4.5, linewidth=1,
                               markerfacecolor="white", linestyle=(0, (3, 2)),
                               label=f"{name}L∞ attack"))  # fmt: skip
@@ -90,13 +81,16 @@ def geometry_handles(rows: pd.DataFrame, color: str = INK, name: str = "") -> li
 
 
 def geometries(panel: pd.DataFrame) -> list[tuple[str, bool, float]]:
-    """(attack, filled, offset) of the L2 attack shown and of the L-inf attack, where run."""
-    attacks = [attack for attack in dict.fromkeys(panel["attack"]) if not is_other_box(attack)]
-    l2 = [a for a in L2_ATTACKS if a in attacks] or [a for a in attacks if not is_linf(a)]
-    linf = [attack for attack in attacks if is_linf(attack)]
-    both = bool(l2 and linf)
-    out = [(attack, True, -0.14 * both) for attack in l2[:1]]
-    return out + [(attack, False, 0.16 * both) for attack in linf[:1]]
+    """(attack, filled, offset) of the primary attack shown and of the second, where run."""
+    found: dict[str, list[str]] = {"primary": [], "second": [], "box": []}
+    names = zip(panel["geometry"], panel["method"], panel["attack"], strict=True)
+    for geometry, _, attack in sorted(
+        dict.fromkeys(names), key=lambda name: schema.attack_rank(*name[:2])
+    ):
+        found[schema.geometry(geometry).role].append(attack)
+    both = bool(found["primary"] and found["second"])
+    out = [(attack, True, -0.14 * both) for attack in found["primary"][:1]]
+    return out + [(attack, False, 0.16 * both) for attack in found["second"][:1]]
 
 
 def draw_point(
@@ -131,11 +125,10 @@ def arrays_of_field(
 ) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """(dataset, regime) -> arm -> array, of one field at one init scale."""
     out: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    ending = f"/{init_scale:g}.{field}"
-    for key, array in spectra.items():
-        if key.endswith(ending) and key.count("/") == 3:
-            dataset, regime, arm, _ = key.split("/")
-            out.setdefault((dataset, regime), {})[arm] = array
+    for name, array in spectra.items():
+        key = schema.parse_array_key(name)
+        if key and key.field == field and np.isclose(key.init_scale, init_scale):
+            out.setdefault((key.dataset, key.regime), {})[key.arm] = array
     return out
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from freqbias import schema
 from freqbias.plotting.mosaic import (
     block_title,
     finish_mosaic,
@@ -28,14 +29,12 @@ from freqbias.plotting.panels import (
     seed_interval,
 )
 from freqbias.plotting.style import (
-    ARM_NAME,
-    BLOCKS,
     GREY,
     PALE,
     STYLE,
+    UNKNOWN,
+    Drawn,
     Style,
-    arm_style,
-    in_order,
     panel_name,
     regime_name,
 )
@@ -47,6 +46,7 @@ def radial_profiles(
     *,
     init_scale: float = 1.0,
     groups: Mapping[str, Sequence[str]] | None = None,
+    looks: Drawn = UNKNOWN,
 ) -> Figure:
     """Radial profiles of the perturbations' power, relative to white noise.
 
@@ -57,7 +57,8 @@ def radial_profiles(
     """
     settings = arrays_of_field(spectra, "profile", init_scale)
     panels = panel_order(settings)
-    groups = groups or profile_groups(spectra, init_scale=init_scale) or {"": []}
+    looks = looks.with_arms(arm for found in settings.values() for arm in found)
+    groups = groups or profile_groups(spectra, init_scale=init_scale, looks=looks) or {"": []}
     figure, grid = grid_of_panels(
         max(1, len(panels)) * len(groups), len(groups), height=1.55, sharex=True, sharey=True
     )
@@ -80,11 +81,11 @@ def radial_profiles(
                         linewidth=1.0)  # fmt: skip
             for arm in arms:
                 if arm in settings[panel]:
-                    mean = _profile_line(ax, frequency, settings[panel][arm], arm_style(arm))
+                    mean = _profile_line(ax, frequency, settings[panel][arm], looks[arm])
                     floor, ceiling = min(floor, *mean), max(ceiling, *mean)
         row[0].set_ylabel(panel_name(*panel, "\n"))
     for (title, arms), ax in zip(groups.items(), axes[0], strict=True):
-        handles = [arm_handle(arm_style(arm), line=True) for arm in arms]
+        handles = [arm_handle(looks[arm], line=True) for arm in arms]
         legend = ax.legend(handles=handles, title=title, alignment="left", loc="lower left",
                            bbox_to_anchor=(0, 1.02), borderaxespad=0, borderpad=0)  # fmt: skip
         legend.get_title().set(fontweight="bold", fontsize=8)
@@ -121,48 +122,21 @@ def _profile_line(
 
 
 def profile_groups(
-    spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0
+    spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
 ) -> dict[str, list[str]]:
-    """Arms whose profiles are to be compared within one panel, by the factor they differ in."""
+    """Arms whose profiles are to be compared within one panel, by what they differ in."""
     settings = arrays_of_field(spectra, "profile", init_scale)
-    arms = [arm for found in settings.values() for arm in found]
-    parts = {arm: ARM_NAME.fullmatch(arm) for arm in in_order(arms)}
-    known = {arm: match for arm, match in parts.items() if match}
-    blocks = [a for a, m in known.items() if m["architecture"] in BLOCKS]
-    changed = [a for a, m in known.items() if a not in blocks and any(m.groups()[3:])]
-    padded = [a for a in changed if not any(known[a].groups()[4:])]
-    varied = [a for a in changed if a not in padded]
-    plain = {a: m for a, m in known.items() if a not in (*blocks, *changed)}
-    pair = ("fc", "conv")
-    shallow = [a for a, m in plain.items() if m["architecture"] in pair and m["depth"] == "1"]
-    deep = [
-        a for a, m in plain.items() if m["architecture"] == "conv" and m["kernel"] in (None, "k3")
-    ]
-    fully = [a for a, m in plain.items() if m["architecture"] == "fc"]
-    reference = [a for a in ("conv_k3_d1",) if a in plain]
-    unshared = [a for a, m in plain.items() if m["architecture"] not in pair]
-
-    def usual(arms: Sequence[str]) -> list[str]:
-        """The arms that these vary."""
-        names = {arm: arm[: known[arm].end("depth")] for arm in arms}
-        return [arm for arm in plain if arm in names.values()]
-
-    groups = {
-        "Kernel size": shallow,
-        "Depth": [*(fully if len(fully) > 1 else ()), *deep] if len(deep) > 1 else [],
-        "Sharing and locality": [*reference, *unshared] if unshared else [],
-        "Padding": [*usual(padded), *padded],
-        "Channels, optimiser, decay": [*usual(varied), *varied],
-        "Blocks": blocks,
-    }
-    shown = {arm for group in groups.values() for arm in group}
-    groups["Other"] = [arm for arm in parts if arm not in shown]
-    return {title: group for title, group in groups.items() if group}
+    return looks.groups_of(arm for found in settings.values() for arm in found)
 
 
 @mpl.rc_context(STYLE)
 def perturbation_gallery(
-    spectra: Mapping[str, np.ndarray], dataset: str, *, init_scale: float = 1.0, max_arms: int = 7
+    spectra: Mapping[str, np.ndarray],
+    dataset: str,
+    *,
+    init_scale: float = 1.0,
+    max_arms: int = 7,
+    looks: Drawn = UNKNOWN,
 ) -> Figure:
     """One image's L2 perturbations by arm, and their 2-D spectra.
 
@@ -173,7 +147,7 @@ def perturbation_gallery(
     examples = arrays_of_field(spectra, "examples", init_scale)
     means = arrays_of_field(spectra, "spectrum", init_scale)
     regimes = [panel for panel in panel_order(examples) if panel[0] == dataset]
-    arms = _few([arm for panel in regimes for arm in examples[panel]], max_arms)
+    arms = _few([arm for panel in regimes for arm in examples[panel]], max_arms, looks)
     images = spectra.get(f"{dataset}.example_images")
     figure, axes = mosaic_grid(3 * len(regimes), 1 + len(arms), group=3)
     for block, panel in enumerate(regimes):
@@ -201,13 +175,18 @@ def perturbation_gallery(
         ):
             ax.set_ylabel(text, fontsize=7, labelpad=2)
         block_title(figure, rows[0][0], regime_name(panel[1]))
-    finish_mosaic(figure, axes, ["image", *(_column_name(arm) for arm in arms)], [1, 2])
+    finish_mosaic(figure, axes, ["image", *(looks.column(arm) for arm in arms)], [1, 2])
     return figure
 
 
 @mpl.rc_context(STYLE)
 def kernels_and_predictors(
-    spectra: Mapping[str, np.ndarray], dataset: str, *, init_scale: float = 1.0, max_arms: int = 7
+    spectra: Mapping[str, np.ndarray],
+    dataset: str,
+    *,
+    init_scale: float = 1.0,
+    max_arms: int = 7,
+    looks: Drawn = UNKNOWN,
 ) -> Figure:
     """Learned first-layer kernels and effective predictors beta of seed 0, with their spectra.
 
@@ -225,7 +204,7 @@ def kernels_and_predictors(
     blocks = [("kernels", panel) for panel in panel_order(kernels)]
     blocks += [("beta", panel) for panel in panel_order(betas)]
     source = {"kernels": kernels, "beta": betas}
-    arms = _few([arm for kind, panel in blocks for arm in source[kind][panel]], max_arms)
+    arms = _few([arm for kind, panel in blocks for arm in source[kind][panel]], max_arms, looks)
     shape = _image_shape(spectra, dataset)
     figure, axes = mosaic_grid(2 * len(blocks), len(arms), group=2)
     for block, (kind, panel) in enumerate(blocks):
@@ -249,33 +228,16 @@ def kernels_and_predictors(
         bottom[0].set_ylabel("spectrum", fontsize=7, labelpad=2)
         what = "first-layer kernels" if kind == "kernels" else "effective predictor beta"
         block_title(figure, top[0], f"{regime_name(panel[1])}: {what}")
-    finish_mosaic(figure, axes, [_column_name(arm) for arm in arms], [1])
+    finish_mosaic(figure, axes, [looks.column(arm) for arm in arms], [1])
     return figure
 
 
-_TYPICAL = (
-    *("fc_d1", "conv_k3_d1", "conv_full_d1", "conv_k3_d3", "locally_connected_k3_d1"),
-    *("resnet_k3_d2_same_adam", "vit_d2_adam"),
-)
-
-
-def _few(arms: Sequence[str], most: int) -> list[str]:
+def _few(arms: Sequence[str], most: int, looks: Drawn) -> list[str]:
     """At most ``most`` distinct arms, those that differ most from each other first."""
-    ordered = in_order(arms)
-    typical = [arm for arm in _TYPICAL if arm in ordered]
+    ordered = looks.in_order(arms)
+    typical = [arm for arm in looks.typical if arm in ordered]
     chosen = [*typical, *(arm for arm in ordered if arm not in typical)][:most]
-    return in_order(chosen)
-
-
-def _column_name(arm: str) -> str:
-    """An arm's label on a few lines, for a narrow column."""
-    label = arm_style(arm).label.replace("Fully connected", "Fully\nconnected")
-    label = label.replace("Locally connected", "Locally\nconnected")
-    if arm.startswith(("conv", *BLOCKS)) and ", " in label:
-        return label.replace(", ", "\n")
-    if "layers" in label:
-        return label.replace(", ", "\n", 1)
-    return label.replace("Conv ", "Conv\n").replace("Scattered, ", "Scattered\n")
+    return looks.in_order(chosen)
 
 
 def _shown_example(deltas: Sequence[np.ndarray]) -> int:
@@ -288,7 +250,8 @@ def _shown_example(deltas: Sequence[np.ndarray]) -> int:
 
 
 def _image_shape(spectra: Mapping[str, np.ndarray], dataset: str) -> tuple[int, int] | None:
-    for key, array in spectra.items():
-        if key.startswith(f"{dataset}/") and key.endswith(".spectrum"):
+    for name, array in spectra.items():
+        key = schema.parse_array_key(name)
+        if key and (key.dataset, key.field) == (dataset, "spectrum"):
             return np.shape(array)[0], np.shape(array)[1]
     return None

@@ -1,20 +1,15 @@
-"""One look and one name per arm, and the look of every figure."""
+"""How arms are drawn and named in every figure, and the look of every figure."""
 
-import re
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from matplotlib.colors import to_hex, to_rgb
+from freqbias.data import titles
 
 PAGE_WIDTH = 7.0
 """Width of a figure that spans a page, in inches."""
 DPI = 150
 """Resolution of PNG files."""
-L2_ATTACKS = ("closed_form_l2", "pgd_l2")
-"""The attacks of the primary geometry, the exact one first."""
-OTHER_BOX = ("-free", "-boxed")
-"""What the names of attacks end in that are primary but for the box: without it, and in it."""
 INK, GREY, PALE = "#1a1a1a", "#6b6b6b", "#e9edf1"
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -57,197 +52,120 @@ class Style(NamedTuple):
     label: str
     color: str
     marker: Any  # of matplotlib
-    linestyle: Literal["-", "--", "-.", ":"]
+    linestyle: Literal["-", "--", "-.", ":"] = "-"
+    short: str = ""  # the label on the lines of a narrow column; the label itself if empty
 
 
-ARM_NAME = re.compile(
-    r"(?P<architecture>fc|conv_mixer|conv|locally_connected_tied|locally_connected"
-    r"|scattered_unshared|scattered|resnet|vgg|vit|mlp_mixer)"
-    r"(?:_(?P<kernel>k\d+|full))?_d(?P<depth>\d+)"
-    r"(?:_(?P<padding>same|valid))?(?:_c(?P<channels>\d+))?(?:_(?P<optimizer>adam))?"
-    r"(?:_wd(?P<decay>\d[\d.e+-]*))?"
+_SPARE = (  # for arms that nobody described: Tol's muted colours, in an order of contrast
+    *("#332288", "#cc6677", "#117733", "#882255", "#88ccee", "#999933", "#44aa99", "#aa4499"),
+    *("#ddcc77",),
 )
-"""The name of an arm; left out are circular padding, the budget's channels, SGD, and no decay."""
-FAMILIES = {  # name, colour (Okabe and Ito's colour-blind safe set, then Tol's), marker
-    "fc": ("Fully connected", "#000000", "s"),
-    "conv": ("Conv", "#0072b2", "o"),
-    "locally_connected": ("Locally connected", "#d55e00", "^"),
-    "locally_connected_tied": ("Locally connected, tied init", "#e69f00", "v"),
-    "scattered": ("Scattered, shared", "#cc79a7", "D"),
-    "scattered_unshared": ("Scattered, unshared", "#84376b", ">"),
-    "resnet": ("ResNet", "#117733", "P"),
-    "vgg": ("VGG", "#999933", "p"),
-    "conv_mixer": ("ConvMixer", "#44aa99", "h"),
-    "vit": ("ViT", "#aa1e3c", "*"),
-    "mlp_mixer": ("MLP-Mixer", "#ee7788", "d"),
-}
-BLOCKS = ("resnet", "vgg", "conv_mixer", "vit", "mlp_mixer")
-"""Architectures whose depth counts blocks, and whose usual padding is zeros."""
-_KERNEL_RAMP = (
-    (np.log2(3), "#0072b2"),
-    (np.log2(7), "#56b4e9"),
-    (np.log2(15), "#a6dfc3"),
-    (np.log2(32), "#009e73"),
-)
-_DEPTH_RAMP = {2: "#5e4fa2", 3: "#2e1c63", 4: "#a48fe0"}
-_LINESTYLES: dict[int, Literal["-", "--", "-."]] = {1: "-", 2: "--", 3: "-."}
-_DECAYED = (4, 1, 0)  # a star of four points
-_PADDINGS = {"same": ("zero padding", "<"), "valid": ("no padding", "X")}  # name, marker
+_SPARE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")
 
 
-def arm_style(arm: str) -> Style:
-    """The label, colour, marker and line of an arm, e.g. ``conv_k3_d1`` or ``vit_d2_adam``.
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """The arms of a study as figures need them; whoever names arms says what they are.
 
-    The architecture fixes marker and hue; within convolutions the hue runs from blue (K = 3) to
-    green (full width), and to violet with depth. Of other families larger kernels and more layers
-    are lighter. Other than usual: the optimiser (SGD; for blocks Adam) is darker (fully connected:
-    brown), the padding (circular; for blocks zeros) lighter with a marker of its own, channels
-    greyer; weight decay is a star of four points, and redder. Unknown arms are grey, under their
-    own name.
+    Arms that are not described get a look of their own, under their own name, after the others.
+
+    Attributes:
+      styles: arm -> `Style`, in the order of figures.
+      groups: title -> arms that are compared within one panel.
+      factors: arm -> factor of the design -> its level, where the factor applies.
+      typical: the arms that a figure of few shows first.
+      swept: the architectures along which kernel size and depth are read.
+      baseline: the architectures that these are compared with.
     """
-    match = ARM_NAME.fullmatch(arm)
-    if match is None:
-        return Style(arm.replace("_", " "), GREY, "X", "-")
-    architecture, kernel = match["architecture"], match["kernel"] or ""
-    depth = int(match["depth"])
-    color, marker = FAMILIES[architecture][1:]
-    blocks = architecture in BLOCKS
-    if architecture == "conv":
-        color = _kernel_color(kernel)
-        if depth > 1:
-            ramp = _DEPTH_RAMP.get(depth, _DEPTH_RAMP[4])
-            color = ramp if kernel in ("", "k3") else _mixed(ramp, color, 0.5)
-    else:
-        size = 32 if kernel == "full" else int(kernel[1:] or 3)
-        steps = 0.3 * np.log2(size / 3) + 0.22 * (depth - 1 - blocks)
-        color = _mixed(color, "#ffffff", float(np.clip(steps, 0, 0.6)))
-    usual = match["padding"] == ("same" if blocks else None)
-    if not usual and kernel:
-        color, marker = _mixed(color, "#ffffff", 0.3), _PADDINGS.get(match["padding"], ("", "<"))[1]
-    if match["channels"]:
-        color = _mixed(color, "#999999", min(0.2 + 0.1 * np.log2(int(match["channels"])), 0.7))
-    if bool(match["optimizer"]) != blocks:
-        color = _mixed(color, "#cc6600" if architecture == "fc" else "#000000", 0.35)
-    if match["decay"]:
-        color = _mixed(color, "#c00000", 0.4)
-    shape = _DECAYED if match["decay"] else marker
-    return Style(_label(match), color, shape, _LINESTYLES.get(depth - blocks, ":"))
+
+    styles: Mapping[str, Style] = dataclasses.field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    factors: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    typical: tuple[str, ...] = ()
+    swept: tuple[str, ...] = ()
+    baseline: tuple[str, ...] = ()
+
+    def with_arms(self, arms: Iterable[str]) -> "Drawn":
+        """The same with a look for every arm: distinct ones for those that have none."""
+        unknown = sorted({str(arm) for arm in arms} - set(self.styles))
+        spare = {
+            arm: Style(
+                arm.replace("_", " "),
+                _SPARE[index % len(_SPARE)],
+                _SPARE_MARKERS[index % len(_SPARE_MARKERS)],
+            )
+            for index, arm in enumerate(unknown)
+        }
+        return dataclasses.replace(self, styles={**self.styles, **spare})
+
+    def __getitem__(self, arm: str) -> Style:
+        """The look of an arm."""
+        return self.styles[arm] if arm in self.styles else self.with_arms([arm]).styles[arm]
+
+    def column(self, arm: str) -> str:
+        """An arm's label for a narrow column."""
+        return self[arm].short or self[arm].label
+
+    def in_order(self, arms: Iterable[str]) -> list[str]:
+        """Distinct arms in the order of figures."""
+        found = {str(arm) for arm in arms}
+        return [arm for arm in self.with_arms(found).styles if arm in found]
+
+    def groups_of(self, arms: Iterable[str]) -> dict[str, list[str]]:
+        """Of each group those of its arms that are there; the rest are a group "Other"."""
+        present = self.in_order(arms)
+        groups = {
+            title: [arm for arm in group if arm in present] for title, group in self.groups.items()
+        }
+        shown = {arm for group in groups.values() for arm in group}
+        other = [*groups.pop("Other", []), *(arm for arm in present if arm not in shown)]
+        return {title: group for title, group in {**groups, "Other": other}.items() if group}
+
+    def joined(self, other: "Drawn") -> "Drawn":
+        """The arms of both; what both describe is as here."""
+        groups = {
+            title: tuple(dict.fromkeys((*self.groups.get(title, ()), *other.groups.get(title, ()))))
+            for title in (*self.groups, *(t for t in other.groups if t not in self.groups))
+        }
+        return Drawn(
+            styles={
+                **self.styles,
+                **{k: v for k, v in other.styles.items() if k not in self.styles},
+            },
+            groups=groups,
+            factors={**other.factors, **self.factors},
+            typical=tuple(dict.fromkeys((*self.typical, *other.typical))),
+            swept=tuple(dict.fromkeys((*self.swept, *other.swept))),
+            baseline=tuple(dict.fromkeys((*self.baseline, *other.baseline))),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON value, from which `from_json` makes an equal one."""
+        return {
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            "styles": {arm: style._asdict() for arm, style in self.styles.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Drawn":
+        """The inverse of `as_json`."""
+
+        def style(fields: Mapping[str, Any]) -> Style:
+            marker = fields["marker"]
+            return Style(
+                **{**fields, "marker": tuple(marker) if isinstance(marker, list) else marker}
+            )
+
+        return cls(
+            styles={arm: style(fields) for arm, fields in value["styles"].items()},
+            groups={title: tuple(arms) for title, arms in value["groups"].items()},
+            factors=value["factors"],
+            **{name: tuple(value[name]) for name in ("typical", "swept", "baseline")},
+        )
 
 
-def _label(match: re.Match[str]) -> str:
-    """What an arm is, in words; what every arm of its kind has is left out."""
-    architecture, kernel = match["architecture"], match["kernel"] or ""
-    depth, blocks = int(match["depth"]), architecture in BLOCKS
-    name = FAMILIES[architecture][0]
-    size = "full width" if kernel == "full" else kernel.replace("k", "K=")
-    if size and (architecture == "conv" or blocks):
-        name = f"{name} {size}"
-    elif size and size != "K=3":
-        name = f"{name}, {size}"
-    words = [name]
-    if blocks:
-        words.append(f"{depth} block{'' if depth == 1 else 's'}")
-    elif depth > 1:
-        words.append(f"{depth} layers")
-    if blocks and kernel and not match["padding"]:
-        words.append("circular padding")
-    elif match["padding"] and (match["padding"], blocks) != ("same", True):
-        words.append(_PADDINGS[match["padding"]][0])
-    if match["channels"]:
-        words.append(f"{match['channels']} channel{'' if match['channels'] == '1' else 's'}")
-    if match["optimizer"]:
-        words.append(match["optimizer"].capitalize())
-    if match["decay"]:
-        words.append(f"weight decay {match['decay']}")
-    return ", ".join(words)
-
-
-def _kernel_color(kernel: str) -> str:
-    if not kernel:
-        return FAMILIES["conv"][1]
-    if kernel == "full":
-        return _KERNEL_RAMP[-1][1]
-    positions = [position for position, _ in _KERNEL_RAMP]
-    channels = np.array([to_rgb(color) for _, color in _KERNEL_RAMP]).T
-    size = np.log2(int(kernel[1:]))
-    red, green, blue = (float(np.interp(size, positions, channel)) for channel in channels)
-    return to_hex((red, green, blue))
-
-
-def _mixed(color: str, other: str, share: float) -> str:
-    """``color`` with a share of ``other``."""
-    red, green, blue = (
-        (1 - share) * a + share * b for a, b in zip(to_rgb(color), to_rgb(other), strict=True)
-    )
-    return to_hex((red, green, blue))
-
-
-def is_linf(attack: Any) -> bool:
-    """Whether an attack, by its name in the rows, is in the L-inf geometry."""
-    return "inf" in str(attack).lower()
-
-
-def is_other_box(attack: Any) -> bool:
-    """Whether an attack is the primary one again, with the box where that has none or reversed."""
-    return str(attack).endswith(OTHER_BOX)
-
-
-def in_order(arms: Iterable[str]) -> list[str]:
-    """Distinct arms: by family, then plain ones before varied ones, by depth, by kernel size."""
-    families = list(FAMILIES)
-
-    def place(arm: str) -> tuple[Any, ...]:
-        match = ARM_NAME.fullmatch(arm)
-        if match is None:
-            return (len(families),)
-        kernel = match["kernel"] or ""
-        size = np.inf if kernel == "full" else int(kernel[1:] or 0)
-        varied = sum(part is not None for part in match.groups()[3:])
-        rest = tuple(part or "" for part in match.groups()[3:])
-        return families.index(match["architecture"]), varied, int(match["depth"]), size, *rest
-
-    return sorted(dict.fromkeys(arms), key=place)
-
-
-_DATASETS = {
-    "fashion_mnist_mini": "Fashion-MNIST mini",
-    "natural_patches": "Natural patches",
-    "digits": "Digits",
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "kmnist": "KMNIST",
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "svhn_cropped": "SVHN",
-}
-_TRANSFORMS = (  # pattern of the name of a set or of a transform, what people write
-    (r"power_law_1_(\d+)x(\d+)x(\d+)_(\d+)", "1/f noise"),
-    (r"power_law_([^_]+)_(\d+)x(\d+)x(\d+)_(\d+)", r"1/f^\1 noise"),
-    (r"(low|high)_pass_([^_]+)", r"\1 pass \2"),
-    (r"band_pass_([^_]+)_([^_]+)", r"band pass \1 to \2"),
-    (r"permuted_(\d+)", r"permuted \1"),
-    (r"planted_([^_]+)_([^_]+)", r"patterns planted (\1, \2)"),
-    (r"teacher_([^_]+)_([^_]+)", r"teacher \1 to \2"),
-    (r"shuffled_0", "labels shuffled"),
-    (r"shuffled_(\d+)", r"labels shuffled \1"),
-    (r"windowed_([^_]+)", r"windowed \1"),
-)
-
-
-def dataset_name(dataset: str) -> str:
-    """The name of a data set, with what was done to it, as people write it."""
-    return ", ".join(_part_name(part) for part in dataset.split("+"))
-
-
-def _part_name(part: str) -> str:
-    if part in _DATASETS:
-        return _DATASETS[part]
-    if part.startswith("spectrum_"):
-        return f"spectrum of {_part_name(part.removeprefix('spectrum_'))}"
-    for pattern, words in _TRANSFORMS:
-        if re.fullmatch(pattern, part):
-            return re.sub(pattern, words, part)
-    return part.replace("_", " ")
+UNKNOWN = Drawn()
+"""Nothing is said of any arm."""
 
 
 def regime_name(regime: str) -> str:
@@ -257,4 +175,4 @@ def regime_name(regime: str) -> str:
 
 def panel_name(dataset: str, regime: str, separator: str = ", ") -> str:
     """Data set and regime, in words."""
-    return f"{dataset_name(dataset)}{separator}{regime_name(regime)}"
+    return f"{titles.title(dataset)}{separator}{regime_name(regime)}"

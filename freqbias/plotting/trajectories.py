@@ -23,7 +23,7 @@ from freqbias.plotting.panels import (
     say,
     seed_interval,
 )
-from freqbias.plotting.style import STYLE, Style, arm_style, in_order, panel_name
+from freqbias.plotting.style import STYLE, UNKNOWN, Drawn, Style, panel_name
 
 DISTANCE = "minimal_relative_distance"
 """Column: smallest L2 perturbation that changes the prediction, over the image's norm; median."""
@@ -39,7 +39,7 @@ def recorded_steps(rows: pd.DataFrame, *, init_scale: float = 1.0) -> pd.DataFra
 
 
 @mpl.rc_context(STYLE)
-def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
+def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
     """Mean frequency, and the smallest relative perturbation, against the training step.
 
     Above: mean frequency of perturbations of a fixed L2 norm; dotted: white noise. Below, where it
@@ -48,6 +48,7 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
     regime, a line per arm; bands: 95 % t intervals over live seeds. Steps: 0, then a log scale.
     """
     rows = recorded_steps(rows, init_scale=init_scale)
+    looks = looks.with_arms(rows["arm"])
     panels = panels_of(rows)
     measured = DISTANCE in rows and bool(rows[DISTANCE].notna().any())
     num_cols = columns_for(len(panels))
@@ -65,21 +66,21 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
         if index:
             above.sharey(columns[0, 0])
         null_line(above, here, vertical=False)
-        _lines(above, here, "mean_frequency")
+        _lines(above, here, looks, "mean_frequency")
         above.set_title(panel_name(*panel), loc="left", fontweight="bold")
         if below:
-            _lines(below[0], here, DISTANCE, log=True)
+            _lines(below[0], here, looks, DISTANCE, log=True)
         _step_axis([above, *below], sorted(set(here["step"])))
         if index % num_cols == 0:
             above.set_ylabel("mean frequency\n(cycles/pixel)")
             for ax in below:
                 ax.set_ylabel("smallest perturbation\n(relative to the image)")
-    arms = in_order(rows["arm"])
-    handles = [arm_handle(arm_style(arm), line=True) for arm in arms]
+    arms = looks.in_order(rows["arm"])
+    handles = [arm_handle(looks[arm], line=True) for arm in arms]
     return laid_out(figure, [*handles, null_handle()] if handles else [])
 
 
-def _lines(ax: Axes, panel: pd.DataFrame, column: str, *, log: bool = False) -> None:
+def _lines(ax: Axes, panel: pd.DataFrame, looks: Drawn, column: str, *, log: bool = False) -> None:
     """A line with its band for every arm of a panel."""
     drawn = False
     for arm, of_arm in panel.groupby("arm", sort=False):
@@ -92,7 +93,7 @@ def _lines(ax: Axes, panel: pd.DataFrame, column: str, *, log: bool = False) -> 
                 bands.append(seed_interval(values))
         if steps:
             mean, low, high = np.exp(np.transpose(bands)) if log else np.transpose(bands)
-            style = arm_style(str(arm))
+            style = looks[str(arm)]
             ax.plot(steps, mean, color=style.color, linestyle=style.linestyle,
                     marker=style.marker, markersize=3, markeredgewidth=0)  # fmt: skip
             ax.fill_between(steps, low, high, color=style.color, alpha=0.18, linewidth=0)
@@ -118,7 +119,9 @@ def _step_axis(axes: Sequence[Axes], steps: Sequence[int]) -> None:
 
 
 @mpl.rc_context(STYLE)
-def frequency_against_accuracy(rows: pd.DataFrame, *, init_scale: float = 1.0) -> Figure:
+def frequency_against_accuracy(
+    rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
+) -> Figure:
     """Mean frequency (L2) against test accuracy along training, a line per arm.
 
     A panel per data set and regime. Line: means over live seeds at each recorded step, the large
@@ -126,6 +129,7 @@ def frequency_against_accuracy(rows: pd.DataFrame, *, init_scale: float = 1.0) -
     at one accuracy, training longer does not pass for an architecture's effect.
     """
     rows = recorded_steps(rows, init_scale=init_scale)
+    looks = looks.with_arms(rows["arm"])
     panels = panels_of(rows)
     num_cols = columns_for(len(panels))
     figure, axes = grid_of_panels(len(panels), num_cols, height=2.2, sharey=True)
@@ -135,12 +139,12 @@ def frequency_against_accuracy(rows: pd.DataFrame, *, init_scale: float = 1.0) -
         here = in_panel(*panel)(rows)
         null_line(ax, here, vertical=False)
         for arm, of_arm in here.groupby("arm", sort=False):
-            _path(ax, of_arm, arm_style(str(arm)))
+            _path(ax, of_arm, looks[str(arm)])
         ax.set_title(panel_name(*panel), loc="left", fontweight="bold")
         ax.set_xlabel("test accuracy (%)")
     for ax in axes[::num_cols]:
         ax.set_ylabel("mean frequency\n(cycles/pixel)")
-    handles = [arm_handle(arm_style(arm)) for arm in in_order(rows["arm"])]
+    handles = [arm_handle(looks[arm]) for arm in looks.in_order(rows["arm"])]
     return laid_out(figure, [*handles, null_handle()] if handles else [])
 
 

@@ -1,6 +1,5 @@
 """Two figures over the plane of frequencies: heat maps of plane waves, and the exact control."""
 
-import re
 from collections.abc import Mapping
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from freqbias import spectral
+from freqbias.data import titles
 from freqbias.plotting.panels import (
     arrays_of_field,
     grid_of_panels,
@@ -17,13 +17,13 @@ from freqbias.plotting.panels import (
     say,
     seed_interval,
 )
-from freqbias.plotting.style import GREY, STYLE, arm_style, panel_name
-
-_PERMUTED = re.compile(r"(.+)\+permuted_(\d+)")
+from freqbias.plotting.style import GREY, STYLE, UNKNOWN, Drawn, panel_name
 
 
 @mpl.rc_context(STYLE)
-def heat_maps(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0) -> Figure:
+def heat_maps(
+    spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
+) -> Figure:
     """Error rate under a plane wave of every frequency, mean over seeds; a row per set and regime.
 
     Zero frequency is in the centre; colours are shared, from 0 to 1. Above each panel: the arm and
@@ -51,7 +51,7 @@ def heat_maps(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0) -> 
             image = ax.imshow(shown, cmap="cividis", vmin=0, vmax=1, extent=_extent(shown.shape))
             mean, low, high = seed_interval(errors.mean(axis=(1, 2)))
             ax.set_title(
-                f"{arm_style(arm).label}\nmean {mean:.2f} [{low:.2f}, {high:.2f}]",
+                f"{looks[arm].label}\nmean {mean:.2f} [{low:.2f}, {high:.2f}]",
                 loc="left",
                 fontsize=7,
             )
@@ -62,7 +62,9 @@ def heat_maps(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0) -> 
 
 
 @mpl.rc_context(STYLE)
-def exact_control(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0) -> Figure:
+def exact_control(
+    spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
+) -> Figure:
     """Spectra of perturbations on a set, against those on the set with its frequencies permuted.
 
     A dot per frequency: across, power on the plain set; up, power on ``SET+permuted_SEED`` at the
@@ -74,11 +76,11 @@ def exact_control(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0)
     found = _by_arm(spectra, "spectrum", init_scale)
     pairs = {}
     for (dataset, regime, arm), power in found.items():
-        match = _PERMUTED.fullmatch(dataset)
-        if match and (match[1], regime, arm) in found:
-            drawn = spectral.fourier_permutation(jax.random.key(int(match[2])), power.shape)
+        plain, seed = titles.permutation(dataset) or ("", 0)
+        if (plain, regime, arm) in found:
+            drawn = spectral.fourier_permutation(jax.random.key(seed), power.shape)
             back = spectral.permute_power(power, spectral.invert_permutation(drawn))
-            pairs[match[1], regime, arm] = found[match[1], regime, arm], np.asarray(back)
+            pairs[plain, regime, arm] = found[plain, regime, arm], np.asarray(back)
     rows = panel_order((dataset, regime) for dataset, regime, _ in pairs)
     arms = list(dict.fromkeys(arm for _, _, arm in pairs))
     figure, axes = grid_of_panels(
@@ -86,7 +88,7 @@ def exact_control(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0)
     )
     for index, ax in enumerate(axes[: len(rows) * len(arms)]):
         panel, arm = rows[index // len(arms)], arms[index % len(arms)]
-        style = arm_style(arm)
+        style = looks[arm]
         if index < len(arms):
             ax.set_title(style.label, loc="left", fontweight="bold")
         if index % len(arms) == 0:
@@ -111,8 +113,8 @@ def exact_control(spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0)
 def has_exact_control(spectra: Mapping[str, np.ndarray], init_scale: float = 1.0) -> bool:
     """Whether `exact_control` has anything to show."""
     found = _by_arm(spectra, "spectrum", init_scale)
-    matches = ((_PERMUTED.fullmatch(dataset), *rest) for dataset, *rest in found)
-    return any(match and (match[1], *rest) in found for match, *rest in matches)
+    pairs = ((titles.permutation(dataset) or ("", 0), *rest) for dataset, *rest in found)
+    return any((plain, *rest) in found for (plain, _), *rest in pairs)
 
 
 def _by_arm(

@@ -6,6 +6,8 @@ which figures there are and what their captions state, ``render`` what stands in
 Experiments of another kind compose a ``Page`` of sections; ``write_page`` does the same for it.
 """
 
+from freqbias.plotting import Drawn as Drawn
+from freqbias.report.figures import OwnFigure as OwnFigure
 from freqbias.report.figures import ReportFigure as ReportFigure
 from freqbias.report.figures import make_figures as make_figures
 from freqbias.report.page import Page as Page
@@ -17,6 +19,8 @@ from freqbias.report.render import build_report as build_report
 from freqbias.report.render import write_report as write_report
 
 __all__ = [
+    "Drawn",
+    "OwnFigure",
     "Page",
     "ReportFigure",
     "Section",

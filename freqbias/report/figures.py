@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from freqbias import plotting
+from freqbias import plotting, schema
+from freqbias.data import titles
+from freqbias.plotting import UNKNOWN, Drawn
 from freqbias.plotting.trajectories import DISTANCE, recorded_steps
 
 FACTORS = "factors"
 """The name of the figure that stands in a section of its own."""
 EFFECTS_BY_DATASET = "effects_by_dataset"
 """The name of the figure that stands among the claims."""
-BY_DATASET = ("C1", "C2-ends")
-"""The claims whose effects are drawn by data set."""
 _NULL = "Dotted: what white noise of the same shape gives."
 _GROUPS_IN_A_ROW = 3
 
@@ -31,8 +31,20 @@ class ReportFigure(NamedTuple):
     source: str = "rows.csv"  # the file of the run whose numbers are drawn
 
 
+class OwnFigure(NamedTuple):
+    """A column of the rows that has a figure of its own."""
+
+    column: str
+    title: str
+    unit: str
+
+
 def make_figures(
-    rows: pd.DataFrame, claims: Mapping[str, Any], spectra: Mapping[str, np.ndarray]
+    rows: pd.DataFrame,
+    claims: Mapping[str, Any],
+    spectra: Mapping[str, np.ndarray],
+    looks: Drawn = UNKNOWN,
+    own: Sequence[OwnFigure] = (),
 ) -> list[ReportFigure]:
     """All figures for which the inputs hold anything, in the report's order.
 
@@ -40,10 +52,13 @@ def make_figures(
       rows: one row per seed, setting and attack.
       claims: the contents of ``claims.json``.
       spectra: the arrays of ``spectra.npz``.
+      looks: how the arms are drawn, and what they differ in.
+      own: of measurements that have a figure of their own.
 
     Returns:
       The figures with captions. Formats are described in `freqbias.plotting`.
     """
+    looks = looks.with_arms(rows["arm"])
     main = plotting.main_datasets(rows)
     of_all = rows[rows["final"]]
     recorded = rows[rows["dataset"].isin(main)]
@@ -57,7 +72,7 @@ def make_figures(
     bars = f"Bars: 95 % t intervals over live seeds ({seeds})."
     attack = _attack(rows)
     null = _NULL
-    out = _dataset_figures(of_all, listed, main, scale)
+    out = _dataset_figures(of_all, listed, main, scale, looks)
     left_out = f" Data sets on which fewer arms were run: {_titled(out)}." if minor else ""
     out.append(
         ReportFigure(
@@ -68,10 +83,10 @@ def make_figures(
             f"L∞ attack, whose sign whitens the spectrum. {bars} {null} Where some seeds are dead "
             f"or diverged, the number of live ones is given.{left_out}",
             "Dot plot of mean frequency by architecture, a panel per data set and regime.",
-            plotting.arm_overview(rows, init_scale=scale),
+            plotting.arm_overview(rows, init_scale=scale, looks=looks),
         )
     )
-    groups = list(plotting.profile_groups(spectra, init_scale=scale).items())
+    groups = list(plotting.profile_groups(spectra, init_scale=scale, looks=looks).items())
     for first in range(0, len(groups), _GROUPS_IN_A_ROW):
         shown = dict(groups[first : first + _GROUPS_IN_A_ROW])
         out.append(
@@ -86,12 +101,12 @@ def make_figures(
                 "the plane remain.",
                 "Radial power profiles of perturbations against spatial frequency, a row per data "
                 f"set and regime; columns compare arms by: {', '.join(shown).lower()}.",
-                plotting.radial_profiles(spectra, init_scale=scale, groups=shown),
+                plotting.radial_profiles(spectra, init_scale=scale, groups=shown, looks=looks),
                 "spectra.npz",
             )
         )
     dots = "Small dots: single seeds. Black line and band: the fully connected net (L2)."
-    conv = rows[rows["architecture"] == "conv"]
+    conv = rows[rows["architecture"].isin(looks.swept)]
     if conv["kernel_size"].nunique() > 1:
         out.append(
             ReportFigure(
@@ -101,7 +116,7 @@ def make_figures(
                 f"kernel size (log scale), at one depth. Filled: {attack}; hollow: "
                 f"L∞ attack. {bars} {dots} {null}",
                 "Mean frequency against kernel size, a panel per data set and regime.",
-                plotting.frequency_against(rows, "kernel_size", init_scale=scale),
+                plotting.frequency_against(rows, "kernel_size", init_scale=scale, looks=looks),
             )
         )
     if conv["depth"].nunique() > 1:
@@ -113,11 +128,11 @@ def make_figures(
                 "the number of hidden layers (the readout does not count), at one kernel size. "
                 f"Filled: {attack}; hollow: L∞ attack. {bars} {dots} {null}",
                 "Mean frequency against depth, a panel per data set and regime.",
-                plotting.frequency_against(rows, "depth", init_scale=scale),
+                plotting.frequency_against(rows, "depth", init_scale=scale, looks=looks),
             )
         )
     for dataset in dict.fromkeys(rows["dataset"]):
-        out += _image_figures(spectra, dataset, scale, seeds)
+        out += _image_figures(spectra, dataset, scale, seeds, looks)
     scales = sorted(rows["init_scale"].unique(), reverse=True)
     if len(scales) > 1:
         other = 0.5 if 0.5 in scales else float(scales[1])
@@ -129,11 +144,12 @@ def make_figures(
                 f"scales of the initial weights. Bars: 95 % t intervals over live seeds "
                 f"({_seeds(rows)}). On the diagonal the scale makes no difference.",
                 "Scatter plot of mean frequency at one init scale against the other, by arm.",
-                plotting.init_scale_effect(rows, scales=(scale, other)),
+                plotting.init_scale_effect(rows, scales=(scale, other), looks=looks),
             )
         )
-    out += _box_figure(rows, scale)
-    out += _training_figures(recorded, scale)
+    out += _box_figure(rows, scale, looks)
+    out += _training_figures(recorded, scale, looks)
+    out += _own_figures(rows, own, scale, looks)
     if rows.filter(like="accuracy_low_").notna().any(axis=None):
         out.append(
             ReportFigure(
@@ -145,10 +161,10 @@ def make_figures(
                 f"of the L2 perturbations. {bars} {null}",
                 "Accuracy on low- and high-passed images against the cutoff, with the mean "
                 "frequency of the perturbations above, a panel per data set and regime.",
-                plotting.frequencies_used(rows, init_scale=scale),
+                plotting.frequencies_used(rows, init_scale=scale, looks=looks),
             )
         )
-    out += _wave_figures(spectra, all_spectra, scale, seeds)
+    out += _wave_figures(spectra, all_spectra, scale, seeds, looks)
     if main_claims:
         out.append(
             ReportFigure(
@@ -163,7 +179,7 @@ def make_figures(
                 "claims.json",
             )
         )
-    shares = plotting.variance_shares(of_all)
+    shares = plotting.variance_shares(of_all, looks)
     if shares:
         out.append(
             ReportFigure(
@@ -184,7 +200,7 @@ def make_figures(
     return out
 
 
-def _training_figures(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
+def _training_figures(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[ReportFigure]:
     """The figures of all recorded steps; none where only trained networks were measured."""
     if rows["final"].all():
         return []
@@ -208,7 +224,7 @@ def _training_figures(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
             f"bands: 95 % t intervals. {null}",
             "Mean frequency and smallest perturbation against the training step, a line per "
             "architecture, a panel per data set and regime.",
-            plotting.over_training(rows, init_scale=scale),
+            plotting.over_training(rows, init_scale=scale, looks=looks),
         ),
         ReportFigure(
             "frequency_against_accuracy",
@@ -218,8 +234,32 @@ def _training_figures(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
             f"marker at the last; small dots: single networks, no interval is drawn. {null}",
             "Mean frequency against test accuracy during training, a line per architecture, a "
             "panel per data set and regime.",
-            plotting.frequency_against_accuracy(rows, init_scale=scale),
+            plotting.frequency_against_accuracy(rows, init_scale=scale, looks=looks),
         ),
+    ]
+
+
+def _own_figures(
+    rows: pd.DataFrame, own: Sequence[OwnFigure], scale: float, looks: Drawn
+) -> list[ReportFigure]:
+    """A dot plot by arm of each measurement that asks for one."""
+    return [
+        ReportFigure(
+            f"own_{of.column}",
+            of.title,
+            f"{of.title} ({of.unit}) of trained networks, by arm. Bars: 95 % t intervals over live "
+            f"seeds ({_seeds(rows)}, init scale {scale:g}).",
+            f"Dot plot of {of.title} by architecture, a panel per data set and regime.",
+            plotting.arm_overview(
+                rows,
+                init_scale=scale,
+                looks=looks,
+                column=of.column,
+                label=f"{of.title}\n({of.unit})",
+            ),
+        )
+        for of in own
+        if of.column in rows and rows[of.column].notna().any()
     ]
 
 
@@ -229,7 +269,21 @@ def _of_datasets(
     """The arrays of some data sets, under ``DATASET/...`` and ``DATASET.field``."""
     fields = ("frequency", "data_profile", "example_images")
     own = {f"{dataset}.{field}" for dataset in datasets for field in fields}
-    return {k: v for k, v in spectra.items() if k in own or k.split("/")[0] in datasets}
+    out = {}
+    for name, array in spectra.items():
+        key = schema.parse_array_key(name)
+        if name in own or (key and key.dataset in datasets):
+            out[name] = array
+    return out
+
+
+def _has(spectra: Mapping[str, np.ndarray], scale: float, dataset: str, *fields: str) -> bool:
+    """Whether there is an array of one of these fields, of a data set ("": any) at a scale."""
+    keys = filter(None, map(schema.parse_array_key, spectra))
+    return any(
+        key.field in fields and key.init_scale == scale and dataset in ("", key.dataset)
+        for key in keys
+    )
 
 
 def _titled(figures: Sequence[ReportFigure]) -> str:
@@ -238,13 +292,17 @@ def _titled(figures: Sequence[ReportFigure]) -> str:
 
 
 def _dataset_figures(
-    rows: pd.DataFrame, claims: Sequence[Mapping[str, Any]], main: Sequence[str], scale: float
+    rows: pd.DataFrame,
+    claims: Sequence[Mapping[str, Any]],
+    main: Sequence[str],
+    scale: float,
+    looks: Drawn,
 ) -> list[ReportFigure]:
     """What depends on the data set: where there are more of them than a panel each can show."""
     if set(rows["dataset"]) <= set(main) and len(main) < 3:
         return []
     seeds, out = f"{_seeds(rows)}, init scale {scale:g}", []
-    ids = [name for name in BY_DATASET if any(claim["id"] == name for claim in claims)]
+    ids = list(dict.fromkeys(str(c["id"]) for c in claims if c.get("by_dataset")))
     if ids:
         out.append(
             ReportFigure(
@@ -270,16 +328,16 @@ def _dataset_figures(
                 f"frequency of the images. {_NULL}",
                 "Scatter plots of the mean frequency of perturbations against that of the images, "
                 "a row per regime, a column per architecture.",
-                plotting.follows_the_data(rows, init_scale=scale),
+                plotting.follows_the_data(rows, init_scale=scale, looks=looks),
             )
         )
     return out
 
 
-def _box_figure(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
+def _box_figure(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[ReportFigure]:
     """The effect of the box, where the primary attack was run with and without it."""
     here = rows[np.isclose(rows["init_scale"], scale)]
-    if not here["attack"].map(plotting.is_other_box).any():
+    if not any(schema.geometry(name).role == "box" for name in here["geometry"]):
         return []
     return [
         ReportFigure(
@@ -289,7 +347,7 @@ def _box_figure(rows: pd.DataFrame, scale: float) -> list[ReportFigure]:
             "[0, 1], against those that need not, by arm. Bars: 95 % t intervals over live seeds "
             f"({_seeds(rows)}, init scale {scale:g}). On the diagonal the box makes no difference.",
             "Scatter plot of mean frequency with against without the box, by architecture.",
-            plotting.box_effect(rows, init_scale=scale),
+            plotting.box_effect(rows, init_scale=scale, looks=looks),
         )
     ]
 
@@ -299,10 +357,11 @@ def _wave_figures(
     all_spectra: Mapping[str, np.ndarray],
     scale: float,
     seeds: str,
+    looks: Drawn,
 ) -> list[ReportFigure]:
     """Heat maps of plane waves; and the exact control, for which minor sets are used too."""
     out = []
-    if any(key.endswith(f"/{scale:g}.heat_map") for key in spectra):
+    if _has(spectra, scale, "", "heat_map"):
         out.append(
             ReportFigure(
                 "heat_maps",
@@ -312,7 +371,7 @@ def _wave_figures(
                 "centre). Random signs per image and channel, within the box [0, 1]. In the "
                 "titles: the mean over all frequencies with its 95 % t interval over seeds.",
                 "Heat maps of the error rate over the plane of frequencies, by architecture.",
-                plotting.heat_maps(spectra, init_scale=scale),
+                plotting.heat_maps(spectra, init_scale=scale, looks=looks),
                 "spectra.npz",
             )
         )
@@ -328,7 +387,7 @@ def _wave_figures(
                 "without a box, moves with the data: its dots lie on the diagonal up to what "
                 "differs between seeds. r: correlation of the logarithms.",
                 "Scatter plots of the power of perturbations, plain against permuted set.",
-                plotting.exact_control(all_spectra, init_scale=scale),
+                plotting.exact_control(all_spectra, init_scale=scale, looks=looks),
                 "spectra.npz",
             )
         )
@@ -336,17 +395,16 @@ def _wave_figures(
 
 
 def _image_figures(
-    spectra: Mapping[str, np.ndarray], dataset: str, scale: float, seeds: str
+    spectra: Mapping[str, np.ndarray], dataset: str, scale: float, seeds: str, looks: Drawn
 ) -> list[ReportFigure]:
     """The two figures that show pictures, for one data set."""
-    name = plotting.dataset_name(dataset)
-    keys = [key for key in spectra if key.startswith(f"{dataset}/")]
+    name = titles.title(dataset)
     colour = (
         "Spectra: power relative to white noise on a log scale (red: more, blue: less), zero "
         "frequency in the centre and left out, axes in cycles/pixel."
     )
     out = []
-    if any(key.endswith(f"/{scale:g}.examples") for key in keys):
+    if _has(spectra, scale, dataset, "examples"):
         out.append(
             ReportFigure(
                 f"perturbations_{dataset}",
@@ -356,11 +414,11 @@ def _image_figures(
                 f"and the mean spectrum over all images and live seeds ({seeds}; for the images: "
                 f"over the stored examples). {colour}",
                 f"Example perturbations of {name} with two-dimensional spectra, by architecture.",
-                plotting.perturbation_gallery(spectra, dataset, init_scale=scale),
+                plotting.perturbation_gallery(spectra, dataset, init_scale=scale, looks=looks),
                 "spectra.npz",
             )
         )
-    if any(key.endswith((f"/{scale:g}.kernels", f"/{scale:g}.beta")) for key in keys):
+    if _has(spectra, scale, dataset, "kernels", "beta"):
         out.append(
             ReportFigure(
                 f"kernels_{dataset}",
@@ -370,7 +428,7 @@ def _image_figures(
                 "predictor beta of the linear nets: its first class less the mean over classes, "
                 f"with the mean spectrum over classes. One network each; no interval. {colour}",
                 f"Learned kernels and effective predictors on {name} with their spectra.",
-                plotting.kernels_and_predictors(spectra, dataset, init_scale=scale),
+                plotting.kernels_and_predictors(spectra, dataset, init_scale=scale, looks=looks),
                 "spectra.npz",
             )
         )
@@ -390,7 +448,7 @@ def _images(rows: pd.DataFrame) -> str:
 
 def _attack(rows: pd.DataFrame) -> str:
     """The L2 attacks that are shown as filled."""
-    attacks = set(rows["attack"])
-    if set(plotting.L2_ATTACKS) <= attacks:
+    primary = rows[rows["geometry"].map(lambda name: schema.geometry(name).role) == "primary"]
+    if {"closed_form", "pgd"} <= set(primary["method"]):
         return "L2 attack (closed form where the net is affine, else PGD)"
     return "L2 attack"

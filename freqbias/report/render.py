@@ -14,8 +14,17 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from freqbias import inference, plotting, runs
-from freqbias.report.figures import EFFECTS_BY_DATASET, FACTORS, ReportFigure, make_figures
+from freqbias import inference, plotting, runs, schema
+from freqbias.data import titles
+from freqbias.plotting import UNKNOWN, Drawn
+from freqbias.plotting.style import regime_name
+from freqbias.report.figures import (
+    EFFECTS_BY_DATASET,
+    FACTORS,
+    OwnFigure,
+    ReportFigure,
+    make_figures,
+)
 
 _GLYPHS = {
     "supported": "✓",
@@ -33,25 +42,10 @@ MEANINGS = {
     "init-dependent": "the verdict changes when the initial weights are halved",
     "not decided": "too few live seeds in an arm, or an arm below its accuracy floor",
 }
-_ATTACKS = {  # names in rows, and geometries in claims; the primary ones first
-    "closed_form_l2": "L2, closed form",
-    "pgd_l2": "L2, PGD",
-    "l2": "L2",
-    "pgd_l2-free": "L2, PGD, no box",
-    "l2-free": "L2, no box",
-    "pgd_l2-boxed": "L2, PGD, in the box",
-    "l2-boxed": "L2, in the box",
-    "closed_form_linf": "L∞, closed form",
-    "pgd_linf": "L∞, PGD",
-    "linf": "L∞",
-}
+_DOTS = {"primary": "e", "second": "o", "box": "b"}  # classes of style.css
 _MOST_DEVIATIONS = 4  # that stand in one cell
 _LONG = 60  # rows of a folded table that is not printed
 _MOST_SHOWN = 12  # entries of one setting that the page lists
-_COLUMNS = (
-    *("dataset", "regime", "arm", "architecture", "kernel", "kernel_size", "depth"),
-    *("init_scale", "seed", "attack", "status", "mean_frequency", "num_images", "final"),
-)
 
 
 def build_report(
@@ -59,6 +53,9 @@ def build_report(
     claims: Mapping[str, Any],
     spectra: Mapping[str, np.ndarray],
     config: Mapping[str, Any],
+    *,
+    looks: Drawn = UNKNOWN,
+    own: Sequence[OwnFigure] = (),
 ) -> str:
     """The report of a study as one self-contained HTML page.
 
@@ -67,6 +64,8 @@ def build_report(
       claims: the contents of ``claims.json``: ``{"claims": [...]}``.
       spectra: the arrays of ``spectra.npz``.
       config: the contents of ``config.json``.
+      looks: how the arms are drawn, and what they differ in.
+      own: measurements that have a figure of their own.
 
     Returns:
       The page. The same inputs give the same page.
@@ -75,17 +74,19 @@ def build_report(
       ValueError: ``rows`` is empty or lacks a column that the report needs.
     """
     _check_rows(rows)
-    figures = make_figures(rows, claims, spectra)
+    looks = looks.with_arms(rows["arm"])
+    figures = make_figures(rows, claims, spectra, looks, own)
     rows = _trained(rows)
     pictures = [plotting.png_bytes(item.figure, dpi=plotting.DPI) for item in figures]
-    return _page(rows, claims, config, figures, pictures)
+    return _page(rows, claims, config, figures, pictures, looks=looks)
 
 
 def write_report(run_dir: str | os.PathLike) -> Path:
     """Writes ``figures/*.png``, ``figures/*.pdf`` and ``report.html`` into a run's folder.
 
     Args:
-      run_dir: a run (`freqbias.runs`) that holds rows, ``claims.json`` and ``spectra.npz``.
+      run_dir: a run (`freqbias.runs`) that holds rows, ``claims.json``, ``study.json`` (how arms
+        are drawn) and ``spectra.npz``.
 
     Returns:
       The path of ``report.html``.
@@ -98,9 +99,12 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     rows = runs.read_rows(run_dir)
     _check_rows(rows)
     claims = json.loads((Path(run_dir) / "claims.json").read_text(encoding="utf-8"))
-    figures = make_figures(rows, claims, runs.load_arrays(run_dir, "spectra"))
+    study = runs.load_json(run_dir, "study.json")
+    looks = Drawn.from_json(study["drawn"]).with_arms(rows["arm"])
+    own = [OwnFigure(*figure) for figure in study["figures"]]
+    figures = make_figures(rows, claims, runs.load_arrays(run_dir, "spectra"), looks, own)
     pictures = list(save_figures(run_dir, figures).values())
-    page = _page(_trained(rows), claims, runs.read_config(run_dir), figures, pictures)
+    page = _page(_trained(rows), claims, runs.read_config(run_dir), figures, pictures, looks=looks)
     target = runs.output_file(run_dir, "report.html")
     target.write_text(page, encoding="utf-8")
     return target
@@ -136,6 +140,8 @@ def _page(
     config: Mapping[str, Any],
     figures: Sequence[ReportFigure],
     pictures: Sequence[bytes],
+    *,
+    looks: Drawn,
 ) -> str:
     listed = list(claims.get("claims", ()))
     main = plotting.main_datasets(rows)
@@ -159,8 +165,8 @@ def _page(
         .get_template("report.html.j2")
         .render(
             summary=_summary(rows, config),
-            main=[plotting.dataset_name(name) for name in main],
-            minor=[plotting.dataset_name(name) for name in minor],
+            main=[titles.title(name) for name in main],
+            minor=[titles.title(name) for name in minor],
             tally=_tally(tables),
             panels=[_panel(*panel) for panel in panels],
             claim_panels=[_panel(*panel) for panel in claim_panels],
@@ -168,9 +174,9 @@ def _page(
             minor_claims=_minor_claims(listed, rows, minor),
             independence=[_independence_row(entry) for entry in claims.get("independence", ())],
             independence_chip=lambda entry: verdict_chip(str(entry["verdict"])),
-            regime_name=_regime,
-            attack_name=lambda attack: _ATTACKS.get(attack, attack),
-            data_name=plotting.dataset_name,
+            regime_name=regime_name,
+            attack_name=schema.attack_label,
+            data_name=titles.title,
             long=_LONG,
             datasets=plotting.grouped_datasets(list(rows["dataset"])),
             all_claims=[_claim_entry(claim) for claim in listed],
@@ -178,9 +184,9 @@ def _page(
             figures=[f for f in numbered if f["item"].name not in (FACTORS, EFFECTS_BY_DATASET)],
             claim_figures=[f for f in numbered if f["item"].name == EFFECTS_BY_DATASET],
             factor_figures=[f for f in numbered if f["item"].name == FACTORS],
-            factors=_factor_table(rows) if any(f.name == FACTORS for f in figures) else {},
-            networks=_networks(shown, panels),
-            failures=_failures(rows),
+            factors=_factor_table(rows, looks) if any(f.name == FACTORS for f in figures) else {},
+            networks=_networks(shown, panels, looks),
+            failures=_failures(rows, looks),
             attacks=_attack_settings(shown),
             minor_attacks=_attack_settings(rows[rows["dataset"].isin(minor)]),
             settings=setting_tables(config),
@@ -190,9 +196,9 @@ def _page(
 
 
 def _check_rows(rows: pd.DataFrame) -> None:
-    missing = [column for column in _COLUMNS if column not in rows]
+    missing = [column for column in schema.REQUIRED if column not in rows]
     if missing:
-        raise ValueError(f"rows must have the columns {list(_COLUMNS)}; missing: {missing}.")
+        raise ValueError(f"rows must have the columns {list(schema.REQUIRED)}; missing: {missing}.")
     if rows.empty:
         raise ValueError("rows must not be empty.")
 
@@ -225,14 +231,14 @@ def _tally(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """How many tests gave which verdict: under L2 (one attack per test), L-inf, the other box."""
     out = []
     for name, kind in (
-        ("L2 attack (primary)", "l2"),
-        ("L∞ attack (second opinion)", "linf"),
+        ("L2 attack (primary)", "primary"),
+        ("L∞ attack (second opinion)", "second"),
         ("L2 attack, box changed", "box"),
     ):
         tests = {
             (claim["id"], claim["dataset"], claim["regime"]): str(claim["verdict"])
-            for claim in sorted(claims, key=lambda c: -_attack_rank(c["attack"]))
-            if _kind(claim["attack"]) == kind
+            for claim in claims
+            if schema.geometry(claim["attack"]).role == kind
         }
         counts = Counter(tests.values())
         order = [*_GLYPHS, *(word for word in counts if word not in _GLYPHS)]
@@ -246,12 +252,6 @@ def _tally(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def _kind(attack: Any) -> str:
-    if plotting.is_other_box(attack):
-        return "box"
-    return "linf" if plotting.is_linf(attack) else "l2"
-
-
 def _minor_claims(
     claims: Sequence[Mapping[str, Any]], rows: pd.DataFrame, minor: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -261,7 +261,7 @@ def _minor_claims(
     for claim in claims:
         where = (claim["dataset"], claim["regime"])
         run = all((*where, arm) in there for arm in claim.get("arms") or ())
-        if claim["dataset"] in minor and run and _kind(claim["attack"]) == "l2":
+        if claim["dataset"] in minor and run and schema.geometry(claim["attack"]).role == "primary":
             groups.setdefault((str(claim["id"]), str(claim["regime"])), []).append(claim)
     out = []
     for (_, regime), members in groups.items():
@@ -271,7 +271,7 @@ def _minor_claims(
             {**_claim_entry(claim), "plot": _intervals_svg([claim], limits) if limits else ""}
             for claim in members
         ]
-        out.append({"first": members[0], "regime": _regime(regime), "entries": entries})
+        out.append({"first": members[0], "regime": regime_name(regime), "entries": entries})
     return out
 
 
@@ -295,7 +295,7 @@ def _claim_rows(
         cells = []
         for dataset, regime in panels:
             here = [c for c in members if (c["dataset"], c["regime"]) == (dataset, regime)]
-            here.sort(key=lambda claim: _attack_rank(claim["attack"]))
+            here.sort(key=lambda claim: schema.attack_rank(claim["attack"]))
             estimated = any(claim.get("estimate") is not None for claim in here)
             cells.append(
                 {
@@ -313,16 +313,10 @@ def _claim_entry(claim: Mapping[str, Any]) -> dict[str, Any]:
         "claim": claim,
         "chip": _chip(claim),
         "panel": _panel(str(claim["dataset"]), str(claim["regime"])),
-        "attack": _ATTACKS.get(str(claim["attack"]), str(claim["attack"])),
+        "attack": schema.attack_label(str(claim["attack"])),
         "live": f"{_count(claim.get('live_seeds'))}/{_count(claim.get('seeds'))}",
         "half": claim.get("half_scale") or {},
     }
-
-
-def _attack_rank(attack: Any) -> int:
-    known = list(_ATTACKS)
-    rank = {"l2": 2, "box": 6, "linf": len(known)}  # of attacks without a name here
-    return known.index(attack) if attack in known else rank[_kind(attack)]
 
 
 def _count(value: Any) -> str:
@@ -370,7 +364,7 @@ def _intervals_svg(claims: Sequence[Mapping[str, Any]], limits: tuple[float, flo
             ends = f'x1="{x(claim["low"])}" x2="{x(claim["high"])}" y1="{y:g}" y2="{y:g}"'
             parts.append(f'<line {ends} class="i"/>')
         if claim.get("estimate") is not None:
-            kind = {"linf": "o", "box": "b"}.get(_kind(claim["attack"]), "e")
+            kind = _DOTS[schema.geometry(claim["attack"]).role]
             parts.append(f'<circle cx="{x(claim["estimate"])}" cy="{y:g}" r="3" class="{kind}"/>')
     drawing = "".join(parts)
     return Markup(  # numbers only: nothing to escape
@@ -386,7 +380,7 @@ def _summary(rows: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, Any]:
     networks = _one_row_per_network(rows)
     images = sorted(set(rows["num_images"].dropna().astype(int)))
     return {
-        "regimes": [_regime(regime) for regime in dict.fromkeys(rows["regime"])],
+        "regimes": [regime_name(regime) for regime in dict.fromkeys(rows["regime"])],
         "num_arms": rows["arm"].nunique(),
         "num_seeds": rows["seed"].nunique(),
         "scales": [f"{scale:g}" for scale in sorted(set(rows["init_scale"]), reverse=True)],
@@ -400,17 +394,18 @@ def _summary(rows: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _one_row_per_network(rows: pd.DataFrame) -> pd.DataFrame:
     """A network's worst row: one attack that failed makes the network count as failed."""
-    network = ["dataset", "regime", "arm", "init_scale", "seed"]
     ordered = rows.assign(_ok=rows["status"] == "ok").sort_values("_ok", kind="stable")
-    return ordered.drop_duplicates(network).sort_index()
+    return ordered.drop_duplicates(list(schema.NETWORK)).sort_index()
 
 
-def _networks(rows: pd.DataFrame, panels: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _networks(
+    rows: pd.DataFrame, panels: Sequence[tuple[str, str]], looks: Drawn
+) -> dict[str, Any]:
     """Per arm and panel, at the largest init scale: accuracies, parameters, live seeds."""
     scale = float(rows["init_scale"].max())
     at_scale = rows[rows["init_scale"] == scale]
     out = []
-    for arm in plotting.in_order(at_scale["arm"]):
+    for arm in looks.in_order(at_scale["arm"]):
         cells = []
         for dataset, regime in panels:
             here = at_scale[
@@ -420,7 +415,8 @@ def _networks(rows: pd.DataFrame, panels: Sequence[tuple[str, str]]) -> dict[str
             ]
             networks = _one_row_per_network(here)
             live = networks[networks["status"] == "ok"]
-            l2 = here[here["attack"].map(_kind).eq("l2") & here["status"].eq("ok")]
+            primary = here["geometry"].map(lambda name: schema.geometry(name).role).eq("primary")
+            l2 = here[primary & here["status"].eq("ok")]
             cells.append(
                 {
                     "panel": _panel(dataset, regime),
@@ -434,14 +430,14 @@ def _networks(rows: pd.DataFrame, panels: Sequence[tuple[str, str]]) -> dict[str
                     else None,
                 }
             )
-        style = plotting.arm_style(arm)
+        style = looks[arm]
         out.append({"label": style.label, "color": style.color, "arm": arm, "cells": cells})
     return {"rows": out, "scale": f"{scale:g}"}
 
 
-def _factor_table(rows: pd.DataFrame) -> dict[str, Any]:
+def _factor_table(rows: pd.DataFrame, looks: Drawn) -> dict[str, Any]:
     """Shares of the variance by factor and panel, the largest mean share first."""
-    shares = plotting.variance_shares(rows)
+    shares = plotting.variance_shares(rows, looks)
     by_name: dict[str, dict[tuple[str, str], Any]] = {}
     for panel, parts in shares.items():
         for part in parts:
@@ -475,7 +471,7 @@ def _range(rows: pd.DataFrame, column: str) -> dict[str, float] | None:
     return {"mean": values.mean(), "low": values.min(), "high": values.max()}
 
 
-def _failures(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _failures(rows: pd.DataFrame, looks: Drawn) -> list[dict[str, Any]]:
     """Every arm with a network that is not ``ok``, with the number of each status."""
     networks = _one_row_per_network(rows)
     out = []
@@ -487,7 +483,7 @@ def _failures(rows: pd.DataFrame) -> list[dict[str, Any]]:
             out.append(
                 {
                     "panel": _panel(str(dataset), str(regime)),
-                    "arm": plotting.arm_style(str(arm)).label,
+                    "arm": looks[str(arm)].label,
                     "scale": f"{scale:g}",
                     "live": f"{counts['ok']}/{len(group)}",
                     "failed": failed,
@@ -499,9 +495,8 @@ def _failures(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _attack_settings(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Per data set, regime and attack: budget, box, images and how many flipped."""
     out = []
-    for (dataset, regime, attack), group in rows.groupby(
-        ["dataset", "regime", "attack"], sort=False
-    ):
+    names = ["dataset", "regime", "geometry", "method"]
+    for (dataset, regime, geometry, method), group in rows.groupby(names, sort=False):
         box = set(group["box"].astype(bool)) if "box" in group else set()
         live = group[group["status"] == "ok"]
         flipped = ""
@@ -513,7 +508,7 @@ def _attack_settings(rows: pd.DataFrame) -> list[dict[str, Any]]:
         out.append(
             {
                 "panel": _panel(str(dataset), str(regime)),
-                "attack": _ATTACKS.get(str(attack), str(attack)),
+                "attack": schema.attack_label(str(geometry), str(method)),
                 "epsilon": ", ".join(f"{e:.4g}" for e in epsilons) or "\N{EN DASH}",
                 "box": " and ".join({True: "[0, 1]", False: "none"}[b] for b in sorted(box)),
                 "images": ", ".join(map(str, images)),
@@ -548,12 +543,8 @@ def command_line(config: Mapping[str, Any]) -> str:
 # --- Words and numbers ----------------------------------------------------------------------------
 
 
-def _regime(regime: str) -> str:
-    return {"linear": "linear", "relu": "ReLU"}.get(regime, regime)
-
-
 def _panel(dataset: str, regime: str) -> dict[str, str]:
-    return {"dataset": plotting.dataset_name(dataset), "regime": _regime(regime)}
+    return {"dataset": titles.title(dataset), "regime": regime_name(regime)}
 
 
 def _plain(value: Any) -> str:

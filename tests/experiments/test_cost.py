@@ -5,9 +5,9 @@ import re
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from experiments.setting import Asked, Budget, Setting
 
 from experiments import cost, measures
-from experiments.setting import Asked, Budget, Setting
 from freqbias import models
 
 SHAPE = (8, 8, 1)

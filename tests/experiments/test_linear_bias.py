@@ -9,6 +9,10 @@ import pandas as pd
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from experiments.linear_study import Budget, LimitPlan
+from experiments.linear_summary import Cell, Reader
+from experiments.linear_tasks import TaskPlan
+from experiments.setting import Setting
 from matplotlib.collections import QuadMesh
 
 from experiments import (
@@ -19,10 +23,6 @@ from experiments import (
     linear_summary,
     linear_tasks,
 )
-from experiments.linear_study import Budget, LimitPlan
-from experiments.linear_summary import Cell, Reader
-from experiments.linear_tasks import TaskPlan
-from experiments.setting import Setting
 from freqbias import data, runs, spectral, theory
 
 # --- Tasks ----------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments.setting import Asked, Budget, Setting
 
 from experiments import measures, study
-from experiments.setting import Asked, Budget, Setting
 from freqbias import data, ensemble, spectral, training
 from freqbias.attacks import Perturbation
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from experiments.setting import BLOCKS, REGIMES, Arm, Asked, Budget, Setting
+from experiments.sweep import Design
 
 from experiments import (
     frequency_controlled_data,
@@ -23,8 +25,6 @@ from experiments import (
     study,
     sweep,
 )
-from experiments.setting import BLOCKS, REGIMES, Arm, Asked, Budget, Setting
-from experiments.sweep import Design
 from freqbias import data, ensemble, models, ops, runs
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.linear_tasks import SHAPE, SIDE, Task, TaskPlan, members_of
-from experiments.setting import Setting
 from freqbias import _checks, attacks, ops, spectral, theory
+from freqbias.study.linear.tasks import SHAPE, SIDE, Task, TaskPlan, members_of
+from freqbias.study.setting import Setting
 from freqbias.theory import DirectionState, LinearNet, Regularizer
 from freqbias.typing import Array, Status
 

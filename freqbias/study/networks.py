@@ -3,7 +3,7 @@
 A `Setting` says *what* is compared (an arm, on a data set, in a regime, at an initial scale);
 `Asked` what is measured of it; a `Budget` how much of everything is spent, the same for all arms.
 `run_setting` is the whole walk of the package, data -> models -> training -> attacks -> spectra ->
-rows.
+rows. What is measured stands in one table, `freqbias.study.measures.MEASUREMENTS`.
 """
 
 import dataclasses
@@ -16,17 +16,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import measures
-from experiments.setting import BLOCKS, PRIMARY, Asked, Budget, Setting
-from freqbias import attacks, ensemble, models, spectral, training
+from freqbias import attacks, ensemble, models, training
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
+from freqbias.study import arms, measures
+from freqbias.study.measures import MEASUREMENTS, Measured, Measurement
+from freqbias.study.setting import PRIMARY, Asked, Budget, Setting
 from freqbias.typing import Array, Key, Status
 
 
 def run_setting(
-    setting: Setting, dataset: Dataset, budget: Budget, asked: Asked = PRIMARY
+    setting: Setting,
+    dataset: Dataset,
+    budget: Budget,
+    asked: Asked = PRIMARY,
+    *,
+    measurements: Sequence[Measurement] = MEASUREMENTS,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Trains, attacks and measures one setting.
 
@@ -35,6 +41,7 @@ def run_setting(
       dataset: the data set named by the setting.
       budget: what is spent.
       asked: what is measured.
+      measurements: what is read off the networks and their perturbations.
 
     Returns:
       One row per recorded step, seed and attack, and the arrays for the figures, of the L2 attack
@@ -62,74 +69,66 @@ def run_setting(
         **dataclasses.asdict(setting),
         "arm": setting.arm,
         "kernel_size": setting.kernel_size(dataset.image_shape),
-        "channels": budget.width if setting.architecture == "fc" else _channels(setting, budget),
+        "channels": arms.family(setting.architecture).width(setting, budget),
         "num_parameters": models.num_parameters(ensemble.select(compact(nets.params), 0)),
         "num_train": budget.num_images,
         "num_images": budget.num_attacked,
     }
+    test = dataset.test[: budget.num_attacked]
     rows: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
     for step, params in _recorded(nets, steps):
-        found, arrays = _measure(
-            setting, dataset, budget, asked if step == steps else asked.in_training(),
-            dataclasses.replace(nets, params=params), start=start, compact=compact, key=key_attack,
-        )  # fmt: skip
+        here = dataclasses.replace(nets, params=params)
+        measured = Measured(
+            setting=setting,
+            dataset=dataset,
+            budget=budget,
+            asked=asked if step == steps else asked.in_training(),
+            nets=here,
+            attacked=measures.as_attacked(setting, here, dataset.image_shape),
+            start=start,
+            compact=compact,
+            images=jnp.asarray(test.images),
+            labels=jnp.asarray(test.labels),
+            key=key_attack,
+        )
+        if setting.regime == "relu":
+            measured = dataclasses.replace(measured, features=measures.margin_gradients(measured))
+        found, arrays = _measure(measured, measurements)
         accuracy = _train_accuracy(nets.history.accuracy, step, budget)
-        for columns, status in found:
-            common = {**fixed, "step": step, "final": step == steps, **columns.pop("attack")}
-            values = {"train_accuracy": accuracy, **columns}
-            rows += _rows(common, values, budget.seeds, status)
+        for attack, columns, status in found:
+            common = {**fixed, "step": step, "final": step == steps, **attack}
+            rows += _rows(common, {"train_accuracy": accuracy, **columns}, budget.seeds, status)
     if asked.heat_map:
         arrays |= measures.heat_map_arrays(setting, dataset, budget, nets, key_attack)
     return rows, arrays
 
 
 def _measure(
-    setting: Setting,
-    dataset: Dataset,
-    budget: Budget,
-    asked: Asked,
-    nets: Ensemble,
-    *,
-    start: Any,
-    compact: Callable[[Any], Any],
-    key: Key,
-) -> tuple[list[tuple[dict[str, Any], list[str]]], dict[str, np.ndarray]]:
-    """The columns [S] and the statuses of each attack on networks as they are, and the arrays.
-
-    Among the columns, ``attack`` is what is common to all seeds.
-    """
-    attacked = measures.as_attacked(setting, nets, dataset.image_shape)
-    test = dataset.test[: budget.num_attacked]
-    images, labels = jnp.asarray(test.images), jnp.asarray(test.labels)
-    per_seed = {
-        "test_accuracy": measures.accuracy_on(attacked, dataset.test, budget),
-        **measures.kernel_columns(
-            setting, budget, compact, (nets.params, start), dataset.image_shape
-        ),
-        **measures.predictor_columns(setting, nets, start, attacked, dataset.image_shape),
-        **measures.filtered_columns(asked, attacked, dataset.test, budget),
-        **measures.minimal_columns(asked, setting, attacked, images, key),
-    }
-    features = (
-        measures.margin_gradients(attacked, images, labels) if setting.regime == "relu" else None
-    )
-    measured: list[tuple[dict[str, Any], list[str]]] = []
+    of: Measured, measurements: Sequence[Measurement]
+) -> tuple[list[tuple[dict[str, Any], dict[str, Any], list[str]]], dict[str, np.ndarray]]:
+    """Of each attack what names it, its columns [S] and statuses; and the arrays to draw."""
+    of_networks = measures.columns(measurements, of)
+    found: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = []
     arrays: dict[str, np.ndarray] = {}
-    for geometry in _geometries(setting, asked):
-        name, box, attack = _attack(geometry, setting, budget, dataset.contrast)
-        strategy = measures.seed_strategy(setting)
-        found = attacked.attack(attack, images, labels, key=key, strategy=strategy)
-        where = {"attack": name, "box": box, "epsilon": float(attack.epsilon)}
-        columns = {
-            **per_seed,
-            **measures.attack_columns(found),
-            **measures.alignment_columns(found, features),
+    for geometry in _geometries(of.setting, of.asked):
+        method, box, attack = _attack(geometry, of.setting, of.budget, of.dataset.contrast)
+        perturbed = of.attacked.attack(
+            attack, of.images, of.labels, key=of.key, strategy=measures.seed_strategy(of.setting)
+        )
+        here = dataclasses.replace(of, found=perturbed)
+        where = {
+            "attack": f"{method}_{geometry}",
+            "geometry": geometry,
+            "method": method,
+            "box": box,
+            "epsilon": float(attack.epsilon),
         }
-        measured.append(({"attack": where, **columns}, _status(nets, found)))
+        columns = {**of_networks, **measures.columns(measurements, here)}
+        found.append((where, columns, _status(of.nets, perturbed)))
         if geometry == "l2":
-            arrays = measures.arrays_to_draw(setting, compact(nets.params), attacked, found.delta)
-    return measured, arrays
+            arrays = measures.arrays_to_draw(here)
+    return found, arrays
 
 
 def _recorded(nets: Ensemble, steps: int) -> list[tuple[int, Any]]:
@@ -154,49 +153,14 @@ def setting_key(setting: Setting, budget: Budget) -> Key:
 
 def program(setting: Setting) -> tuple[str | int, ...]:
     """What settings that share their compilations have in common."""
-    family = setting.architecture.removesuffix("_tied")
-    if _is_shared(setting):
-        family = "circulant"
-    return (setting.dataset, setting.regime, family, setting.depth, setting.padding)
+    of = arms.family(setting.architecture)
+    shared = "circulant" if _is_shared(setting) else of.program or of.name
+    return (setting.dataset, setting.regime, shared, setting.depth, setting.padding)
 
 
 def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
-    """The Flax module of a setting; the families that are built of blocks in a small form."""
-    settings: dict[str, Any] = {
-        "num_classes": dataset.num_classes,
-        "mean": tuple(np.ravel(dataset.mean).tolist()),
-        "std": tuple(np.ravel(dataset.std).tolist()),
-    }
-    if setting.kernel:
-        settings["kernel_size"] = setting.kernel_size(dataset.image_shape)
-    if setting.architecture in ("resnet", "vgg"):
-        blocks = "blocks" if setting.architecture == "resnet" else "convolutions"
-        width = _channels(setting, budget)
-        settings |= {blocks: (1,) * setting.depth, "width": width, "groups": min(width, 4)}
-        return models.create(setting.architecture, padding=setting.padding, **settings)
-    if setting.architecture in BLOCKS:
-        if setting.architecture == "conv_mixer":
-            settings["padding"] = setting.padding
-        side = min(dataset.image_shape[:2])
-        patch = next(size for size in (4, 2, 1) if side % size == 0)
-        settings |= {"depth": setting.depth, "patch_size": patch, "width": budget.block_width}
-        return models.create(setting.architecture, **settings)
-    settings |= {
-        "depth": setting.depth,
-        "activation": "none" if setting.regime == "linear" else "relu",
-        "init_scale": setting.init_scale,
-    }
-    if setting.architecture == "fc":
-        settings["width"] = budget.width
-    else:
-        settings["channels"] = _channels(setting, budget)
-    if setting.architecture == "conv":
-        settings["padding"] = setting.padding
-    return models.create(setting.architecture, **settings)
-
-
-def _channels(setting: Setting, budget: Budget) -> int:
-    return setting.channels or budget.channels
+    """The Flax module of a setting."""
+    return arms.family(setting.architecture).build(setting, dataset, budget)
 
 
 def _optimizer(setting: Setting, budget: Budget) -> Any:
@@ -212,7 +176,7 @@ def _optimizer(setting: Setting, budget: Budget) -> Any:
 
 def _is_shared(setting: Setting) -> bool:
     """Where the kernel varies on CPU, all circulant networks share one compilation."""
-    circulant = setting.architecture in ("conv", "scattered") and setting.padding == "circular"
+    circulant = arms.family(setting.architecture).circulant and setting.padding == "circular"
     return circulant and setting.depth == 1 and jax.default_backend() == "cpu"
 
 
@@ -226,27 +190,6 @@ def _compact_fn(trained: Any) -> Callable[[Any], Any]:
     if isinstance(trained, models.MaskedConvNet):
         return partial(models.tap_params, trained)
     return lambda params: params
-
-
-def dataset_arrays(dataset: Dataset, num_images: int) -> dict[str, np.ndarray]:
-    """The arrays of a data set that figures show beside those of the attacks."""
-    images = jnp.asarray(dataset.test.images[:num_images])
-    profile = measures.profile_of(spectral.mean_spectrum(images, axis=0))
-    return {
-        f"{dataset.name}.frequency": np.asarray(profile.frequency),
-        f"{dataset.name}.data_profile": np.asarray(profile.mean),
-        f"{dataset.name}.example_images": np.asarray(images[: measures.NUM_EXAMPLES]),
-    }
-
-
-def null_columns(dataset: Dataset, num_images: int, key: Key) -> dict[str, float]:
-    """The white-noise value of each statistic of single images, and the data's mean frequency."""
-    found = spectral.null(dataset.image_shape[:2], key=key, channels=dataset.image_shape[2])
-    nulls = {
-        f"null_{name}": float(value) for name, value in measures.statistics(found.mean).items()
-    }
-    data = spectral.mean_frequency(jnp.asarray(dataset.test.images[:num_images]))
-    return {**nulls, "data_mean_frequency": float(data.mean())}
 
 
 def _geometries(setting: Setting, asked: Asked) -> tuple[str, ...]:
@@ -263,14 +206,14 @@ def _geometries(setting: Setting, asked: Asked) -> tuple[str, ...]:
 def _attack(
     geometry: str, setting: Setting, budget: Budget, contrast: float
 ) -> tuple[str, bool, Any]:
-    """Name, whether within the box, and the attack.
+    """Method, whether within the box, and the attack.
 
     The budget is as much smaller as a transformed data set has less contrast.
     """
     norm: attacks.L2 | attacks.Linf = attacks.Linf() if geometry == "linf" else attacks.L2()
     epsilon = (budget.epsilon_linf if geometry == "linf" else budget.epsilon_l2) * contrast
     if setting.regime == "linear" and geometry != "l2-boxed":
-        return f"closed_form_{geometry}", False, attacks.affine_attack(norm, epsilon=epsilon)
+        return "closed_form", False, attacks.affine_attack(norm, epsilon=epsilon)
     box = geometry != "l2-free"
     attack = attacks.pgd(
         norm,
@@ -279,7 +222,7 @@ def _attack(
         loss="margin",
         bounds=(0.0, 1.0) if box else None,
     )
-    return f"pgd_{geometry}", box, attack
+    return "pgd", box, attack
 
 
 def _status(nets: Ensemble, found: Perturbation) -> list[str]:

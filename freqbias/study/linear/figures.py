@@ -14,7 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy import stats
 
-from experiments.linear_summary import (
+from freqbias.plotting import PAGE_WIDTH, STYLE
+from freqbias.study.linear.presets import STYLES
+from freqbias.study.linear.summary import (
     Cell,
     Clock,
     Difference,
@@ -24,7 +26,6 @@ from experiments.linear_summary import (
     median_separation,
     small_step,
 )
-from freqbias.plotting import PAGE_WIDTH, STYLE, arm_style
 
 _GREY = "#6b6b6b"
 _MAP = "RdBu_r"  # red: the first arm is higher; safe for colour-blind readers
@@ -81,7 +82,7 @@ def curves(
     handles.append(_separation_handle())
     shown = [norm for norm in _NORMS if any(_usable(limit, norm) for limit in limits)]
     handles += [
-        Line2D([], [], color=arm_style(_NORMS[norm][1]).color, linestyle=(0, (4, 2)), linewidth=0.9,
+        Line2D([], [], color=STYLES[_NORMS[norm][1]].color, linestyle=(0, (4, 2)), linewidth=0.9,
                label=f"max margin in {_NORMS[norm][0]}")
         for norm in shown
     ]  # fmt: skip
@@ -92,7 +93,7 @@ def _curve(ax: Axes, reader: Reader, cell: Cell, arm: str, column: str) -> None:
     values, steps = reader.table(cell, arm, column), reader.steps(cell, arm)
     if not values.size:
         return
-    style, x = arm_style(arm), _position(steps)
+    style, x = STYLES[arm], _position(steps)
     mean, low, high = _bands(values)
     ax.plot(x, mean, color=style.color, linestyle=style.linestyle, linewidth=1.1)
     ax.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
@@ -128,7 +129,7 @@ def _limit_lines(ax: Axes, limits: Sequence[Mapping[str, Any]], task: str, num_t
         ]
         values = [limit["mean_frequency"] for limit in here if _usable(limit, norm)]
         if values:
-            ax.axhline(float(np.mean(values)), color=arm_style(arm).color, linestyle=(0, (4, 2)),
+            ax.axhline(float(np.mean(values)), color=STYLES[arm].color, linestyle=(0, (4, 2)),
                        linewidth=0.8, alpha=0.85, zorder=0.5)  # fmt: skip
         elif here:
             missing.append(f"{name}: {here[0]['status'].replace('_', ' ')}")
@@ -296,7 +297,7 @@ def _finished_map(
     *,
     separated: bool,
 ) -> Figure:
-    names = [arm_style(arm).label for arm in arms]
+    names = [STYLES[arm].label for arm in arms]
     mappable = mpl.cm.ScalarMappable(norm, _MAP)
     bar = figure.colorbar(
         mappable, ax=[ax for row in axes for ax in row], fraction=0.025, pad=0.015, aspect=45,
@@ -444,7 +445,7 @@ def slack_scatter(
     figure.supylabel("mean frequency of beta (cycles/pixel)", fontsize=8)
     marker: dict[str, Any] = {"linestyle": "none", "markersize": 4}
     handles = [
-        Line2D([], [], marker="D" if "k7" in arm else "o", color=_GREY, label=arm_style(arm).label,
+        Line2D([], [], marker="D" if "k7" in arm else "o", color=_GREY, label=STYLES[arm].label,
                **marker)
         for arm in arms
     ]  # fmt: skip
@@ -536,7 +537,7 @@ def _power(value: int) -> str:
 
 
 def _line_handle(arm: str) -> Line2D:
-    style = arm_style(arm)
+    style = STYLES[arm]
     return Line2D([], [], color=style.color, linestyle=style.linestyle, marker=style.marker,
                   markersize=3.6, markerfacecolor="white", markeredgewidth=0.8,
                   label=style.label)  # fmt: skip

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from freqbias.data import titles
+
 NETWORK = ["dataset", "regime", "arm", "init_scale", "attack", "seed"]
 """The columns that name one network under one attack."""
 
@@ -13,8 +15,8 @@ COLUMNS = ("frequency_at_floor", "minimal_log_change", "minimal_early_share")
 
 def floor_of(accuracy_floor: Mapping[str, float], dataset: str) -> float:
     """The floor of a data set: its own, else that of its kind, else the default."""
-    kinds = {"shuffled": "+shuffled_" in dataset, "power_law": dataset.startswith("power_law_")}
-    names = (dataset, *(kind for kind, holds in kinds.items() if holds), "default")
+    kinds = ("shuffled", "power_law")  # labels that mean nothing say more of a set than its images
+    names = (dataset, *(kind for kind in kinds if kind in titles.kinds(dataset)), "default")
     return next(accuracy_floor[name] for name in names if name in accuracy_floor)
 
 

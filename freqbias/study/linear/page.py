@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments import linear_figures as figures
-from experiments import linear_summary as summary
-from experiments.linear_study import nulls
-from freqbias.plotting import arm_style
 from freqbias.report import Page, ReportFigure, Section, Table
+from freqbias.study.linear import figures, summary
+from freqbias.study.linear.courses import nulls
+from freqbias.study.linear.presets import STYLES
 
 CONV_FC = ("conv_k3_d1", "fc_d1")
 SHALLOW = (
@@ -375,7 +374,7 @@ def _attacks(rows: pd.DataFrame, titles: Mapping[str, str]) -> Section:
         lines.append(
             (
                 titles[str(dataset)],
-                arm_style(str(arm)).label,
+                STYLES[str(arm)].label,
                 f"{part['boxed_delta_cosine'].mean():.3f}",
                 f"{shift.mean():+.4f}".replace("-", "\N{MINUS SIGN}"),
                 f"{shift.min():+.4f} to {shift.max():+.4f}".replace("-", "\N{MINUS SIGN}"),
@@ -416,7 +415,7 @@ def _numbers(
             (
                 titles[str(dataset)],
                 str(num),
-                arm_style(str(arm)).label,
+                STYLES[str(arm)].label,
                 "small" if step_size == small else "large",
                 f"{int(part['separated'].sum())}/{len(part)}",
                 *(

@@ -2,16 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
-REGIMES = ("linear", "relu")
-BLOCKS = ("resnet", "vgg", "conv_mixer", "vit", "mlp_mixer")  # never linear
+from freqbias import schema
+
+Regime: TypeAlias = Literal["linear", "relu"]
+REGIMES: tuple[Regime, ...] = ("linear", "relu")
 
 
 class Arm(NamedTuple):
     """An architecture with what is varied of it."""
 
-    architecture: str  # a name of freqbias.models.ARCHITECTURES
+    architecture: str  # the name of a `study.Family`
     depth: int = 1  # hidden layers; blocks, where layers come in blocks
     kernel: str = ""  # taps along each axis: "3", "7", ..., "full"; "" where there is no kernel
     padding: str = "circular"  # of convolutions
@@ -25,7 +27,7 @@ class Setting:
     """What is compared: one arm on one data set. The fields of `Arm`, and these."""
 
     dataset: str
-    regime: str  # "linear" or "relu" (any network that is not linear)
+    regime: Regime  # "relu": any network that is not linear
     architecture: str
     depth: int
     kernel: str = ""
@@ -50,10 +52,10 @@ class Setting:
         """A name for files and keys."""
         return f"{self.dataset}.{self.regime}.{self.arm}.scale{self.init_scale:g}"
 
-    @property
-    def path(self) -> str:
-        """The prefix of this setting's arrays in ``spectra.npz``."""
-        return f"{self.dataset}/{self.regime}/{self.arm}/{self.init_scale:g}"
+    def array(self, field: str) -> str:
+        """The name of an array of this setting in ``spectra.npz``."""
+        key = schema.ArrayKey(self.dataset, self.regime, self.arm, self.init_scale, field)
+        return str(key)
 
     def kernel_size(self, image_shape: Sequence[int]) -> int:
         """Taps along each axis; 0 for a network without a kernel."""

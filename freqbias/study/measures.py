@@ -1,7 +1,7 @@
 """What is measured of S trained networks: one number per network and column, and arrays to draw.
 
-Perturbations and their spectra, accuracy on images as they are and filtered, smallest distances,
-kernels against their bound, linear predictors. Every function of columns gives float arrays [S].
+To add a measurement: a function from `Measured` to float columns [S], and one entry of
+`MEASUREMENTS`; its rows, its figure and its line in the report follow.
 """
 
 import dataclasses
@@ -13,16 +13,90 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.setting import Asked, Budget, Setting
 from freqbias import attacks, ensemble, ops, spectral, theory
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset, Split
 from freqbias.ensemble import Ensemble
+from freqbias.study import arms
+from freqbias.study.setting import Asked, Budget, Setting
 from freqbias.typing import Array, Key
 
 MINIMAL_STEPS = 40  # of DDN
 CUTOFFS = (1 / 16, 1 / 8, 1 / 4)  # cycles/pixel, of the images that are filtered
 NUM_EXAMPLES = 3  # perturbations of the first seed kept for the figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """S networks of one setting at one step, and what may be read off them.
+
+    Attributes:
+      setting: what is compared.
+      dataset: the data set named by the setting.
+      budget: what is spent.
+      asked: what is asked at this step.
+      nets: the networks as they were trained.
+      attacked: the same functions in the form that is attacked, see `as_attacked`.
+      start: their initial parameters, leaves [S, ...].
+      compact: from parameters as trained to those of the setting's own module.
+      images: the attacked images [N, H, W, C].
+      labels: int [N].
+      key: of the attacks.
+      features: input gradient of each network's margin at each image, [S, N, H, W, C]; None of
+        linear networks, where it is beta for every image.
+      found: perturbations [S, N, H, W, C]; None before any attack.
+    """
+
+    setting: Setting
+    dataset: Dataset
+    budget: Budget
+    asked: Asked
+    nets: Ensemble
+    attacked: Ensemble
+    start: Any
+    compact: Callable[[Any], Any]
+    images: Array
+    labels: Array
+    key: Key
+    features: Array | None = None
+    found: Perturbation | None = None
+
+    @property
+    def num_seeds(self) -> int:
+        """S."""
+        return len(self.nets.seeds)
+
+    @property
+    def perturbed(self) -> Perturbation:
+        """What the attack found."""
+        if self.found is None:
+            raise ValueError("found must be given to measurements of perturbations; got None.")
+        return self.found
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """A function from `Measured` to columns of float arrays [S].
+
+    Attributes:
+      columns: Measured -> {column: [S]}; NaN where nothing can be measured.
+      of: "networks": once per recorded step; "perturbations": once per attack.
+      figure: (column, title, unit) if it is to have a figure of its own, a dot plot by arm.
+    """
+
+    columns: Callable[[Measured], dict[str, Any]]
+    of: str = "networks"
+    figure: tuple[str, str, str] | None = None
+
+
+def columns(measurements: Sequence[Measurement], of: Measured) -> dict[str, Any]:
+    """The columns [S] of all measurements of networks, or of perturbations if some were found."""
+    kind = "networks" if of.found is None else "perturbations"
+    out: dict[str, Any] = {}
+    for measurement in measurements:
+        if measurement.of == kind:
+            out |= measurement.columns(of)
+    return out
 
 
 def heat_map_arrays(
@@ -40,7 +114,7 @@ def heat_map_arrays(
         epsilon=budget.epsilon_heat_map * dataset.contrast,
         ensemble=True,
     )
-    return {f"{setting.path}.heat_map": errors.astype(np.float32)}
+    return {setting.array("heat_map"): errors.astype(np.float32)}
 
 
 def seed_strategy(setting: Setting) -> ensemble.Strategy:
@@ -91,23 +165,26 @@ def accuracy_on(
     return np.concatenate(correct, axis=1).mean(axis=1)
 
 
-def filtered_columns(
-    asked: Asked, nets: Ensemble, test: Split, budget: Budget
-) -> dict[str, np.ndarray]:
+def test_accuracy_columns(of: Measured) -> dict[str, np.ndarray]:
+    """Accuracy on test images as they are."""
+    return {"test_accuracy": accuracy_on(of.attacked, of.dataset.test, of.budget)}
+
+
+def filtered_columns(of: Measured) -> dict[str, np.ndarray]:
     """Which frequencies a network uses: accuracy on low- and on high-passed images.
 
     Both keep the mean of the image; neither is clipped to [0, 1].
     """
     names = [f"accuracy_{kind}_{cutoff:g}" for cutoff in CUTOFFS for kind in ("low", "high")]
-    if not asked.filtered:
-        return dict.fromkeys(names, np.full(len(nets.seeds), np.nan))
+    if not of.asked.filtered:
+        return dict.fromkeys(names, np.full(of.num_seeds, np.nan))
     filters = [
         partial(filter_fn, cutoff=cutoff)
         for cutoff in CUTOFFS
         for filter_fn in (spectral.low_pass, _high_pass_about_mean)
     ]
     return {
-        name: accuracy_on(nets, test, budget, change)
+        name: accuracy_on(of.attacked, of.dataset.test, of.budget, change)
         for name, change in zip(names, filters, strict=True)
     }
 
@@ -116,26 +193,21 @@ def _high_pass_about_mean(images: Array, cutoff: float) -> Array:
     return spectral.high_pass(images, cutoff) + images.mean(axis=(1, 2), keepdims=True)
 
 
-def minimal_columns(
-    asked: Asked,
-    setting: Setting,
-    nets: Ensemble,
-    images: Array,
-    key: Key,
-) -> dict[str, np.ndarray]:
+def minimal_columns(of: Measured) -> dict[str, np.ndarray]:
     """Smallest L2 perturbations that change the prediction, right or wrong: medians over images.
 
     So there is a number at initialisation too, where hardly an image is right.
     """
     names = ("minimal_distance", "minimal_relative_distance", "minimal_mean_frequency")
-    if not asked.minimal:
-        return dict.fromkeys(names, np.full(len(nets.seeds), np.nan))
+    if not of.asked.minimal:
+        return dict.fromkeys(names, np.full(of.num_seeds, np.nan))
+    nets, images = of.attacked, of.images
     attack: Any = attacks.ddn(num_steps=MINIMAL_STEPS)
-    if setting.regime == "linear":
+    if of.setting.regime == "linear":
         attack = attacks.affine_attack(attacks.L2())
-    strategy = seed_strategy(setting)
+    strategy = seed_strategy(of.setting)
     predicted = np.argmax(nets.logits(images, strategy=strategy), axis=-1)
-    found = nets.attack(attack, images, predicted, key=key, strategy=strategy)
+    found = nets.attack(attack, images, predicted, key=of.key, strategy=strategy)
     summary = spectral.summarize(found.delta)
     flipped = np.asarray(found.flipped)
     distance = np.where(flipped, found.distance, np.inf)
@@ -154,8 +226,9 @@ def _masked_mean(values: Any, where: Any) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def attack_columns(found: Perturbation) -> dict[str, np.ndarray]:
+def attack_columns(of: Measured) -> dict[str, np.ndarray]:
     """Spectral statistics [S] over all attacked images that have a spectrum, and successes."""
+    found = of.perturbed
     summary = spectral.summarize(found.delta)
     flipped = np.asarray(found.flipped)
     evaluation = attacks.summarize(found)
@@ -172,15 +245,15 @@ def attack_columns(found: Perturbation) -> dict[str, np.ndarray]:
     }
 
 
-def margin_gradients(nets: Ensemble, images: Array, labels: Array) -> Array:
+def margin_gradients(of: Measured) -> Array:
     """Input gradient of each network's margin at each clean image, [S, N, H, W, C].
 
     By the program that PGD on the margin compiled; `theory.margin_gradient` gives the same.
     """
     found = ensemble.map_seeds(
-        partial(attacks.query, attacks.gradient_of(attacks.margin), nets.apply_fn),
-        (nets.params,),
-        (images, jnp.zeros_like(images), (labels,)),
+        partial(attacks.query, attacks.gradient_of(attacks.margin), of.attacked.apply_fn),
+        (of.attacked.params,),
+        (of.images, jnp.zeros_like(of.images), (of.labels,)),
         strategy="sequential",
         jit=False,
     )
@@ -199,13 +272,14 @@ def own_minus_others(a: Array, b: Array) -> tuple[Array, Array]:
     return own, own - others
 
 
-def alignment_columns(found: Perturbation, features: Array | None) -> dict[str, Any]:
+def alignment_columns(of: Measured) -> dict[str, Any]:
     """Does delta follow the own network's feature rather than any network's? ReLU nets only."""
-    if features is None or features.shape[0] < 2:
-        empty = np.full(found.delta.shape[0], np.nan)
+    if of.features is None or of.num_seeds < 2:
+        empty = np.full(of.num_seeds, np.nan)
         return dict.fromkeys(("cosine_own", "alignment", "spectrum_alignment"), empty)
-    own, alignment = own_minus_others(-found.delta, features)
-    powers = [spectral.normalized_power(x) for x in (found.delta, features)]
+    delta = of.perturbed.delta
+    own, alignment = own_minus_others(-delta, of.features)
+    powers = [spectral.normalized_power(x) for x in (delta, of.features)]
     return {
         "cosine_own": own,
         "alignment": alignment,
@@ -213,20 +287,17 @@ def alignment_columns(found: Perturbation, features: Array | None) -> dict[str, 
     }
 
 
-def kernel_columns(
-    setting: Setting,
-    budget: Budget,
-    compact: Callable[[Any], Any],
-    trained_and_start: tuple[Any, Any],
-    image_shape: Sequence[int],
-) -> dict[str, Any]:
+def kernel_columns(of: Measured) -> dict[str, Any]:
     """Slack of the first layer's kernel above the lowest mean frequency of its size."""
-    if setting.architecture != "conv":
-        empty = np.full(len(budget.seeds), np.nan)
+    first_kernel = arms.family(of.setting.architecture).first_kernel
+    if first_kernel is None:
+        empty = np.full(of.num_seeds, np.nan)
         return {"kernel_slack": empty, "kernel_slack_init": empty, "kernel_slack_change": empty}
     trained, initial = (
-        np.asarray(theory.kernel_slack(compact(params)["params"]["kernel_0"], image_shape[:2]))
-        for params in trained_and_start
+        np.asarray(
+            theory.kernel_slack(first_kernel(of.compact(params)), of.dataset.image_shape[:2])
+        )
+        for params in (of.nets.params, of.start)
     )
     return {
         "kernel_slack": trained,
@@ -241,15 +312,13 @@ def _contrasts(predictor: ops.AffinePredictor) -> Array:
     return weights - weights.mean(axis=1, keepdims=True)
 
 
-def predictor_columns(
-    setting: Setting, nets: Ensemble, start: Any, attacked: Ensemble, image_shape: Sequence[int]
-) -> dict[str, Any]:
+def predictor_columns(of: Measured) -> dict[str, Any]:
     """Mean frequency of beta and of its learned part beta - beta_0; linear nets only."""
-    if setting.regime != "linear":
-        empty = np.full(len(nets.seeds), np.nan)
+    if of.setting.regime != "linear":
+        empty = np.full(of.num_seeds, np.nan)
         return {"beta_mean_frequency": empty, "learned_mean_frequency": empty}
-    trained = _contrasts(attacked.params)
-    initial = _contrasts(_predictors(nets.apply_fn, start, tuple(image_shape)))
+    trained = _contrasts(of.attacked.params)
+    initial = _contrasts(_predictors(of.nets.apply_fn, of.start, of.dataset.image_shape))
     return {
         "beta_mean_frequency": spectral.mean_frequency(trained).mean(axis=1),
         "learned_mean_frequency": spectral.mean_frequency(trained - initial).mean(axis=1),
@@ -262,18 +331,49 @@ def profile_of(power: Array) -> spectral.RadialProfile:
     return spectral.radial_profile(power * (height * width - 1))
 
 
-def arrays_to_draw(
-    setting: Setting, params: Any, attacked: Ensemble, delta: Array
-) -> dict[str, np.ndarray]:
+def arrays_to_draw(of: Measured) -> dict[str, np.ndarray]:
     """What the figures show of a setting's trained networks, by the names of ``spectra.npz``."""
+    setting, delta = of.setting, of.perturbed.delta
+    first_kernel = arms.family(setting.architecture).first_kernel
     power = spectral.mean_spectrum(delta, axis=1)
     arrays = {
         "profile": profile_of(power).mean,
         "spectrum": power.mean(axis=0),
         "examples": delta[0, :NUM_EXAMPLES],
     }
-    if setting.architecture == "conv":
-        arrays["kernels"] = params["params"]["kernel_0"][0]
+    if first_kernel is not None:
+        arrays["kernels"] = first_kernel(of.compact(of.nets.params))[0]
     if setting.regime == "linear":
-        arrays["beta"] = attacked.params.weights[0]
-    return {f"{setting.path}.{name}": np.asarray(value) for name, value in arrays.items()}
+        arrays["beta"] = of.attacked.params.weights[0]
+    return {setting.array(name): np.asarray(value) for name, value in arrays.items()}
+
+
+def dataset_arrays(dataset: Dataset, num_images: int) -> dict[str, np.ndarray]:
+    """The arrays of a data set that figures show beside those of the attacks."""
+    images = jnp.asarray(dataset.test.images[:num_images])
+    profile = profile_of(spectral.mean_spectrum(images, axis=0))
+    return {
+        f"{dataset.name}.frequency": np.asarray(profile.frequency),
+        f"{dataset.name}.data_profile": np.asarray(profile.mean),
+        f"{dataset.name}.example_images": np.asarray(images[:NUM_EXAMPLES]),
+    }
+
+
+def null_columns(dataset: Dataset, num_images: int, key: Key) -> dict[str, float]:
+    """The white-noise value of each statistic of single images, and the data's mean frequency."""
+    found = spectral.null(dataset.image_shape[:2], key=key, channels=dataset.image_shape[2])
+    nulls = {f"null_{name}": float(value) for name, value in statistics(found.mean).items()}
+    data = spectral.mean_frequency(jnp.asarray(dataset.test.images[:num_images]))
+    return {**nulls, "data_mean_frequency": float(data.mean())}
+
+
+MEASUREMENTS: tuple[Measurement, ...] = (
+    Measurement(test_accuracy_columns),
+    Measurement(kernel_columns),
+    Measurement(predictor_columns),
+    Measurement(filtered_columns),
+    Measurement(minimal_columns),
+    Measurement(attack_columns, of="perturbations"),
+    Measurement(alignment_columns, of="perturbations"),
+)
+"""What is measured, in the order of the columns."""

@@ -1,0 +1,1 @@
+"""The command ``freqbias`` and what every binary of ``experiments/`` is made of."""

@@ -1,0 +1,177 @@
+"""What a preset costs before it is run: operations, hours at a given speed, memory.
+
+    python -m experiments.cost --preset=paper --image_shape=32,32,3 --tflops=10
+
+Counts the floating-point operations of one forward pass, one gradient of the parameters and one of
+the image of every network that ``reproduce`` would train, as XLA counts them on programs that are
+lowered and not run, and multiplies by the passes that the budget asks for. Hours are operations
+over the speed that is *sustained*, which is yours to give: small convolutions reach a few percent
+of an accelerator's peak. Memory is that of the largest setting: images, parameters with momentum
+for all seeds, and all values of one forward pass kept at once, for a training batch of all seeds or
+for all attacked images of one seed, whichever is more. No data set is read: all count as of the one
+shape given. Convolutions are counted by the route that this device would take.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from absl import flags as absl_flags
+from tqdm import tqdm
+
+from freqbias import _checks, data, models, training
+from freqbias.cli import flags
+from freqbias.study import design, designs, measures, networks
+from freqbias.study.setting import Asked, Budget, Setting
+
+IMAGE_SHAPE = absl_flags.DEFINE_list("image_shape", ["32", "32", "3"], "Height, width, channels.")
+CLASSES = absl_flags.DEFINE_integer("classes", 10, "Number of classes.")
+TFLOPS = absl_flags.DEFINE_float("tflops", 10.0, "Sustained speed, 1e12 operations per second.")
+BATCH = 4  # images of a pass that is counted
+
+
+class Pass(NamedTuple):
+    """What one image costs one network."""
+
+    forward: float  # operations
+    train: float  # of a gradient of the parameters
+    attack: float  # of a gradient of the image
+    num_parameters: int
+    kept: float  # bytes of all values of a forward pass
+
+
+class Plan(NamedTuple):
+    """A checked request."""
+
+    cells: Mapping[Setting, Asked]
+    budget: Budget
+    dataset: data.Dataset
+    tflops: float
+
+
+def prepare() -> Plan:
+    """Checks the flags."""
+    _checks.one_of("preset", flags.PRESET.value, design.PRESETS)
+    shape = flags.parse_ints("image_shape", IMAGE_SHAPE.value)
+    if len(shape) != 3:
+        raise ValueError(f"image_shape must be height,width,channels; got {shape}.")
+    for name, value in (*zip("HWC", shape, strict=True), ("classes", CLASSES.value)):
+        _checks.positive_int(name, value)
+    _checks.positive("tflops", TFLOPS.value)
+    cells = {
+        setting: asked
+        for setting, asked in design.cells(designs.reproduce(flags.PRESET.value)).items()
+        if design.fits(setting, min(shape[:2]))
+    }
+    return Plan(
+        cells, design.BUDGETS[flags.PRESET.value], _like(shape, CLASSES.value), TFLOPS.value
+    )
+
+
+def execute(plan: Plan) -> None:
+    """Counts and prints."""
+    lines = []
+    for setting, asked in tqdm(plan.cells.items(), desc="settings", unit=""):
+        like = dataclasses.replace(setting, init_scale=1.0)  # scales cost the same
+        model = networks.make_model(like, plan.dataset, plan.budget)
+        one = per_image(model, plan.dataset.image_shape)
+        spent = operations(one, setting, asked, plan.budget, plan.dataset.image_shape)
+        held = memory(one, plan.budget, plan.dataset.image_shape)
+        lines.append(
+            {
+                "family": setting.architecture,
+                "regime": setting.regime,
+                "networks": len(plan.budget.seeds),
+                "PFLOP": spent / 1e15,
+                "hours": spent / (plan.tflops * 1e12) / 3600,
+                "GB": held / 1e9,
+            }
+        )
+    table = pd.DataFrame(lines)
+    total = table.groupby(["family", "regime"], sort=False).agg(
+        {"networks": "sum", "PFLOP": "sum", "hours": "sum", "GB": "max"}
+    )
+    print(total.to_string(float_format="{:.3g}".format))
+    print(
+        f"{len(plan.cells)} settings, {table['networks'].sum()} networks: "
+        f"{table['PFLOP'].sum():.3g} PFLOP, {table['hours'].sum():.3g} hours at {plan.tflops:g} "
+        f"TFLOP/s, {table['GB'].max():.3g} GB at most"
+    )
+
+
+def operations(
+    one: Pass, setting: Setting, asked: Asked, budget: Budget, image_shape: tuple[int, ...]
+) -> float:
+    """Of all seeds of a setting: training, attacks, measurements.
+
+    The closed forms of linear networks cost next to nothing.
+    """
+    trained = budget.epochs * budget.num_images
+    gradients, forwards = 0, budget.num_tested
+    if setting.regime == "relu":
+        gradients += (1 + asked.second_attack + asked.other_box) * (budget.num_steps + 1)
+        gradients += asked.minimal * measures.MINIMAL_STEPS
+        in_training = budget.num_steps + asked.minimal_in_training * measures.MINIMAL_STEPS
+        gradients += asked.checkpoints * in_training
+    if asked.filtered:
+        forwards += 2 * len(measures.CUTOFFS) * budget.num_tested
+    if asked.heat_map:
+        forwards += budget.num_attacked * image_shape[0] * image_shape[1] // 2
+    return len(budget.seeds) * (
+        trained * one.train + gradients * budget.num_attacked * one.attack + forwards * one.forward
+    )
+
+
+def memory(one: Pass, budget: Budget, image_shape: tuple[int, ...]) -> float:
+    """Bytes, as the module says."""
+    seeds, pixels = len(budget.seeds), int(np.prod(image_shape))
+    images = pixels * (budget.num_images + budget.num_tested)  # stored in 8 bits
+    training_batch = seeds * budget.batch_size * one.kept
+    return images + 8 * seeds * one.num_parameters + max(
+        training_batch, budget.num_attacked * one.kept
+    )  # fmt: skip
+
+
+@lru_cache
+def per_image(model: Any, image_shape: tuple[int, ...]) -> Pass:
+    """What one image costs, counted by XLA on programs that are not compiled."""
+    images = jax.ShapeDtypeStruct((BATCH, *image_shape), jnp.float32)
+    labels = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
+    params = jax.eval_shape(model.init, jax.random.key(0), images)
+
+    def loss(params: Any, images: Any, labels: Any) -> Any:
+        return training.cross_entropy(model.apply(params, images), labels).sum()
+
+    def counted(function: Any, *arguments: Any) -> float:
+        analysis: Any = jax.jit(function).lower(*arguments).cost_analysis()
+        return float(analysis["flops"]) / BATCH
+
+    kept = sum(
+        float(np.prod(out.aval.shape)) * out.aval.dtype.itemsize
+        for equation in jax.make_jaxpr(model.apply)(params, images).eqns
+        for out in equation.outvars
+    )
+    return Pass(
+        forward=counted(model.apply, params, images),
+        train=counted(jax.grad(loss), params, images, labels),
+        attack=counted(jax.grad(loss, argnums=1), params, images, labels),
+        num_parameters=models.num_parameters(params),
+        kept=kept / BATCH,
+    )
+
+
+def _like(shape: tuple[int, ...], num_classes: int) -> data.Dataset:
+    """Any data set of a shape: only that matters here."""
+    images = np.random.default_rng(0).uniform(size=(num_classes, *shape))
+    labels = np.arange(num_classes)
+    return data.from_arrays(images, labels, images, labels, name="any")
+
+
+def main() -> None:
+    """The binary."""
+    flags.run(prepare, execute)

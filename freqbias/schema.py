@@ -1,0 +1,88 @@
+"""The words that rows, claims and figures share: columns, and the geometries of attacks.
+
+A row of a study's table is one network (data set, regime, arm, initial scale, seed) at one recorded
+step under one attack. What is asked of an attack stands in columns of its own: its ``geometry`` (a
+key of `GEOMETRIES`), its ``method`` and its ``box``; ``attack`` is the two first in one word.
+"""
+
+import re
+from typing import Literal, NamedTuple
+
+NETWORK = ("dataset", "regime", "arm", "init_scale", "seed")
+"""The columns that name one network."""
+REQUIRED = (
+    *("dataset", "regime", "arm", "architecture", "kernel", "kernel_size", "depth", "init_scale"),
+    *(
+        "seed",
+        "attack",
+        "geometry",
+        "method",
+        "box",
+        "status",
+        "mean_frequency",
+        "num_images",
+        "final",
+    ),
+)
+"""The columns that figures and reports need."""
+
+
+class Geometry(NamedTuple):
+    """What the budget of an attack is measured in, and how it enters figures and verdicts."""
+
+    label: str
+    role: Literal["primary", "second", "box"]  # "box": the primary one, with the other box
+    note: str = ""  # beside the label, after the method
+
+
+GEOMETRIES = {
+    "l2": Geometry("L2", "primary"),
+    "l2-free": Geometry("L2", "box", "no box"),
+    "l2-boxed": Geometry("L2", "box", "in the box"),
+    "linf": Geometry("L∞", "second"),
+}
+"""The geometries by name, in the order of tables; "box" is primary but for the box [0, 1]."""
+METHODS = {"closed_form": "closed form", "pgd": "PGD"}
+"""What finds the perturbations, the exact one first."""
+
+
+def geometry(name: str) -> Geometry:
+    """The geometry of that name; one that is not known is a second opinion under its own name."""
+    return GEOMETRIES.get(name, Geometry(name, "second"))
+
+
+def attack_label(geometry_name: str, method: str = "") -> str:
+    """An attack as people write it, e.g. ``L2, PGD, no box``."""
+    of = geometry(geometry_name)
+    return ", ".join(filter(None, (of.label, METHODS.get(method, method), of.note)))
+
+
+def attack_rank(geometry_name: str, method: str = "") -> tuple[int, int]:
+    """The place of an attack in tables: by geometry, then the exact method first."""
+    geometries, methods = list(GEOMETRIES), list(METHODS)
+    return (
+        geometries.index(geometry_name) if geometry_name in geometries else len(geometries),
+        methods.index(method) if method in methods else -1,
+    )
+
+
+class ArrayKey(NamedTuple):
+    """What an array of ``spectra.npz`` shows; as text ``DATASET/REGIME/ARM/SCALE.FIELD``."""
+
+    dataset: str
+    regime: str
+    arm: str
+    init_scale: float
+    field: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.regime}/{self.arm}/{self.init_scale:g}.{self.field}"
+
+
+_ARRAY_KEY = re.compile(r"([^/]+)/([^/]+)/([^/]+)/([0-9.e+-]+)\.([a-z_]+)")
+
+
+def parse_array_key(name: str) -> ArrayKey | None:
+    """The key of which a name is the text; None if it is the text of none."""
+    match = _ARRAY_KEY.fullmatch(name)
+    return ArrayKey(match[1], match[2], match[3], float(match[4]), match[5]) if match else None

@@ -1,0 +1,33 @@
+"""Claims: the registry, the judge, and tables of verdicts."""
+
+from freqbias.study.claims.judge import judge as judge
+from freqbias.study.claims.judge import judge_independence as judge_independence
+from freqbias.study.claims.registry import CARO2024 as CARO2024
+from freqbias.study.claims.registry import Claim as Claim
+from freqbias.study.claims.registry import Independence as Independence
+from freqbias.study.claims.registry import Registry as Registry
+from freqbias.study.claims.registry import as_content as as_content
+from freqbias.study.claims.registry import load_registry as load_registry
+from freqbias.study.claims.registry import parse_registry as parse_registry
+from freqbias.study.claims.registry import select as select
+from freqbias.study.claims.registry import with_arms as with_arms
+from freqbias.study.claims.tables import as_markdown as as_markdown
+from freqbias.study.claims.tables import as_table as as_table
+from freqbias.study.claims.tables import independence_table as independence_table
+
+__all__ = [
+    "CARO2024",
+    "Claim",
+    "Independence",
+    "Registry",
+    "as_content",
+    "as_markdown",
+    "as_table",
+    "independence_table",
+    "judge",
+    "judge_independence",
+    "load_registry",
+    "parse_registry",
+    "select",
+    "with_arms",
+]

@@ -1,0 +1,278 @@
+"""From rows to verdicts: registered claims, evaluated and never typed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from freqbias import inference
+from freqbias.inference import Estimate, Fitness, Verdict
+from freqbias.study import courses
+from freqbias.study.claims.registry import Claim, Registry
+
+
+def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
+    """The verdict on every claim, wherever its arms were run: data set, regime and geometry.
+
+    Each member is estimated at initial scale 1 and, where there are rows, at 1/2; Holm runs over
+    the members of one claim, geometry and scale; `freqbias.inference.decide` has the last word.
+
+    Args:
+      rows: the table of a run, of trained networks only.
+      registry: the claims.
+
+    Returns:
+      One JSON-ready mapping per member; effects are None where nothing can be estimated.
+    """
+    members = [
+        (claim, dataset, regime, geometry)
+        for claim in registry.claims
+        for dataset in rows["dataset"].unique()
+        for regime in claim.regimes
+        for geometry in claim.geometries
+        if _was_asked(rows, claim, dataset, regime, geometry)
+    ]
+    by_scale = {scale: _judge_scale(rows, members, registry, scale) for scale in (1.0, 0.5)}
+    return [
+        _record(rows, member, registry, *(by_scale[scale][index] for scale in (1.0, 0.5)))
+        for index, member in enumerate(members)
+    ]
+
+
+def judge_independence(
+    records: Sequence[Mapping[str, Any]], registry: Registry
+) -> list[dict[str, Any]]:
+    """Whether effects depend on the data set, by `freqbias.inference.heterogeneity`.
+
+    Supported: every data set's effect is shown to lie within the margin of their mean; opposite:
+    some is shown to lie beyond. Data sets on which the claim is not decided do not take part.
+
+    Args:
+      records: what `judge` returned.
+      registry: the claims.
+
+    Returns:
+      One JSON-ready mapping per claim, regime and geometry with at least two data sets: the
+      standard deviation between data sets with its interval, the deviation of each, the verdict.
+    """
+    out = []
+    for entry in registry.independence:
+        members: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for record in records:
+            usable = record["id"] == entry.of and record["standard_error"]
+            if usable and record["verdict"] != Verdict.NOT_DECIDED:
+                members.setdefault((record["regime"], record["attack"]), []).append(record)
+        for (regime, geometry), group in members.items():
+            if len(group) < 2:
+                continue
+            found = inference.heterogeneity(
+                [_as_estimate(record, registry.confidence) for record in group],
+                entry.margin,
+                confidence=registry.confidence,
+            )
+            out.append(
+                {
+                    **entry._asdict(),
+                    "regime": regime,
+                    "attack": geometry,
+                    "sd": found.sd,
+                    "sd_low": found.sd_low,
+                    "sd_high": found.sd_high,
+                    "q": found.q,
+                    "p_value": found.p_value,
+                    "verdict": str(found.verdict),
+                    "deviations": {
+                        record["dataset"]: [deviation.estimate, deviation.low, deviation.high]
+                        for record, deviation in zip(group, found.deviations, strict=True)
+                    },
+                }
+            )
+    return out
+
+
+class _Result(NamedTuple):
+    """One member at one initial scale."""
+
+    estimate: Estimate | None
+    verdict: Verdict | None
+    p_value: float | None  # adjusted
+    reason: str
+
+
+Member = tuple[Claim, str, str, str]
+
+
+def _cell(
+    rows: pd.DataFrame, dataset: str, regime: str, geometry: str, scale: float
+) -> pd.DataFrame:
+    return rows[
+        (rows["dataset"] == dataset)
+        & (rows["regime"] == regime)
+        & (rows["geometry"] == geometry)
+        & (rows["init_scale"] == scale)
+    ]
+
+
+def _was_asked(rows: pd.DataFrame, claim: Claim, dataset: str, regime: str, geometry: str) -> bool:
+    """Whether every arm of the claim was attacked so, and recorded in training if it has to be."""
+    here = _cell(rows, dataset, regime, geometry, 1.0)
+    if "checkpoints" in claim.needs:
+        here = here[here["checkpoints"] > 0]
+    return set(here["arm"]) >= set(claim.arms)
+
+
+def _arm_rows(cell: pd.DataFrame, claim: Claim) -> list[pd.DataFrame]:
+    return [cell[cell["arm"] == arm] for arm in claim.arms]
+
+
+def _live(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    columns = [claim.statistic, *([claim.x] if claim.kind == "association" else [])]
+    return rows[(rows["status"] == "ok") & rows[columns].notna().all(axis=1)]
+
+
+def _judge_scale(
+    rows: pd.DataFrame, members: Sequence[Member], registry: Registry, scale: float
+) -> list[_Result]:
+    estimates = []
+    for claim, dataset, regime, geometry in members:
+        cell = _cell(rows, dataset, regime, geometry, scale)
+        estimates.append(_estimate(claim, _arm_rows(cell, claim), registry.confidence))
+    known = [i for i, (estimate, _) in enumerate(estimates) if estimate is not None]
+    decisions = inference.verdicts(
+        [estimate for estimate, _ in estimates if estimate is not None],
+        [members[i][0].margin for i in known],
+        direction=[members[i][0].direction for i in known],
+        families=[(members[i][0].id, members[i][3]) for i in known],
+        confidence=registry.confidence,
+    )
+    results = [_Result(None, None, None, reason) for _, reason in estimates]
+    for i, decision in zip(known, decisions, strict=True):
+        results[i] = _Result(
+            estimates[i][0], decision.verdict, decision.adjusted_p_value, reason=""
+        )
+    return results
+
+
+def _estimate(
+    claim: Claim, arms: Sequence[pd.DataFrame], confidence: float
+) -> tuple[Estimate | None, str]:
+    """The estimate, or None and why there is none."""
+    live = [_live(arm, claim) for arm in arms]
+    for name, arm, alive in zip(claim.arms, arms, live, strict=True):
+        if arm.empty:
+            return None, f"arm {name} was not run"
+        if len(alive) < 2:
+            return None, f"arm {name} has {len(alive)} live seeds"
+    if claim.kind == "association":
+        x, y = (np.concatenate(column) for column in _within_arms(claim, live))
+        if min(np.ptp(x), np.ptp(y)) == 0:
+            return None, "all ranks are equal"
+        return inference.rank_association(x, y, confidence=confidence), ""
+    groups = [arm[claim.statistic].to_numpy(float) for arm in live]
+    if claim.kind == "trend":
+        levels = [float(arm[claim.x].iloc[0]) for arm in live]
+        if claim.x == "kernel_size":
+            levels = np.log2(levels).tolist()
+        return inference.trend_interval(groups, levels, confidence=confidence), ""
+    weights = claim.weights or [1 / len(groups)] * len(groups)
+    return inference.contrast_interval(groups, weights, confidence=confidence), ""
+
+
+def _within_arms(claim: Claim, live: Sequence[pd.DataFrame]) -> list[list[np.ndarray]]:
+    """For x and y: per arm, ranks relative to the arm's mean rank, so that arms do not confound."""
+    return [
+        [_centred_ranks(arm[column].to_numpy(float)) for arm in live]
+        for column in (claim.x, claim.statistic)
+    ]
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    ranks = stats.rankdata(values)
+    return ranks - ranks.mean()
+
+
+def _record(
+    rows: pd.DataFrame, member: Member, registry: Registry, full: _Result, half: _Result
+) -> dict[str, Any]:
+    claim, dataset, regime, geometry = member
+    floor = courses.floor_of(registry.accuracy_floor, dataset)
+    fitness, reasons = [], []
+    for scale in (1.0, 0.5):
+        for name, arm in zip(
+            claim.arms,
+            _arm_rows(_cell(rows, dataset, regime, geometry, scale), claim),
+            strict=True,
+        ):
+            if arm.empty:
+                continue
+            live = _live(arm, claim)
+            accuracy = float(live["test_accuracy"].mean()) if len(live) else float("nan")
+            fitness.append(Fitness(len(arm), len(live), accuracy, floor))
+            reasons += _unfit(name, scale, fitness[-1], registry.min_live)
+    if full.verdict is None:
+        verdict, reasons = Verdict.NOT_DECIDED, [full.reason]
+    else:
+        verdict = inference.decide(full.verdict, half.verdict, fitness, min_live=registry.min_live)
+        undecided = (Verdict.INIT_DEPENDENT, Verdict.INCONCLUSIVE)
+        if verdict in undecided and half.verdict not in (None, full.verdict):
+            reasons = [f"{full.verdict} at initial scale 1, {half.verdict} at 1/2"]
+    at_one = _cell(rows, dataset, regime, geometry, 1.0)
+    arms = pd.concat(_arm_rows(at_one, claim))
+    return {
+        "id": claim.id,
+        "title": claim.title,
+        "statement": claim.statement,
+        "dataset": dataset,
+        "regime": regime,
+        "attack": geometry,
+        "statistic": claim.statistic,
+        "unit": claim.unit,
+        "direction": claim.direction,
+        **_effect(full.estimate),
+        "margin": claim.margin,
+        "p_holm": full.p_value,
+        "verdict": str(verdict),
+        "reason": "; ".join(reasons),
+        "seeds": len(arms),
+        "live_seeds": len(_live(arms, claim)),
+        "half_scale": None if half.estimate is None else _effect(half.estimate),
+        "detectable_effect": _detectable(full.estimate, registry.confidence),
+        "arms": list(claim.arms),
+        "by_dataset": any(entry.of == claim.id for entry in registry.independence),
+    }
+
+
+def _as_estimate(record: Mapping[str, Any], confidence: float) -> Estimate:
+    names = ("estimate", "standard_error", "degrees_of_freedom", "low", "high")
+    values: Any = {name: record[name] if record[name] is not None else np.inf for name in names}
+    return Estimate(**values, confidence=confidence, num_seeds=record["live_seeds"])
+
+
+def _unfit(name: str, scale: float, arm: Fitness, min_live: float) -> list[str]:
+    where = f"{name} at initial scale {scale:g}"
+    if arm.num_live < min_live * arm.num_seeds:
+        return [f"{where}: {arm.num_live} of {arm.num_seeds} seeds live"]
+    if not arm.accuracy >= arm.accuracy_floor:
+        return [f"{where}: accuracy {arm.accuracy:.2f} below the floor {arm.accuracy_floor:g}"]
+    return []
+
+
+def _effect(estimate: Estimate | None) -> dict[str, float | None]:
+    names = ("estimate", "low", "high", "standard_error", "degrees_of_freedom")
+    if estimate is None:
+        return dict.fromkeys(names)
+    values = {name: float(getattr(estimate, name)) for name in names}
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def _detectable(estimate: Estimate | None, confidence: float) -> float | None:
+    """Smallest effect found with 80 % power by as many seeds with this spread."""
+    if estimate is None or estimate.link != "identity":
+        return None
+    return float(
+        inference.detectable_effect(
+            estimate.standard_error, estimate.degrees_of_freedom, confidence=confidence
+        )
+    )

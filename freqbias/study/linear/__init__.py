@@ -1,0 +1,1 @@
+"""Linear networks from initialisation to past separation, against theory."""

@@ -1,0 +1,294 @@
+"""A study from its designs to rows, verdicts, figures and report.
+
+    from freqbias import study
+
+    design = study.Design(("digits",), (study.Arm("conv", 1, "3"), study.Arm("fc")))
+    plan = study.plan("mine", [design], study.Budget(epochs=10))
+    study.run(plan, "results/mine")
+
+Written to the folder: rows.csv (one row per setting, recorded step, attack and seed), claims.json,
+spectra.npz, study.json (how arms are drawn, the registry), config.json, figures, report.html.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from freqbias import data, report, runs
+from freqbias.data import Dataset
+from freqbias.study import arms, claims, courses, design, engine, networks
+from freqbias.study.claims import Registry
+from freqbias.study.design import Design
+from freqbias.study.engine import Job, Task
+from freqbias.study.measures import MEASUREMENTS, Measurement, dataset_arrays, null_columns
+from freqbias.study.setting import Asked, Budget, Setting
+
+Rows = list[dict[str, Any]]
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A checked study, ready to run.
+
+    Attributes:
+      name: of the study.
+      preset: the name of its budget; may be empty.
+      settings: what is compared, each with what is asked of it.
+      datasets: by name.
+      budget: what is spent on each setting.
+      registry: the claims that these settings can decide.
+      measurements: what is measured.
+    """
+
+    name: str
+    settings: Mapping[Setting, Asked]
+    datasets: Mapping[str, Dataset]
+    budget: Budget
+    registry: Registry
+    preset: str = ""
+    measurements: Sequence[Measurement] = MEASUREMENTS
+
+
+def plan(
+    name: str,
+    designs: Iterable[Design],
+    budget: Budget,
+    *,
+    preset: str = "",
+    datasets: Mapping[str, Dataset] | None = None,
+    registry: Registry | None = None,
+    measurements: Sequence[Measurement] = MEASUREMENTS,
+) -> Plan:
+    """Checks a study and loads its data; writes nothing.
+
+    Args:
+      name: of the study.
+      designs: what is compared; kernels larger than the images are left out.
+      budget: what is spent on each setting.
+      preset: the name of the budget, for the report.
+      datasets: of your own, by the names that the designs use; others are loaded by name.
+      registry: the claims; those that the settings cannot decide are left out. Default: the
+        paper's.
+      measurements: what is measured.
+
+    Raises:
+      ValueError: an unknown family, data set or claim, or no setting at all.
+    """
+    asked = design.cells(designs)
+    given = dict(datasets or {})
+    names = list(dict.fromkeys(setting.dataset for setting in asked))
+    for dataset in names:
+        if dataset not in given:
+            data.check_name(dataset, argument="dataset")
+    loaded = {dataset: given.get(dataset) or data.load(dataset) for dataset in names}
+    asked = design.fitting(asked, loaded)
+    if not asked:
+        raise ValueError("designs must compare something; got no setting.")
+    registry = registry or claims.load_registry()
+    return Plan(
+        name=name,
+        settings=asked,
+        datasets=loaded,
+        budget=budget,
+        registry=claims.with_arms(registry, design.asked_of_arms(asked)),
+        preset=preset,
+        measurements=measurements,
+    )
+
+
+def open_run(
+    plan: Plan,
+    out: str | os.PathLike,
+    *,
+    shard: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Path:
+    """Makes ``out`` the folder of the study, or goes on with it; see `freqbias.runs.open_run`."""
+    run = runs.open_run(
+        out,
+        {
+            "experiment": plan.name,
+            "preset": plan.preset,
+            "datasets": list(plan.datasets),
+            "claims": [claim.id for claim in plan.registry.claims],
+            **dataclasses.asdict(plan.budget),
+            "settings": {setting.id: plan.settings[setting]._asdict() for setting in plan.settings},
+            **({"shard": list(shard)} if shard else {}),
+        },
+        data_checksums={name: dataset.checksum for name, dataset in plan.datasets.items()},
+        overwrite=overwrite,
+        resume=resume,
+    )
+    runs.save_json(run, "study.json", _description(plan))
+    return run
+
+
+def run(
+    plan: Plan,
+    out: str | os.PathLike,
+    *,
+    workers: int | None = None,
+    shard: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Path:
+    """Runs a study: trains, attacks, measures, judges, draws and reports.
+
+    Sets JAX up by `engine.configure`.
+
+    Args:
+      plan: from `plan`.
+      out: the folder of the run.
+      workers: settings at once; default: `engine.default_workers`.
+      shard: (i, n): only part i of n; `freqbias.runs.merge` and `finish` join the parts.
+      overwrite: replace the run that ``out`` holds.
+      resume: go on with it.
+
+    Returns:
+      The folder.
+    """
+    engine.configure()
+    folder = open_run(plan, out, shard=shard, overwrite=overwrite, resume=resume)
+    execute(plan, folder, workers=workers, shard=shard)
+    return folder
+
+
+def execute(
+    plan: Plan, run: Path, *, workers: int | None = None, shard: tuple[int, int] | None = None
+) -> None:
+    """Runs what is left of the settings; unless this is a part, judges, draws and reports."""
+    for name, dataset in plan.datasets.items():
+        arrays = dataset_arrays(dataset, design.fitted(plan.budget, dataset).num_attacked)
+        runs.save_arrays(run, f"arrays/{name}", **arrays)
+    jobs = _jobs(plan, run)
+    if shard:
+        jobs = engine.shard_of(jobs, shard)
+    done = runs.finished(run)
+    left = [Job(tuple(task for task in job.tasks if task.name not in done)) for job in jobs]
+    engine.run_jobs([job for job in left if job.tasks], workers or engine.default_workers())
+    if shard and shard[1] > 1:
+        runs.write_rows(run)
+        print(f"part {shard[0]} of {shard[1]}: {run}; join: "
+              "python -m experiments.merge --shards=FOLDER,... --out=FOLDER")  # fmt: skip
+        return
+    finish(run)
+
+
+def finish(run: Path) -> None:
+    """Judges the rows of a run, joins its arrays, draws and reports."""
+    rows = runs.write_rows(run)
+    config = runs.read_config(run)["config"]
+    registry = registry_of(run)
+    read_off = courses.with_curves(rows, registry.accuracy_floor)
+    records = claims.judge(read_off[read_off["final"]], registry)
+    independence = claims.judge_independence(records, registry)
+    runs.save_json(run, "claims.json", {"claims": records, "independence": independence})
+    arrays: dict[str, Any] = {}
+    for name in (*config["settings"], *config["datasets"]):
+        arrays |= runs.load_arrays(run, f"arrays/{name}")
+    runs.save_arrays(run, "spectra", **arrays)
+    path = report.write_report(run)
+    print(claims.as_table(records) if records else "no claim is decided by these settings")
+    if independence:
+        print(claims.independence_table(independence))
+    print(f"report: {path}")
+
+
+def registry_of(run: str | os.PathLike) -> Registry:
+    """The claims for which a run was made.
+
+    Raises:
+      FileNotFoundError: ``run`` holds no run of a study.
+    """
+    return claims.parse_registry(runs.load_json(run, "study.json")["registry"])
+
+
+def join_descriptions(shards: Sequence[str | os.PathLike], run: Path) -> None:
+    """Writes the ``study.json`` of a run that was merged from shards."""
+    found = [runs.load_json(shard, "study.json") for shard in shards]
+    joined = dict(found[0])
+    for other in found[1:]:
+        joined["drawn"] = report.Drawn.from_json(joined["drawn"]).joined(
+            report.Drawn.from_json(other["drawn"])
+        ).as_json()  # fmt: skip
+        ids = [claim["id"] for claim in joined["registry"]["claim"]]
+        more = [claim for claim in other["registry"]["claim"] if claim["id"] not in ids]
+        joined["registry"] = {
+            **joined["registry"],
+            "claim": [*joined["registry"]["claim"], *more],
+            "accuracy_floor": other["registry"]["accuracy_floor"]
+            | joined["registry"]["accuracy_floor"],
+        }
+    runs.save_json(run, "study.json", joined)
+
+
+def _description(plan: Plan) -> dict[str, Any]:
+    figures = [m.figure for m in plan.measurements if m.figure is not None]
+    return {
+        "drawn": arms.as_drawn(plan.settings, plan.budget).as_json(),
+        "figures": [list(figure) for figure in figures],
+        "registry": claims.as_content(plan.registry),
+    }
+
+
+def _jobs(plan: Plan, run: Path) -> list[Job]:
+    """Settings that share compilations are one job."""
+    groups: dict[tuple[str | int, ...], list[Setting]] = {}
+    for setting in plan.settings:
+        groups.setdefault(networks.program(setting), []).append(setting)
+    key = jax.random.key(plan.budget.random_key)
+    nulls = {
+        name: null_columns(dataset, design.fitted(plan.budget, dataset).num_attacked, key)
+        for name, dataset in plan.datasets.items()
+    }
+
+    def task(setting: Setting) -> Task:
+        dataset, asked = plan.datasets[setting.dataset], plan.settings[setting]
+        return Task(
+            name=setting.id,
+            cost=design.cost(setting, asked, dataset.image_shape),
+            compute=partial(
+                _compute,
+                arms.registered(setting.architecture),
+                setting,
+                dataset,
+                design.fitted(plan.budget, dataset),
+                asked=asked,
+                measurements=plan.measurements,
+            ),
+            save=partial(_save, run, setting, nulls[setting.dataset]),
+        )
+
+    return [Job(tuple(map(task, group))) for group in groups.values()]
+
+
+def _compute(
+    family: arms.Family | None,
+    setting: Setting,
+    dataset: Dataset,
+    budget: Budget,
+    *,
+    asked: Asked,
+    measurements: Sequence[Measurement],
+) -> tuple[Rows, Arrays]:
+    """One setting, in a process that may not know the family yet."""
+    if family is not None:
+        arms.register(family)
+    return networks.run_setting(setting, dataset, budget, asked, measurements=measurements)
+
+
+def _save(
+    run: Path, setting: Setting, nulls: Mapping[str, float], found: tuple[Rows, Arrays]
+) -> None:
+    """Arrays first: a setting is finished once its rows are there."""
+    rows, arrays = found
+    runs.save_arrays(run, f"arrays/{setting.id}", **arrays)
+    runs.append_rows(run, setting.id, [{**row, **nulls} for row in rows])
