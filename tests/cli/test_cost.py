@@ -5,10 +5,11 @@ import re
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from experiments.setting import Asked, Budget, Setting
 
-from experiments import cost, measures
 from freqbias import models
+from freqbias.cli import cost
+from freqbias.study import measures
+from freqbias.study.setting import Asked, Budget, Setting
 
 SHAPE = (8, 8, 1)
 BUDGET = Budget(

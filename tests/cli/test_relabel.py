@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import relabel
+from freqbias.cli import relabel
 
 
 def rows_of(spread, num_seeds=16, num_arms=40):

@@ -11,8 +11,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import reproduce as binary
-from experiments import sweep
+from freqbias.cli import sweep
+from freqbias.study import designs
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -98,7 +98,7 @@ def test_bad_input_is_named_before_anything_is_written(flag, message, tmp_path):
     with flagsaver.flagsaver():
         flags.FLAGS(["reproduce", *TINY, f"--out={tmp_path / 'out'}", flag])
         with pytest.raises(ValueError, match=re.escape(message)):
-            sweep.prepare("reproduce", binary.designs)
+            sweep.prepare("reproduce", designs.reproduce)
     assert not (tmp_path / "out").exists()
 
 

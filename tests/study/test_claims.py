@@ -8,8 +8,9 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import claims
+from freqbias.cli import claims as binary
 from freqbias.inference import Verdict
+from freqbias.study import claims
 
 ARMS = {
     "conv_k3_d1": (3, 1),
@@ -44,6 +45,7 @@ def planted(effects=None, *, half=None, status="ok", accuracy=0.8, seeds=8, nois
                     "init_scale": scale,
                     "seed": seed,
                     "attack": "pgd_l2",
+                    "geometry": "l2",
                     "status": status if arm == "fc_d1" else "ok",
                     "test_accuracy": accuracy if arm == "fc_d1" else 0.8,
                     "mean_frequency": 0.2 + shift.get(arm, 0.0) + rng.normal(0, noise),
@@ -147,7 +149,9 @@ def test_a_second_attack_on_some_arms_judges_only_their_claims():
     rows = planted()
     some = rows[rows["arm"].isin(["conv_k3_d1", "conv_k7_d1", "conv_full_d1", "fc_d1"])]
     registry = claims.with_arms(claims.load_registry(), dict.fromkeys(ARMS, ()))
-    records = claims.judge(pd.concat([rows, some.assign(attack="pgd_linf")]), registry)
+    records = claims.judge(
+        pd.concat([rows, some.assign(attack="pgd_linf", geometry="linf")]), registry
+    )
     primary, second = ({r["id"] for r in records if r["attack"] == g} for g in ("l2", "linf"))
     assert {"C1", "C2-trend", "C9-sharing"} <= primary
     assert second == {"C1", "C2-trend", "C2-ends", "C6-conv", "C6-fc"}
@@ -212,7 +216,7 @@ def test_select_by_id_and_by_number():
 
 
 def test_a_claim_says_one_kind_of_estimate(tmp_path):
-    text = claims.REGISTRY.read_text().replace("[[claim]]", '[[claim]]\nmean = ["fc_d1"]', 1)
+    text = claims.CARO2024.read_text().replace("[[claim]]", '[[claim]]\nmean = ["fc_d1"]', 1)
     (tmp_path / "claims.toml").write_text(text)
     with pytest.raises(ValueError, match="exactly one of contrast, trend, mean, association"):
         claims.load_registry(tmp_path / "claims.toml")
@@ -237,4 +241,4 @@ def test_a_folder_that_is_no_run_is_named():
     with flagsaver.flagsaver():
         flags.FLAGS(["claims", "--run=/nowhere"])
         with pytest.raises(OSError, match="/nowhere"):
-            claims.prepare()
+            binary.prepare()

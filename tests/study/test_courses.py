@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import curves
+from freqbias.study import courses
 
 
 def curve(accuracy, frequency, distance, steps=(0, 1, 10, 100), **more):
@@ -22,10 +22,10 @@ def curve(accuracy, frequency, distance, steps=(0, 1, 10, 100), **more):
 
 
 def read_off(rows, floor=0.5):
-    found = curves.with_curves(rows, {"default": 0.9, "d": floor})
+    found = courses.with_curves(rows, {"default": 0.9, "d": floor})
     assert found.index.equals(rows.index)
     last = found[found["final"]]
-    return [last[name].tolist() for name in curves.COLUMNS]
+    return [last[name].tolist() for name in courses.COLUMNS]
 
 
 def test_one_curve_by_hand():
@@ -41,10 +41,10 @@ def test_networks_do_not_mix_and_rows_may_come_in_any_order():
     one = curve([0.1, 0.2, 0.4, 0.6], [0.4, 0.3, 0.2, 0.1], [0.4, 0.4, 0.2, 0.1])
     other = curve([0.1, 0.2, 0.6, 0.7], [0.4, 0.3, 0.2, 0.1], [0.4, 0.1, 0.1, 0.1], seed=1)
     rows = pd.concat([one, other], ignore_index=True).sample(frac=1, random_state=0)
-    found = curves.with_curves(rows, {"default": 0.5})
-    by_seed = found.groupby("seed")[list(curves.COLUMNS)].agg(["min", "max"])
+    found = courses.with_curves(rows, {"default": 0.5})
+    by_seed = found.groupby("seed")[list(courses.COLUMNS)].agg(["min", "max"])
     expected_by_seed = ([0.15, 0.225], [np.log(1 / 4)] * 2, [0, 0.5])
-    for name, expected in zip(curves.COLUMNS, expected_by_seed, strict=True):
+    for name, expected in zip(courses.COLUMNS, expected_by_seed, strict=True):
         for end in ("min", "max"):
             np.testing.assert_allclose(by_seed[name, end], expected, atol=1e-12)
 
@@ -80,4 +80,4 @@ def test_floors_are_of_a_set_or_else_of_its_kind():
         "digits": 0.65, "digits+low_pass_0.25": 0.3, "digits+shuffled_0": 0.0,
         "power_law_1_8x8x1_2": 0.6, "power_law_1_8x8x1_2+shuffled_3": 0.0, "other": 0.3,
     }  # fmt: skip
-    assert {name: curves.floor_of(floors, name) for name in expected} == expected
+    assert {name: courses.floor_of(floors, name) for name in expected} == expected

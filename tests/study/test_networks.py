@@ -2,16 +2,17 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments.setting import Asked, Budget, Setting
 
-from experiments import measures, study
 from freqbias import data, ensemble, spectral, training
 from freqbias.attacks import Perturbation
+from freqbias.study import measures, networks
+from freqbias.study.setting import Asked, Budget, Setting
 
 BUDGET = Budget(
     seeds=(0, 3), num_images=128, epochs=1, batch_size=32, channels=2, width=8,
@@ -28,7 +29,7 @@ def test_names():
     setting = Setting("digits", "relu", "conv", 2, "full", init_scale=0.5)
     assert setting.arm == "conv_full_d2"
     assert setting.id == "digits.relu.conv_full_d2.scale0.5"
-    assert setting.path == "digits/relu/conv_full_d2/0.5"
+    assert setting.array("beta") == "digits/relu/conv_full_d2/0.5.beta"
     assert setting.kernel_size((8, 8, 1)) == 8
     assert Setting("digits", "relu", "fc", 1).arm == "fc_d1"
     assert Setting("digits", "relu", "fc", 1).kernel_size((8, 8, 1)) == 0
@@ -38,8 +39,8 @@ def test_names():
 @pytest.mark.parametrize("regime", ["linear", "relu"])
 def test_rows_and_arrays(regime, digits):
     setting = Setting("digits", regime, "conv", 1, "3")
-    rows, arrays = study.run_setting(setting, digits, BUDGET, Asked(second_attack=True))
-    assert [(row["seed"], row["attack"].rsplit("_")[-1]) for row in rows] == [
+    rows, arrays = networks.run_setting(setting, digits, BUDGET, Asked(second_attack=True))
+    assert [(row["seed"], row["geometry"]) for row in rows] == [
         (0, "l2"), (3, "l2"), (0, "linf"), (3, "linf"),
     ]  # fmt: skip
     for row in rows:
@@ -52,26 +53,28 @@ def test_rows_and_arrays(regime, digits):
         linear = regime == "linear"
         assert np.isnan(row["alignment"]) == linear
         assert np.isnan(row["beta_mean_frequency"]) != linear
-    profile = arrays[f"{setting.path}.profile"]
+    profile = arrays[setting.array("profile")]
     assert profile.shape[0] == 2
-    assert arrays[f"{setting.path}.spectrum"].sum() == pytest.approx(1, rel=1e-5)
-    assert arrays[f"{setting.path}.examples"].shape == (3, 8, 8, 1)
-    assert (f"{setting.path}.beta" in arrays) == (regime == "linear")
+    assert arrays[setting.array("spectrum")].sum() == pytest.approx(1, rel=1e-5)
+    assert arrays[setting.array("examples")].shape == (3, 8, 8, 1)
+    assert (setting.array("beta") in arrays) == (regime == "linear")
 
 
 def test_two_routes_to_the_mean_frequency(digits):
     """The row's number is the statistic of the perturbations, recomputed by NumPy."""
     setting = Setting("digits", "linear", "fc", 1)
-    rows, arrays = study.run_setting(setting, digits, dataclasses.replace(BUDGET, num_attacked=3))
+    rows, arrays = networks.run_setting(
+        setting, digits, dataclasses.replace(BUDGET, num_attacked=3)
+    )
     frequencies = []
-    delta = arrays[f"{setting.path}.examples"]
+    delta = arrays[setting.array("examples")]
     radius = np.hypot(*np.meshgrid(np.fft.fftfreq(8), np.fft.fftfreq(8)))
     for example in delta:
         power = (np.abs(np.fft.fft2(example, axes=(0, 1))) ** 2).sum(axis=-1)
         power[0, 0] = 0
         frequencies.append((power * radius).sum() / power.sum())
     np.testing.assert_allclose(spectral.mean_frequency(jnp.asarray(delta)), frequencies, rtol=1e-4)
-    assert arrays[f"{setting.path}.beta"].shape == (8, 8, 1, 10)
+    assert arrays[setting.array("beta")].shape == (8, 8, 1, 10)
     assert rows[0]["mean_frequency"] == pytest.approx(np.mean(frequencies), rel=1e-4)
 
 
@@ -84,10 +87,10 @@ def test_arms_draw_independently(digits):
         ]
     ]  # fmt: skip
     plan = training._Plan(len(digits.train.labels), 128, 32, 1)
-    model = study.make_model(settings[0], digits, BUDGET)
+    model = networks.make_model(settings[0], digits, BUDGET)
     drawn = []
     for setting in settings:
-        train_key, attack_key = jax.random.split(study.setting_key(setting, BUDGET))
+        train_key, attack_key = jax.random.split(networks.setting_key(setting, BUDGET))
         seed_keys = ensemble.seed_keys(train_key, BUDGET.seeds)
         params = training.initial_params(
             model, digits.image_shape, seeds=BUDGET.seeds, key=train_key
@@ -108,9 +111,9 @@ def test_arms_draw_independently(digits):
 def test_the_form_that_shares_compilations_gives_the_same_rows(kernel, digits, monkeypatch):
     """Training kernels as data on the torus is training the convolution, to rounding."""
     setting = Setting("digits", "linear", "conv", 1, kernel)
-    shared, arrays = study.run_setting(setting, digits, BUDGET)
-    monkeypatch.setattr(study, "_shared_form", lambda setting, model: model)
-    plain, expected = study.run_setting(setting, digits, BUDGET)
+    shared, arrays = networks.run_setting(setting, digits, BUDGET)
+    monkeypatch.setattr(networks, "_shared_form", lambda setting, model: model)
+    plain, expected = networks.run_setting(setting, digits, BUDGET)
     for one, other in zip(shared, plain, strict=True):
         assert one.keys() == other.keys()
         for name, value in one.items():
@@ -134,7 +137,7 @@ def test_own_minus_others_by_hand():
 
 def test_dead_seeds_keep_a_row():
     columns = {"mean_frequency": np.array([0.1, np.nan]), "num_flipped": np.array([3, 0])}
-    rows = study._rows({"arm": "conv_full_d1"}, columns, (5, 7), ["ok", "dead"])
+    rows = networks._rows({"arm": "conv_full_d1"}, columns, (5, 7), ["ok", "dead"])
     assert rows[0] == {
         "arm": "conv_full_d1", "seed": 5, "status": "ok", "mean_frequency": 0.1, "num_flipped": 3,
     }  # fmt: skip
@@ -149,7 +152,7 @@ def test_white_noise_has_a_flat_profile():
 
 
 def test_null_columns(digits):
-    columns = study.null_columns(digits, 16, jax.random.key(0))
+    columns = measures.null_columns(digits, 16, jax.random.key(0))
     assert columns["null_mean_frequency"] == pytest.approx(
         np.hypot(*np.meshgrid(np.fft.fftfreq(8), np.fft.fftfreq(8))).sum() / 63, rel=1e-5
     )
@@ -161,8 +164,8 @@ def test_white_perturbations_give_the_null_of_every_statistic(digits):
     delta = jax.random.normal(jax.random.key(1), (2, 4000, 8, 8, 1))
     zero = np.zeros(delta.shape[:2], np.int32)
     found = Perturbation(delta, zero == 0, zero > 0, zero > 0, zero.astype(float), zero, zero)
-    nulls = study.null_columns(digits, 16, jax.random.key(0))
-    columns = measures.attack_columns(found)
+    nulls = measures.null_columns(digits, 16, jax.random.key(0))
+    columns = measures.attack_columns(SimpleNamespace(perturbed=found))
     names = [name.removeprefix("null_") for name in nulls if name.startswith("null_")]
     assert len(names) >= 7
     for name in names:

@@ -13,19 +13,13 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from experiments.setting import BLOCKS, REGIMES, Arm, Asked, Budget, Setting
-from experiments.sweep import Design
 
-from experiments import (
-    frequency_controlled_data,
-    kernel_size,
-    measures,
-    merge,
-    reproduce,
-    study,
-    sweep,
-)
-from freqbias import data, ensemble, models, ops, runs
+from freqbias import data, ensemble, ops, runs
+from freqbias.cli import merge, sweep
+from freqbias.study import arms, design, designs, measures, networks
+from freqbias.study.design import Design
+from freqbias.study.measures import Measured
+from freqbias.study.setting import REGIMES, Arm, Asked, Budget, Setting
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -36,7 +30,6 @@ BUDGET = Budget(
     seeds=(0, 3), num_images=128, epochs=2, batch_size=32, channels=2, width=8, block_width=8,
     num_attacked=8, num_steps=2,
 )  # fmt: skip
-BINARIES = (*reproduce.BINARIES, reproduce)
 
 
 def run(binary, *given):
@@ -44,35 +37,38 @@ def run(binary, *given):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("binary", BINARIES, ids=lambda binary: binary.__name__)
-@pytest.mark.parametrize("preset", sweep.PRESETS)
-def test_every_binary_says_what_it_compares_at_every_preset(binary, preset):
-    settings = sweep.cells(binary.designs(preset))
+@pytest.mark.parametrize("name", designs.ALL)
+@pytest.mark.parametrize("preset", design.PRESETS)
+def test_every_study_says_what_it_compares_at_every_preset(name, preset):
+    settings = design.cells(designs.ALL[name](preset))
     assert settings
     assert len({setting.id for setting in settings}) == len(settings)
     for setting in settings:
-        assert setting.architecture in models.ARCHITECTURES
-        assert setting.regime == "relu" or setting.architecture not in BLOCKS
+        family = arms.family(setting.architecture)
+        assert setting.regime in family.regimes
+        assert not family.blocks or setting.init_scale == 1
 
 
-def test_binaries_are_listed_in_reproduce():
-    """One that is left out would be missing from the standard preset."""
-    listed = {binary.__name__.rpartition(".")[2] for binary in reproduce.BINARIES}
-    found = {
-        path.stem
-        for path in (ROOT / "experiments").glob("*.py")
-        if "sweep.main(" in path.read_text() and path.stem not in ("reproduce", "sweep")
-    }
-    assert listed == found
-    for name in listed:
-        assert importlib.import_module(f"experiments.{name}").__doc__
+def test_every_study_has_a_binary_and_every_binary_a_study():
+    """At most 60 lines each, so that a reader sees what it asks and nothing else."""
+    found = {}
+    for path in (ROOT / "experiments").glob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 60, path
+        if "sweep.main(" in text:
+            found[path.stem] = text
+        if path.stem != "__init__":
+            assert importlib.import_module(f"experiments.{path.stem}").__doc__
+    assert found.keys() == designs.ALL.keys()
+    for name, text in found.items():
+        assert f'sweep.main("{name}", designs.{name})' in text
 
 
 def test_a_setting_of_two_designs_is_run_once_with_all_that_both_ask():
     one = Design(("digits",), (Arm("fc"),), asked=Asked(second_attack=True, checkpoints=2))
     other = Design(("digits",), (Arm("fc"),), init_scales=(1.0,), asked=Asked(checkpoints=5))
-    found = sweep.cells((one, other))
-    assert found == sweep.cells((other, one))
+    found = design.cells((one, other))
+    assert found == design.cells((other, one))
     assert len(found) == 4
     asked = {(s.regime, s.init_scale): value for s, value in found.items()}
     assert asked["relu", 1.0] == Asked(second_attack=True, checkpoints=5)
@@ -93,14 +89,14 @@ def test_names_say_what_differs_from_the_default():
 def prepared(*given):
     with flagsaver.flagsaver():
         flags.FLAGS(["kernel_size", *TINY, *given])
-        return sweep.prepare("kernel_size", kernel_size.designs)
+        return sweep.prepare("kernel_size", designs.kernel_size).plan
 
 
 def test_flags_replace_the_factors_of_a_preset(tmp_path):
     plan = prepared(
         "--kernel_sizes=1,5", "--depths=1-2", "--init_scales=1,0.1", f"--out={tmp_path}"
     )
-    found = {(s.architecture, s.kernel, s.depth, s.init_scale) for s in plan.cells}
+    found = {(s.architecture, s.kernel, s.depth, s.init_scale) for s in plan.settings}
     convs = {("conv", k, d, i) for k in "15" for d in (1, 2) for i in (1.0, 0.1)}
     assert found == convs | {("fc", "", d, i) for d in (1, 2) for i in (1.0, 0.1)}
 
@@ -109,11 +105,11 @@ def test_a_preset_fits_sets_smaller_than_it(tmp_path):
     """Seeds still differ in what they train on; kernels larger than the image are left out."""
     with flagsaver.flagsaver():
         flags.FLAGS(["kernel_size", "--preset=standard", "--datasets=digits", f"--out={tmp_path}"])
-        plan = sweep.prepare("kernel_size", kernel_size.designs)
-    assert {setting.kernel for setting in plan.cells} == {"3", "5", "7", "full", ""}
+        plan = sweep.prepare("kernel_size", designs.kernel_size).plan
+    assert {setting.kernel for setting in plan.settings} == {"3", "5", "7", "full", ""}
     digits = plan.datasets["digits"]
-    assert sweep._fitted(plan.budget, digits).num_images == len(digits.train.labels) // 2
-    assert sweep._fitted(Budget(), digits) == Budget()
+    assert design.fitted(plan.budget, digits).num_images == len(digits.train.labels) // 2
+    assert design.fitted(Budget(), digits) == Budget()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +176,7 @@ def test_a_part_and_a_whole_run_do_not_merge(tmp_path):
     for part, given in (("1", ("--shard=1/2",)), ("2", ())):
         with flagsaver.flagsaver():
             flags.FLAGS(["kernel_size", *TINY, *given, f"--out={tmp_path / part}"])
-            sweep.prepare("kernel_size", kernel_size.designs)
+            sweep.prepare("kernel_size", designs.kernel_size)
     with flagsaver.flagsaver():
         given = f"--shards={tmp_path / '1'},{tmp_path / '2'}"
         flags.FLAGS(["merge", given, f"--out={tmp_path / 'merged'}"])
@@ -203,7 +199,7 @@ def test_parts_of_different_sweeps_do_not_merge(tmp_path):
         with flagsaver.flagsaver():
             out = f"--out={tmp_path / part[0]}"
             flags.FLAGS(["kernel_size", *TINY, f"--shard={part}", f"--epochs={epochs}", out])
-            sweep.prepare("kernel_size", kernel_size.designs)
+            sweep.prepare("kernel_size", designs.kernel_size)
     given = f"--shards={tmp_path / '1'},{tmp_path / '2'}"
     with flagsaver.flagsaver():
         flags.FLAGS(["merge", given, f"--out={tmp_path / 'merged'}"])
@@ -219,12 +215,12 @@ def test_checkpoints_are_rows_and_change_nothing_at_the_end(regime):
     asked = Asked(
         second_attack=True, checkpoints=3, minimal=True, minimal_in_training=True, filtered=True
     )
-    rows, arrays = study.run_setting(setting, digits, BUDGET, asked)
-    assert [row["final"] for row in rows if row["attack"].endswith("linf")] == [True, True]
-    rows = [row for row in rows if row["attack"].endswith("l2")]
+    rows, arrays = networks.run_setting(setting, digits, BUDGET, asked)
+    assert [row["final"] for row in rows if row["geometry"] == "linf"] == [True, True]
+    rows = [row for row in rows if row["geometry"] == "l2"]
     assert [row["step"] for row in rows[::2]] == [0, 1, 3, 8]
     assert [row["final"] for row in rows[::2]] == [False, False, False, True]
-    plain, plain_arrays = study.run_setting(setting, digits, BUDGET)
+    plain, plain_arrays = networks.run_setting(setting, digits, BUDGET)
     for one, other in zip(rows[-2:], plain, strict=True):
         for name in ("mean_frequency", "test_accuracy", "train_accuracy", "robust_accuracy"):
             assert one[name] == pytest.approx(other[name], rel=1e-5)
@@ -242,14 +238,14 @@ def test_each_regime_is_also_attacked_the_other_way_round_at_the_box(regime):
     """Fashion-MNIST is zero outside the clothes: the box binds, and more so in few pixels."""
     setting = Setting("fashion_mnist_mini", regime, "fc", 1)
     asked = Asked(second_attack=True, other_box=True)
-    rows, _ = study.run_setting(setting, data.load("fashion_mnist_mini"), BUDGET, asked)
+    rows, _ = networks.run_setting(setting, data.load("fashion_mnist_mini"), BUDGET, asked)
     boxes = {row["attack"]: row["box"] for row in rows}
     if regime == "linear":
         assert boxes == {"closed_form_l2": False, "closed_form_linf": False, "pgd_l2-boxed": True}
     else:
         assert boxes == {"pgd_l2": True, "pgd_linf": True, "pgd_l2-free": False}
     frequency = {(row["box"], row["seed"]): row["mean_frequency"] for row in rows
-                 if "linf" not in row["attack"]}  # fmt: skip
+                 if row["geometry"] != "linf"}  # fmt: skip
     for seed in BUDGET.seeds:
         assert abs(frequency[True, seed] - frequency[False, seed]) > 1e-3
 
@@ -257,9 +253,9 @@ def test_each_regime_is_also_attacked_the_other_way_round_at_the_box(regime):
 def test_learning_rates_fall_in_steps():
     """By the factor after every so many epochs: the second epoch of two, here."""
     budget = dataclasses.replace(BUDGET, decay_factor=0.1)
-    rate = study._optimizer(Setting("digits", "relu", "fc", 1), budget)
+    rate = networks._optimizer(Setting("digits", "relu", "fc", 1), budget)
     steps = BUDGET.num_images // BUDGET.batch_size
-    assert rate is study._optimizer(Setting("digits", "linear", "fc", 1), budget)  # one program
+    assert rate is networks._optimizer(Setting("digits", "linear", "fc", 1), budget)  # one program
     params = jnp.ones(3)
     state, moved = rate.init(params), []
     for _ in range(2 * steps):
@@ -280,8 +276,21 @@ def test_minimal_distances_are_those_to_the_nearest_plane():
         ops.AffinePredictor(jnp.asarray(weights), jnp.asarray(bias)),
         np.zeros(3, np.int32), None, seeds=(0, 1, 2), apply_fn=ops.AffinePredictor.__call__,
     )  # fmt: skip
+    setting = Setting("digits", "linear", "fc", 1)
     found = measures.minimal_columns(
-        Asked(minimal=True), Setting("digits", "linear", "fc", 1), nets, images, jax.random.key(0)
+        Measured(
+            setting,
+            data.load("digits"),
+            BUDGET,
+            Asked(minimal=True),
+            nets,
+            nets,
+            None,
+            compact=None,
+            images=images,
+            labels=None,
+            key=jax.random.key(0),
+        )
     )
     normal = weights[..., 1] - weights[..., 0]
     gap = np.einsum("nhwc,shwc->sn", images, normal) + (bias[:, 1] - bias[:, 0])[:, None]
@@ -296,8 +305,8 @@ def test_minimal_distances_are_those_to_the_nearest_plane():
 
 def test_a_heat_map_is_kept_per_seed():
     setting = Setting("digits", "linear", "fc", 1)
-    _, arrays = study.run_setting(setting, data.load("digits"), BUDGET, Asked(heat_map=True))
-    errors = arrays[f"{setting.path}.heat_map"]
+    _, arrays = networks.run_setting(setting, data.load("digits"), BUDGET, Asked(heat_map=True))
+    errors = arrays[setting.array("heat_map")]
     assert errors.shape == (2, 8, 8)
     assert ((errors >= 0) & (errors <= 1)).all()
     np.testing.assert_array_equal(errors, np.roll(np.flip(errors, (1, 2)), 1, (1, 2)))  # f and -f
@@ -310,11 +319,13 @@ def test_budgets_shrink_with_the_contrast_of_a_transformed_set(monkeypatch):
         asked_for.append(epsilon)
         return np.zeros((2, 8, 8))
 
-    monkeypatch.setattr("experiments.measures.attacks.heat_map", heat_map)
+    monkeypatch.setattr("freqbias.study.measures.attacks.heat_map", heat_map)
     dataset = data.load("digits+low_pass_0.25")
     assert dataset.contrast < 0.99
     setting = Setting(dataset.name, "linear", "fc", 1)
-    rows, _ = study.run_setting(setting, dataset, BUDGET, Asked(second_attack=True, heat_map=True))
+    rows, _ = networks.run_setting(
+        setting, dataset, BUDGET, Asked(second_attack=True, heat_map=True)
+    )
     epsilons = {row["attack"]: row["epsilon"] for row in rows}
     assert epsilons["closed_form_l2"] == pytest.approx(BUDGET.epsilon_l2 * dataset.contrast)
     assert epsilons["closed_form_linf"] == pytest.approx(BUDGET.epsilon_linf * dataset.contrast)
@@ -331,14 +342,14 @@ def test_budgets_shrink_with_the_contrast_of_a_transformed_set(monkeypatch):
     ids=lambda arm: arm.architecture,
 )  # fmt: skip
 def test_every_family_goes_from_data_to_rows(arm):
-    rows, _ = study.run_setting(Setting("digits", "relu", *arm), data.load("digits"), BUDGET)
+    rows, _ = networks.run_setting(Setting("digits", "relu", *arm), data.load("digits"), BUDGET)
     for row in rows:
         assert row["status"] == "ok"
         assert 0 < row["mean_frequency"] < 0.5 * np.sqrt(2)
 
 
 def test_of_photographs_only_what_networks_can_learn_is_asked():
-    settings = sweep.cells(frequency_controlled_data.designs("standard"))
+    settings = design.cells(designs.frequency_controlled_data("standard"))
     assert {s.regime for s in settings if "natural_patches+high_pass" in s.dataset} == {"relu"}
     assert {s.regime for s in settings if "mini+high_pass" in s.dataset} == {"linear", "relu"}
     taught = {s.dataset for s in settings if "natural_patches+teacher" in s.dataset}
