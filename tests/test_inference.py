@@ -156,7 +156,7 @@ def test_crossed_interval_is_the_variance_of_resampling_both_axes(rng):
     unbiased = rows.var(ddof=1) / 12 + columns.var(ddof=1) / 40
     np.testing.assert_allclose(out.standard_error, np.sqrt(unbiased), rtol=1e-12)
     np.testing.assert_allclose(out.estimate, values.mean(), rtol=1e-12)
-    assert out.population == "seeds and images"
+    assert out.population == "seeds x images"
 
 
 def test_crossed_interval_covers_where_the_seed_interval_does_not(rng):
@@ -477,7 +477,7 @@ def test_a_shift_on_the_margin_is_predicted_at_the_level():
             r"num_seeds must be two numbers of at least 2; got \(4, 1\)",
         ),
         (lambda: inference.mean_interval([1.0]), "values must hold at least 2 seeds; got 1"),
-        (lambda: inference.mean_interval([[1.0, 2.0]]), "values must have rank 1"),
+        (lambda: inference.mean_interval([[1.0, 2.0]]), "values must hold one number per seed"),
         (lambda: inference.mean_interval([1.0, np.nan]), "values must be finite"),
         (lambda: inference.mean_interval([1.0, 2.0], confidence=95), "confidence must lie in"),
         (lambda: inference.difference_interval([1.0, 2.0], [3.0]), "b must hold at least 2"),

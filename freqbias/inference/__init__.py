@@ -1,6 +1,7 @@
 """From numbers per seed to an effect, an interval over seeds and a verdict on a claim.
 
-The unit of replication is the seed: each number that enters here is one trained network's. Means,
+The unit of replication is the seed: each number that enters here is one trained network's, the
+mean over its images (``images``, which leaves out and counts what has no value). Means,
 differences, trends, main effects and interactions are all contrasts of independent arm means with
 Welch-Satterthwaite degrees of freedom (`contrast_interval`). NumPy in float64; takes any array.
 ``estimates`` has the intervals, ``verdicts`` the words and Holm's correction, ``heterogeneity``
@@ -10,6 +11,7 @@ shared out between what was varied.
 
 from freqbias.inference.estimates import (
     Estimate,
+    Population,
     contrast_interval,
     crossed_interval,
     difference_interval,
@@ -25,6 +27,7 @@ from freqbias.inference.factors import (
     variance_shares,
 )
 from freqbias.inference.heterogeneity import Heterogeneity, heterogeneity
+from freqbias.inference.images import ImageMeans, image_means
 from freqbias.inference.power import (
     detectable_effect,
     planted_shift_power,
@@ -49,6 +52,8 @@ __all__ = [
     "Estimate",
     "Fitness",
     "Heterogeneity",
+    "ImageMeans",
+    "Population",
     "VarianceShare",
     "Verdict",
     "confounded",
@@ -59,6 +64,7 @@ __all__ = [
     "difference_interval",
     "heterogeneity",
     "holm",
+    "image_means",
     "mean_interval",
     "planted_shift_power",
     "predicted_shift_power",

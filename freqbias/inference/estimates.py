@@ -1,16 +1,19 @@
 """Effects with intervals over seeds, all of them contrasts of independent arm means."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy
 
 from freqbias import _checks
 
+Population: TypeAlias = Literal["seeds", "images", "seeds x images"]
+"""What would be drawn anew in a repetition of the study that an interval speaks of."""
+
 
 class Estimate(NamedTuple):
-    """An effect with its interval, and what the interval is about."""
+    """An effect with its interval, and whom the interval speaks of; ``print`` shows both."""
 
     estimate: float
     standard_error: float  # on the scale of `link`
@@ -19,30 +22,49 @@ class Estimate(NamedTuple):
     high: float
     confidence: float
     num_seeds: int  # networks used, all arms together
-    population: str = "seeds"  # what would be drawn anew in a repetition of the study
+    population: Population = "seeds"
     link: Literal["identity", "arctanh"] = "identity"  # scale on which the interval is symmetric
+    num_images: int = 0  # of each network, where new images are part of the population
+
+    def __str__(self) -> str:
+        numbers = f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        over = {
+            "seeds": f"{self.num_seeds} seeds",
+            "images": f"{self.num_images} images of one network",
+            "seeds x images": f"{self.num_seeds} seeds x {self.num_images} images",
+        }[self.population]
+        return f"{numbers}, {100 * self.confidence:.3g} % interval over {over}"
 
 
-def mean_interval(values: Any, *, confidence: float = 0.95) -> Estimate:
-    """Student's t interval for a mean over seeds: mean +- t_{S-1} s / sqrt(S).
+def mean_interval(
+    values: Any, *, over: Literal["seeds", "images"] = "seeds", confidence: float = 0.95
+) -> Estimate:
+    """Student's t interval for a mean: mean +- t_{S-1} s / sqrt(S).
 
     Args:
-      values: one number per seed [S], S >= 2, finite.
+      values: one number per seed [S], S >= 2, finite; of many images, the mean over them
+        (`image_means`). With ``over="images"`` one number per image of one network [N].
+      over: what the values are drawn from. Images of one network say nothing of other seeds; for
+        new seeds and new images there is `crossed_interval`.
       confidence: two-sided coverage, in (0, 1).
 
     Returns:
-      The mean as an `Estimate`; population: seeds.
+      The mean as an `Estimate`; its population is ``over``.
 
     Raises:
-      ValueError: fewer than 2 seeds, not a vector, or not finite.
+      ValueError: fewer than 2 values, not a vector, or not finite; or an unknown ``over``.
       TypeError: not numbers.
 
     Example:
-      >>> mean_interval([0.20, 0.22, 0.21, 0.23]).estimate
-      0.215
+      >>> print(mean_interval([0.20, 0.22, 0.21, 0.23]))
+      0.215 [0.194, 0.236], 95 % interval over 4 seeds
     """
-    values = checked_sample("values", values)
-    return contrast_interval([values], [1.0], confidence=confidence)
+    _checks.one_of("over", over, ("seeds", "images"))
+    values = checked_sample("values", values, of=over)
+    found = contrast_interval([values], [1.0], confidence=confidence)
+    if over == "images":
+        return found._replace(population="images", num_seeds=1, num_images=values.size)
+    return found
 
 
 def contrast_interval(
@@ -72,9 +94,12 @@ def contrast_interval(
     Example:
       Sharing and locality, arms (conv, locally connected, scattered, scattered unshared):
 
+      >>> arms = [[0.31, 0.33], [0.27, 0.28], [0.28, 0.27], [0.29, 0.28]]
       >>> sharing = contrast_interval(arms, [0.5, -0.5, 0.5, -0.5])
       >>> locality = contrast_interval(arms, [0.5, 0.5, -0.5, -0.5])
       >>> interaction = contrast_interval(arms, [1, -1, -1, 1])
+      >>> print(interaction)
+      0.055 [0.00873, 0.101], 95 % interval over 8 seeds
 
     Reference:
       Welch, "The generalization of Student's problem", Biometrika 34 (1947); Satterthwaite,
@@ -160,7 +185,7 @@ def crossed_interval(
       confidence: two-sided coverage, in (0, 1).
 
     Returns:
-      The contrast as an `Estimate`; population: seeds and images.
+      The contrast as an `Estimate`; population: seeds x images.
 
     Raises:
       ValueError: shapes or weights do not fit, or a value is not finite.
@@ -177,9 +202,11 @@ def crossed_interval(
             f"{[sample.shape for sample in samples]}."
         )
     per_seed = [sample.mean(axis=1) for sample in samples]
-    per_image = sum(w * sample.mean(axis=0) for w, sample in zip(weights, samples, strict=True))
+    per_image = np.sum(
+        [w * sample.mean(axis=0) for w, sample in zip(weights, samples, strict=True)], axis=0
+    )
     # The image term enters as one more independent arm, of weight 1.
-    terms = [*per_seed, np.asarray(per_image)]
+    terms = [*per_seed, per_image]
     _, standard_error, df = welch_contrast(terms, [*weights, 1.0])
     return t_interval(
         np.mean(per_image),
@@ -187,7 +214,8 @@ def crossed_interval(
         df,
         confidence=confidence,
         num_seeds=sum(len(sample) for sample in samples),
-        population="seeds and images",
+        population="seeds x images",
+        num_images=per_image.size,
     )
 
 
@@ -262,8 +290,9 @@ def t_interval(
     *,
     confidence: float,
     num_seeds: int,
-    population: str = "seeds",
+    population: Population = "seeds",
     link: Literal["identity", "arctanh"] = "identity",
+    num_images: int = 0,
 ) -> Estimate:
     """The symmetric t interval on the link's scale, mapped back."""
     half = critical_value(one_sided_level(confidence), df) * standard_error
@@ -281,6 +310,7 @@ def t_interval(
         num_seeds=num_seeds,
         population=population,
         link=link,
+        num_images=num_images,
     )
 
 
@@ -303,18 +333,26 @@ def one_sided_level(confidence: float) -> float:
     return (1 - confidence) / 2
 
 
-def checked_sample(name: str, values: Any, rank: int = 1) -> np.ndarray:
-    """``values`` as float64, leading axis seeds, checked."""
+def checked_sample(
+    name: str, values: Any, rank: int = 1, *, of: Literal["seeds", "images"] = "seeds"
+) -> np.ndarray:
+    """``values`` as float64, leading axis seeds (or images), checked."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}.")
+    if rank == 1 and array.ndim != 1:
+        axis = "N" if of == "images" else "S"
+        raise ValueError(
+            f"{name} must hold one number per {of[:-1]} [{axis}]; got shape {array.shape}. Of "
+            "[S, N], seeds and images, take image_means(...).mean (population: seeds) or "
+            "crossed_interval (seeds x images)."
+        )
     _checks.rank(name, array, rank)
     if array.shape[0] < 2:
-        raise ValueError(f"{name} must hold at least 2 seeds; got {array.shape[0]}.")
+        raise ValueError(f"{name} must hold at least 2 {of}; got {array.shape[0]}.")
     if not np.all(np.isfinite(array)):
-        raise ValueError(
-            f"{name} must be finite; leave out dead and diverged seeds, and count them."
-        )
+        missing = "dead and diverged seeds" if of == "seeds" else "images without a value"
+        raise ValueError(f"{name} must be finite; leave out {missing}, and count them.")
     return array.astype(np.float64)
 
 

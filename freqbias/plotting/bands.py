@@ -46,10 +46,11 @@ def band_curve(
       ValueError: edges do not increase from at least 0, or radii are not positive [S, B].
 
     Example:
-      >>> found = evaluate_bands(smallest_budget(L2()), *network, images, labels, key,
-      ...                        masks=band_masks((28, 28), edges), ensemble=True)
-      >>> radius = np.median(found.perturbation.distance, axis=-1).T  # [S, B], of images
-      >>> band_curve(edges, {"conv_k3_d1": radius})
+      With ``distance`` [B, S, N] of `freqbias.attacks.evaluate_bands`, the median over images is
+      one radius per seed and band; here of 2 seeds and 3 bands:
+
+      >>> radius = np.array([[0.9, 0.5, 0.4], [1.1, 0.6, 0.4]])
+      >>> figure = band_curve([0, 1 / 8, 1 / 4, 1], {"conv_k3_d1": radius})
     """
     ends = np.asarray(edges, dtype=np.float64)
     if ends.ndim != 1 or len(ends) < 2 or ends[0] < 0 or not np.all(np.diff(ends) > 0):

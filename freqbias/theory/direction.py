@@ -256,9 +256,13 @@ def train_direction(
       TypeError, ValueError: arguments are not as stated.
 
     Example:
-      >>> net = conv_net((28, 28, 1), 2, kernel_size=3)
-      >>> state = init_direction(net, jax.random.split(key, 1000), len(images))
-      >>> state = train_direction(net, state, images, labels, num_steps=10_000)
+      >>> images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
+      >>> labels = jnp.array([0, 1, 0, 1])
+      >>> net = conv_net((8, 8, 1), 2, kernel_size=3)
+      >>> state = init_direction(net, jax.random.split(jax.random.key(1), 5), len(images))
+      >>> state = train_direction(net, state, images, labels, num_steps=100)
+      >>> read_direction(net, state, images, labels).beta.shape  # five seeds
+      (5, 8, 8, 1)
     """
     _checks.one_of("loss", loss, ("exponential", "logistic"))
     _checks.positive("step_size", step_size)

@@ -59,9 +59,11 @@ def max_margin(
       TypeError, ValueError: images or labels are not as stated, or only one class is present.
 
     Example:
-      >>> solution = max_margin(images, labels, fourier_regularizer())
-      >>> solution.gap < 1e-6
-      True
+      >>> from freqbias.theory import fourier_regularizer
+      >>> images = np.random.default_rng(0).normal(size=(6, 4, 4, 1))
+      >>> solution = max_margin(images, np.arange(6) % 2, fourier_regularizer())
+      >>> solution.status.name, solution.gap < 1e-6
+      ('OK', True)
     """
     _checks.positive("tolerance", tolerance)
     _checks.positive_int("max_iterations", max_iterations)

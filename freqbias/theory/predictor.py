@@ -47,8 +47,13 @@ def check_affine(
       ValueError: image_shape is not (H, W, C), or the network is not affine.
 
     Example:
-      >>> check_affine(apply_fn, params, (28, 28, 1))
-      >>> weights, bias = affine_predictor(apply_fn, params, (28, 28, 1))
+      >>> def apply_fn(weights, images):
+      ...     return images.reshape(len(images), -1) @ weights
+      >>> weights = jnp.ones((64, 10))
+      >>> float(check_affine(apply_fn, weights, (8, 8, 1))) < 1e-4
+      True
+      >>> affine_predictor(apply_fn, weights, (8, 8, 1)).weights.shape  # now it speaks for it
+      (8, 8, 1, 10)
 
     Reference:
       Gunasekar et al. 2018 (arXiv 1806.00468), section 2.
