@@ -61,7 +61,9 @@ setup(
         "freqbias": ["py.typed"],
         "freqbias.data": ["embedded/*"],
         "freqbias.report": ["*.j2", "*.css"],
+        "freqbias.study": ["*/*.toml"],
     },
+    entry_points={"console_scripts": ["freqbias = freqbias.cli.command:main"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import app, flags
 
@@ -60,13 +60,16 @@ def parse_floats(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     return values
 
 
-def run(prepare: Callable[[], Plan], execute: Callable[[Plan], None]) -> None:
+def run(
+    prepare: Callable[[], Plan], execute: Callable[[Plan], None], *, says: str | None = None
+) -> None:
     """Runs a binary in two parts, so that bad input is told from a defect.
 
     Args:
       prepare: checks every flag and loads the data, and writes nothing before all is checked; what
         it raises ends the program with one line on stderr and status 2.
       execute: does the work on what ``prepare`` returned; what it raises is shown with traceback.
+      says: what ``--help`` says first, unless the binary is a module with a docstring.
     """
 
     def main(argv: Sequence[str]) -> None:
@@ -82,4 +85,21 @@ def run(prepare: Callable[[], Plan], execute: Callable[[Plan], None]) -> None:
             sys.exit(2)
         execute(plan)
 
+    if any(argument in ("-h", "-help", "--help") for argument in sys.argv[1:]):
+        print(usage(prepare, says))
+        return
     app.run(main)
+
+
+def usage(prepare: Callable[[], Any], says: str | None = None) -> str:
+    """What a binary does, and its flags with units and defaults.
+
+    Args:
+      prepare: the function that checks the flags, or a partial of it.
+      says: as in `run`.
+    """
+    module = sys.modules[getattr(prepare, "func", prepare).__module__]
+    said = sys.modules["__main__"].__doc__ or says or module.__doc__ or ""
+    modules = dict.fromkeys((module.__name__, __name__))  # where its flags are defined
+    listed = [flags.FLAGS.module_help(name).partition("\n")[2] for name in modules]
+    return "\n".join([said.strip(), "", "flags:", "", *listed])

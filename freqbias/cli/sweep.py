@@ -67,7 +67,7 @@ class Request(NamedTuple):
 
 def main(name: str, designs: Designs) -> None:
     """The binary ``name``."""
-    flags.run(partial(prepare, name, designs), execute)
+    flags.run(partial(prepare, name, designs), execute, says=designs.__doc__)
 
 
 def prepare(name: str, designs: Designs) -> Request:

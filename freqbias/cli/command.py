@@ -1,0 +1,81 @@
+"""The command ``freqbias``: every study and every tool by name, from wherever it is installed.
+
+freqbias reproduce --preset=quick --out=results/quick
+freqbias kernel_size --help
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from freqbias import _checks
+
+
+class Command(NamedTuple):
+    """A subcommand."""
+
+    says: str  # what it does, on one line
+    start: Callable[[], None]  # imports what it needs, whose flags are then defined, and runs it
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the subcommand that the first argument names.
+
+    Args:
+      argv: the arguments; default: those of the process.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    commands = _commands()
+    if not given or given[0] in ("--help", "-h", "help"):
+        print(_usage(commands))
+        return
+    try:
+        _checks.one_of("command", given[0], commands)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [f"freqbias {given[0]}", *given[1:]]
+    commands[given[0]].start()
+
+
+def _commands() -> Mapping[str, Command]:
+    from freqbias.study import designs  # noqa: PLC0415  (the parser must not wait for JAX's friends)
+
+    def tool(name: str) -> Callable[[], None]:
+        return lambda: importlib.import_module(f"freqbias.cli.{name}").main()
+
+    def sweep(name: str) -> None:
+        importlib.import_module("freqbias.cli.sweep").main(name, designs.ALL[name])
+
+    studies = {
+        name: Command(_first_line(designs.ALL[name].__doc__), partial(sweep, name))
+        for name in ("reproduce", *designs.PARTS)
+    }
+    tools = {
+        "linear_bias": "Linear networks from initialisation to past separation, against theory.",
+        "claims": "Judges the rows of a finished run again.",
+        "merge": "Joins the parts of a sweep that was split.",
+        "relabel": "How often the rules find a difference where there is none.",
+        "cost": "What a preset costs, before it is run.",
+    }
+    return {**studies, **{name: Command(says, tool(name)) for name, says in tools.items()}}
+
+
+def _first_line(docstring: str | None) -> str:
+    return (docstring or "").strip().splitlines()[0]
+
+
+def _usage(commands: Mapping[str, Command]) -> str:
+    width = max(map(len, commands))
+    lines = [f"  {name.ljust(width)}  {command.says}" for name, command in commands.items()]
+    return "\n".join(
+        [
+            "freqbias COMMAND --flag=value ...",
+            "",
+            *lines,
+            "",
+            "freqbias COMMAND --help lists the flags of a command, with units and defaults.",
+        ]
+    )
