@@ -12,17 +12,8 @@ NETWORK = ("dataset", "regime", "arm", "init_scale", "seed")
 """The columns that name one network."""
 REQUIRED = (
     *("dataset", "regime", "arm", "architecture", "kernel", "kernel_size", "depth", "init_scale"),
-    *(
-        "seed",
-        "attack",
-        "geometry",
-        "method",
-        "box",
-        "status",
-        "mean_frequency",
-        "num_images",
-        "final",
-    ),
+    *("seed", "attack", "geometry", "method", "box", "status", "mean_frequency", "num_images"),
+    "final",
 )
 """The columns that figures and reports need."""
 
@@ -58,12 +49,9 @@ def attack_label(geometry_name: str, method: str = "") -> str:
 
 
 def attack_rank(geometry_name: str, method: str = "") -> tuple[int, int]:
-    """The place of an attack in tables: by geometry, then the exact method first."""
-    geometries, methods = list(GEOMETRIES), list(METHODS)
-    return (
-        geometries.index(geometry_name) if geometry_name in geometries else len(geometries),
-        methods.index(method) if method in methods else -1,
-    )
+    """The place of an attack in tables: by geometry, then the exact method first, unknown last."""
+    geometries, methods = [*GEOMETRIES, geometry_name], [*METHODS, method]
+    return geometries.index(geometry_name), methods.index(method)
 
 
 class ArrayKey(NamedTuple):
@@ -79,7 +67,7 @@ class ArrayKey(NamedTuple):
         return f"{self.dataset}/{self.regime}/{self.arm}/{self.init_scale:g}.{self.field}"
 
 
-_ARRAY_KEY = re.compile(r"([^/]+)/([^/]+)/([^/]+)/([0-9.e+-]+)\.([a-z_]+)")
+_ARRAY_KEY = re.compile(r"([^/]+)/([^/]+)/([^/]+)/(\d+(?:\.\d+)?(?:e[+-]\d+)?)\.([a-z_][a-z0-9_]*)")
 
 
 def parse_array_key(name: str) -> ArrayKey | None:

@@ -4,26 +4,29 @@ Perturbations are Gaussian fields with a power law that depends on the arm, so t
 profiles and examples agree with each other. The numbers mean nothing.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from freqbias import inference
-from freqbias.plotting.style import ARM_NAME, BLOCKS
+from freqbias.plotting import Drawn
+from freqbias.study import Arm, Budget, Setting
+from freqbias.study.arms import as_drawn, family
 
 SHAPES = {"fashion_mnist_mini": (28, 28, 1), "natural_patches": (32, 32, 3)}
 SLOPES = {  # exponent of the amplitude's power law, in radius
-    "fc_d1": -0.9,
-    "conv_k3_d1": -0.1,
-    "conv_k7_d1": -0.45,
-    "conv_full_d1": -0.8,
-    "conv_k3_d2": 0.1,
-    "conv_k3_d3": 0.25,
-    "locally_connected_k3_d1": -0.5,
-    "locally_connected_tied_k3_d1": -0.35,
-    "scattered_k3_d1": -0.4,
-    "scattered_unshared_k3_d1": -0.7,
+    Arm("fc"): -0.9,
+    Arm("conv", 1, "3"): -0.1,
+    Arm("conv", 1, "7"): -0.45,
+    Arm("conv", 1, "full"): -0.8,
+    Arm("conv", 2, "3"): 0.1,
+    Arm("conv", 3, "3"): 0.25,
+    Arm("locally_connected", 1, "3"): -0.5,
+    Arm("locally_connected_tied", 1, "3"): -0.35,
+    Arm("scattered", 1, "3"): -0.4,
+    Arm("scattered_unshared", 1, "3"): -0.7,
 }
 ARMS = tuple(SLOPES)
 MINOR = (
@@ -38,29 +41,58 @@ MINOR = (
         )
     ),
 )  # fmt: skip
-MINOR_ARMS = ("conv_k3_d1", "conv_full_d1", "fc_d1")
-ARMS_OF_BLOCKS = ("resnet_k3_d2_same_adam", "resnet_k7_d2_same_adam", "vgg_k3_d2_same_adam",
-                  "conv_mixer_k3_d2_same_adam", "conv_mixer_k7_d2_same_adam", "vit_d2_adam",
-                  "mlp_mixer_d2_adam")  # fmt: skip
+MINOR_ARMS = (Arm("conv", 1, "3"), Arm("conv", 1, "full"), Arm("fc"))
+_SAME: Any = {"padding": "SAME", "optimizer": "adam"}
+ARMS_OF_BLOCKS = (
+    Arm("resnet", 2, "3", **_SAME),
+    Arm("resnet", 2, "7", **_SAME),
+    Arm("vgg", 2, "3", **_SAME),
+    Arm("conv_mixer", 2, "3", **_SAME),
+    Arm("conv_mixer", 2, "7", **_SAME),
+    Arm("vit", 2, optimizer="adam"),
+    Arm("mlp_mixer", 2, optimizer="adam"),
+)
 MANY_ARMS = (
     *ARMS,
-    *(f"conv_k{size}_d1" for size in (5, 9, 11, 15)),
-    *("conv_k3_d4", "fc_d2", "fc_d3", "fc_d4", "conv_k3_d1_same", "conv_k3_d1_valid"),
-    *("conv_k7_d1_same", "conv_k7_d1_valid", "conv_k3_d1_c16", "conv_k3_d1_c32"),
-    *("conv_k3_d1_adam", "conv_k3_d2_adam", "conv_full_d1_adam", "fc_d1_adam"),
-    *("conv_k3_d1_wd0.0005", "fc_d1_wd0.0005", "conv_k3_d1_adam_wd0.0005"),
+    *(Arm("conv", 1, size) for size in ("5", "9", "11", "15")),
+    *(Arm("conv", 4, "3"), Arm("fc", 2), Arm("fc", 3), Arm("fc", 4)),
+    *(Arm("conv", 1, size, pad) for size in ("3", "7") for pad in ("SAME", "VALID")),
+    *(Arm("conv", 1, "3", channels=channels) for channels in (16, 32)),
+    *(Arm("conv", 1, "3", optimizer="adam"), Arm("conv", 2, "3", optimizer="adam")),
+    *(Arm("conv", 1, "full", optimizer="adam"), Arm("fc", optimizer="adam")),
+    *(Arm("conv", 1, "3", weight_decay=0.0005), Arm("fc", weight_decay=0.0005)),
+    Arm("conv", 1, "3", optimizer="adam", weight_decay=0.0005),
     *ARMS_OF_BLOCKS,
 )
-_ATTACKS = {"linear": ("closed_form_l2", "pgd_linf"), "relu": ("pgd_l2", "pgd_linf")}
+BUDGET = Budget(channels=8)
+_ATTACKS = {  # geometry, method
+    "linear": (("l2", "closed_form"), ("linf", "pgd")),
+    "relu": (("l2", "pgd"), ("linf", "pgd")),
+}
+
+
+def setting(arm, dataset="digits", regime="relu", init_scale=1.0) -> Setting:
+    return Setting(dataset, regime, **arm._asdict(), init_scale=init_scale)
+
+
+def names(arms) -> list[str]:
+    """What rows call the arms."""
+    return [setting(arm).arm for arm in arms]
+
+
+def looks_of(arms) -> Drawn:
+    """How a study draws the arms."""
+    return as_drawn(map(setting, arms), BUDGET)
 
 
 class Study(NamedTuple):
-    """The four inputs of a report."""
+    """The inputs of a report."""
 
     rows: pd.DataFrame
     claims: dict[str, Any]
     spectra: dict[str, np.ndarray]
     config: dict[str, Any]
+    looks: Drawn
 
 
 def synthetic_study(
@@ -81,18 +113,18 @@ def synthetic_study(
             for arm in arms:
                 for init_scale in (1.0, 0.5):
                     gone = regime == "relu" and arm in dead
-                    setting = f"{dataset}/{regime}/{arm}/{init_scale:g}"
+                    of = setting(arm, dataset, regime, init_scale)
                     slope = _slope(arm) + 0.2 * (_data_slope(dataset) + 1.3)
                     slope = slope - 0.3 * (regime == "relu") - 0.08 * (init_scale < 1)
                     slopes = slope + 0.04 * rng.standard_normal(num_seeds)
                     deltas = [_field(rng, (8, *shape), s, scale=0.02) for s in slopes]
-                    spectra.update(_arrays(rng, setting, arm, regime, deltas, gone))
-                    more = _rows(rng, dataset, regime, arm, init_scale, slopes, deltas, gone)
+                    spectra.update(_arrays(rng, of, _slope(arm), deltas, gone))
+                    more = _rows(rng, of, deltas, gone)
                     rows += (
                         {**row, "data_mean_frequency": _mean_frequency(images)} for row in more
                     )
     table = pd.DataFrame(rows)
-    return Study(table, _claims(table), spectra, _config(num_seeds))
+    return Study(table, _claims(table), spectra, _config(num_seeds), looks_of(arms))
 
 
 def large_study(num_seeds=8, main_arms=MANY_ARMS, minor=MINOR, scales=(1.0, 0.5, 0.1)) -> Study:
@@ -104,31 +136,45 @@ def large_study(num_seeds=8, main_arms=MANY_ARMS, minor=MINOR, scales=(1.0, 0.5,
         synthetic_study(datasets=minor, arms=MINOR_ARMS, num_seeds=num_seeds, seed=2),
     ]
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
-    blocks = rows.architecture.isin(BLOCKS)
+    blocks = rows.architecture.map(lambda name: family(name).blocks)
     rows = rows[~(blocks & (rows.init_scale < 1))]
-    third = rows[(rows.init_scale == 0.5) & rows.arm.isin(MINOR_ARMS)]
+    third = rows[(rows.init_scale == 0.5) & rows.arm.isin(names(MINOR_ARMS))]
     rows = pd.concat([rows, *(third.assign(init_scale=scale) for scale in scales[2:])])
-    recorded = rows.arm.isin([*MINOR_ARMS, *ARMS_OF_BLOCKS]) & rows.dataset.isin(SHAPES)
+    recorded = rows.arm.isin(names([*MINOR_ARMS, *ARMS_OF_BLOCKS])) & rows.dataset.isin(SHAPES)
     rows = pd.concat([rows[~recorded], over_steps(rows[recorded])], ignore_index=True)
     rows = pd.concat([rows, other_boxes(rows)], ignore_index=True)
     claims = _claims(rows[rows.final])
-    for claim in claims["claims"]:
-        claim["attack"] = claim["attack"].rsplit("_", 1)[1]
     claims["independence"] = _independence(claims["claims"])
     spectra = {key: array for part in reversed(parts) for key, array in part.spectra.items()}
     for key in [key for key in spectra if key.endswith("/1.spectrum")]:
-        if key.split("/")[0] in SHAPES and key.split("/")[2] in (*MINOR_ARMS, ARMS[6]):
+        if key.split("/")[0] in SHAPES and key.split("/")[2] in names([*MINOR_ARMS, ARMS[6]]):
             errors = np.repeat(spectra[key][None] * spectra[key].size / 9, num_seeds, axis=0)
             spectra[key.replace("spectrum", "heat_map")] = errors.clip(0, 1)
-    return Study(rows, claims, spectra, _config(num_seeds))
+    return Study(rows, claims, spectra, _config(num_seeds), looks_of([*main_arms, *MINOR_ARMS]))
 
 
-def other_boxes(rows, arms=(*MINOR_ARMS, "conv_k7_d1", "conv_k3_d2"), datasets=tuple(SHAPES)):
+def renamed(study, arm, name) -> Study:
+    """The study with an arm under a name, and of an architecture, that nobody described."""
+    rows, listed = study.rows, study.claims["claims"]
+    of_arm = rows.arm == arm
+    rows = rows.assign(
+        arm=rows.arm.where(~of_arm, name), architecture=rows.architecture.where(~of_arm, name)
+    )
+    swapped = [{**c, "arms": [name if a == arm else a for a in c["arms"]]} for c in listed]
+    spectra = {key.replace(f"/{arm}/", f"/{name}/"): array for key, array in study.spectra.items()}
+    looks = looks_of(a for a in MANY_ARMS if setting(a).arm in set(rows.arm))
+    return Study(rows, {**study.claims, "claims": swapped}, spectra, study.config, looks)
+
+
+def other_boxes(rows, arms=(*MINOR_ARMS, ARMS[2], ARMS[4]), datasets=tuple(SHAPES)):
     """Rows of the primary attack with the other box, a little lower in frequency with it."""
-    l2 = rows[rows.arm.isin(arms) & rows.dataset.isin(datasets) & ~rows.attack.str.endswith("inf")]
-    free = l2.attack.eq("pgd_l2")
+    l2 = rows[rows.arm.isin(names(arms)) & rows.dataset.isin(datasets) & rows.geometry.eq("l2")]
+    free = l2.box.astype(bool)
+    geometry = np.where(free, "l2-free", "l2-boxed")
     return l2.assign(
-        attack=np.where(free, "pgd_l2-free", "pgd_l2-boxed"),
+        attack=np.char.add("pgd_", geometry.astype(str)),
+        geometry=geometry,
+        method="pgd",
         box=~l2.box.astype(bool),
         mean_frequency=l2.mean_frequency + np.where(free, -0.02, 0.02),
     )
@@ -176,10 +222,9 @@ def _data_slope(dataset):
 
 def _slope(arm):
     """Of arms that have none: higher with depth, lower with kernel size."""
-    match = ARM_NAME.fullmatch(arm)
-    size = 28 if match["kernel"] == "full" else int((match["kernel"] or "k3")[1:])
-    usual = -0.1 - 0.25 * np.log2(size / 3) + 0.15 * (int(match["depth"]) - 1)
-    return SLOPES.get(arm, usual - 0.6 * (match["architecture"] in ("fc", "vit", "mlp_mixer")))
+    size = 28 if arm.kernel == "full" else int(arm.kernel or 3)
+    usual = -0.1 - 0.25 * np.log2(size / 3) + 0.15 * (arm.depth - 1)
+    return SLOPES.get(arm, usual - 0.6 * (arm.architecture in ("fc", "vit", "mlp_mixer")))
 
 
 def _mean_frequency(images):
@@ -214,55 +259,47 @@ def _profile(power):
     return np.arange(len(counts)) / h, mean * power.size
 
 
-def _arrays(rng, setting, arm, regime, deltas, gone):
+def _arrays(rng, of, slope, deltas, gone):
     powers = [_power(delta) for delta in deltas]
     profile = np.stack([_profile(power)[1] for power in powers])
     h, w, c = deltas[0].shape[1:]
     out = {
-        f"{setting}.profile": np.full_like(profile, np.nan) if gone else profile,
-        f"{setting}.spectrum": np.full((h, w), np.nan) if gone else np.mean(powers, axis=0),
-        f"{setting}.examples": np.zeros((4, h, w, c), np.float32) if gone else deltas[0][:4],
+        of.array("profile"): np.full_like(profile, np.nan) if gone else profile,
+        of.array("spectrum"): np.full((h, w), np.nan) if gone else np.mean(powers, axis=0),
+        of.array("examples"): np.zeros((4, h, w, c), np.float32) if gone else deltas[0][:4],
     }
-    if arm.startswith("conv_k") or arm.startswith("conv_full"):
-        size = _kernel_size(arm, h)
-        out[f"{setting}.kernels"] = 0.2 * rng.standard_normal((size, size, c, 8))
-    if regime == "linear":
-        beta = _field(rng, (10, h, w, c), _slope(arm) - 0.3, scale=1.0)
-        out[f"{setting}.beta"] = np.moveaxis(beta, 0, -1)
+    if of.architecture == "conv":
+        size = of.kernel_size((h, w, c))
+        out[of.array("kernels")] = 0.2 * rng.standard_normal((size, size, c, 8))
+    if of.regime == "linear":
+        beta = _field(rng, (10, h, w, c), slope - 0.3, scale=1.0)
+        out[of.array("beta")] = np.moveaxis(beta, 0, -1)
     return out
 
 
-def _rows(rng, dataset, regime, arm, init_scale, slopes, deltas, gone):
-    h, w, _ = _shape(dataset)
+def _rows(rng, of, deltas, gone):
+    h, w, _ = _shape(of.dataset)
     radius = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[None, :])
     null = radius.sum() / (h * w - 1)
-    match = ARM_NAME.fullmatch(arm)
-    kernel, depth = (match["kernel"] or "").removeprefix("k"), int(match["depth"])
-    paddings = {None: "circular", "same": "SAME", "valid": "VALID"}
     for seed, delta in enumerate(deltas):
         frequency = float((_power(delta) * radius).sum())
-        for attack in _ATTACKS[regime]:
-            value = frequency if attack != "pgd_linf" else 0.5 * (frequency + null)
+        for geometry, method in _ATTACKS[of.regime]:
+            value = frequency if geometry == "l2" else 0.5 * (frequency + null)
             yield {
-                "dataset": dataset,
-                "regime": regime,
-                "arm": arm,
-                "architecture": match["architecture"],
-                "depth": depth,
-                "kernel": kernel,
-                "kernel_size": _kernel_size(arm, h),
-                "channels": int(match["channels"] or 8),
-                "padding": paddings[match["padding"]],
-                "optimizer": match["optimizer"] or "sgd",
-                "init_scale": init_scale,
+                **dataclasses.asdict(of),
+                "arm": of.arm,
+                "kernel_size": of.kernel_size((h, w)),
+                "channels": of.channels or BUDGET.channels,
                 "seed": seed,
                 "step": 96,
                 "final": True,
-                "attack": attack,
-                "box": regime == "relu",
-                "epsilon": 0.5 if attack != "pgd_linf" else 8 / 255,
+                "attack": f"{method}_{geometry}",
+                "geometry": geometry,
+                "method": method,
+                "box": of.regime == "relu",
+                "epsilon": 0.5 if geometry == "l2" else 8 / 255,
                 "status": "dead" if gone else "ok",
-                "num_parameters": 1000 * (depth + 1) + 37 * len(arm),
+                "num_parameters": 1000 * (of.depth + 1) + 37 * len(of.arm),
                 "train_accuracy": np.nan if gone else 0.85 + 0.02 * rng.random(),
                 "test_accuracy": np.nan if gone else 0.78 + 0.02 * rng.random(),
                 "robust_accuracy": np.nan if gone else 0.2 + 0.1 * rng.random(),
@@ -303,11 +340,6 @@ def over_steps(rows, steps=(0, 3, 24), seed=0):
     return pd.concat(out, ignore_index=True)
 
 
-def _kernel_size(arm, side):
-    kernel = ARM_NAME.fullmatch(arm)["kernel"]
-    return {None: 0, "full": side}.get(kernel) or int((kernel or "k0").removeprefix("k"))
-
-
 def _claims(rows):
     """A few contrasts of the arms that are there, judged by the interval alone."""
     two_arms = {
@@ -319,13 +351,13 @@ def _claims(rows):
     }
     claims = []
     for name, (title, a, b) in two_arms.items():
-        for (dataset, regime, attack), group in rows.groupby(["dataset", "regime", "attack"]):
+        for (dataset, regime, geometry), group in rows.groupby(["dataset", "regime", "geometry"]):
             if {a, b} <= set(group.arm):
-                claims.append(_claim(group, name, title, dataset, regime, attack, a, b))
+                claims.append(_claim(group, name, title, dataset, regime, geometry, a, b))
     return {"claims": claims, "confidence": 0.95, "min_live": 0.8}
 
 
-def _claim(group, name, title, dataset, regime, attack, a, b):
+def _claim(group, name, title, dataset, regime, geometry, a, b):
     def estimate(scale):
         values = [
             group[(group.arm == arm) & (group.init_scale == scale)].mean_frequency.dropna()
@@ -354,7 +386,7 @@ def _claim(group, name, title, dataset, regime, attack, a, b):
         "statement": f"Perturbations of {a} have a higher mean frequency than those of {b}.",
         "dataset": dataset,
         "regime": regime,
-        "attack": attack,
+        "attack": geometry,
         "statistic": "mean_frequency",
         "unit": "cycles/pixel",
         "estimate": full and full.estimate,
@@ -371,6 +403,7 @@ def _claim(group, name, title, dataset, regime, attack, a, b):
         "half_scale": half and {"estimate": half.estimate, "low": half.low, "high": half.high},
         "detectable_effect": 0.012,
         "arms": [a, b],
+        "by_dataset": name in ("C1", "C2-ends"),
     }
 
 

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from synthetic_study import ARMS, looks_of
 
 from freqbias import inference, plotting
 
 EDGES = (0.0, 0.1, 0.25, np.inf)
+LOOKS = looks_of(ARMS)
 GENERATOR = np.random.default_rng(0)
 RADII = {
     "conv_k3_d1": np.exp(GENERATOR.normal(size=(5, 3))),
@@ -16,15 +18,15 @@ RADII = {
 
 def _curve(ax, arm):
     """The means of an arm and its bars, by its colour."""
-    color = plotting.arm_style(arm).color
+    color = LOOKS[arm].color
     lines = [line for line in ax.lines if to_hex(line.get_color()) == color]
-    (curve,) = [line for line in lines if line.get_marker() == plotting.arm_style(arm).marker]
+    (curve,) = [line for line in lines if line.get_marker() == LOOKS[arm].marker]
     return curve, [line for line in lines if line is not curve]
 
 
 @pytest.mark.parametrize("arm", RADII)
 def test_points_are_geometric_means_with_t_intervals_inside_their_bands(arm):
-    ax = plotting.band_curve(EDGES, RADII).axes[0]
+    ax = plotting.band_curve(EDGES, RADII, looks=LOOKS).axes[0]
     curve, bars = _curve(ax, arm)
     for band in range(3):
         expected = inference.mean_interval(np.log(RADII[arm][:, band]))
@@ -37,12 +39,12 @@ def test_points_are_geometric_means_with_t_intervals_inside_their_bands(arm):
 
 
 def test_arms_stand_side_by_side_each_with_its_own_look_and_name():
-    figure = plotting.band_curve(EDGES, RADII, norm="L∞")
+    figure = plotting.band_curve(EDGES, RADII, norm="L∞", looks=LOOKS)
     ax = figure.axes[0]
     curves = [_curve(ax, arm)[0] for arm in RADII]
     assert not np.intersect1d(*(curve.get_xdata() for curve in curves)).size
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == [plotting.arm_style(arm).label for arm in RADII]
+    assert names == [LOOKS[arm].label for arm in RADII]
     assert "L∞" in ax.get_ylabel()
 
 
@@ -50,7 +52,8 @@ def test_a_dead_seed_is_left_out_and_an_infinite_radius_is_a_gap():
     """The mean of the seeds that fell would make a robust band look vulnerable."""
     radius = RADII["fc_d1"].copy()
     radius[0], radius[1, 2] = np.nan, np.inf
-    curve, bars = _curve(plotting.band_curve(EDGES, {"fc_d1": radius}).axes[0], "fc_d1")
+    figure = plotting.band_curve(EDGES, {"fc_d1": radius}, looks=LOOKS)
+    curve, bars = _curve(figure.axes[0], "fc_d1")
     expected = np.exp(np.log(radius[1:, :2]).mean(0))
     np.testing.assert_allclose(curve.get_ydata(), [*expected, np.nan])
     assert len(bars) == 2
@@ -58,13 +61,14 @@ def test_a_dead_seed_is_left_out_and_an_infinite_radius_is_a_gap():
 
 @pytest.mark.parametrize("radii", [{}, {"fc_d1": np.full((3, 3), np.nan)}], ids=["none", "dead"])
 def test_nothing_to_draw_is_said(radii):
-    figure = plotting.band_curve(EDGES, radii)
+    figure = plotting.band_curve(EDGES, radii, looks=LOOKS)
     assert [text.get_text() for text in figure.axes[0].texts] == ["no radius in any band"]
     assert plotting.png_bytes(figure)
 
 
 def test_one_seed_has_a_point_and_no_interval():
-    curve, bars = _curve(plotting.band_curve(EDGES, {"fc_d1": RADII["fc_d1"][:1]}).axes[0], "fc_d1")
+    figure = plotting.band_curve(EDGES, {"fc_d1": RADII["fc_d1"][:1]}, looks=LOOKS)
+    curve, bars = _curve(figure.axes[0], "fc_d1")
     np.testing.assert_allclose(curve.get_ydata(), RADII["fc_d1"][0])
     assert all(np.isnan(bar.get_ydata()).all() for bar in bars)
 

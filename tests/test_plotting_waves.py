@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from synthetic_study import MINOR_ARMS, looks_of
 
 from freqbias import plotting, spectral
 
@@ -60,7 +61,7 @@ def test_a_heat_map_shows_the_mean_over_seeds_with_zero_frequency_in_the_centre(
     errors[:, 0, 0] = 0.9
     errors[0, 0, 1] = errors[0, 0, -1] = 0.6
     spectra = {"digits/relu/conv_k3_d1/1.heat_map": errors, "digits/relu/fc_d1/1.heat_map": errors}
-    figure = plotting.heat_maps(spectra)
+    figure = plotting.heat_maps(spectra, looks=looks_of(MINOR_ARMS))
     image = figure.axes[0].images[0]
     shown = image.get_array()
     assert shown[3, 3] == pytest.approx(0.9)
@@ -69,3 +70,11 @@ def test_a_heat_map_shows_the_mean_over_seeds_with_zero_frequency_in_the_centre(
     assert (left, right) == pytest.approx((-0.5 - 1 / 12, 0.5 - 1 / 12))
     assert (bottom, top) == pytest.approx((0.5 - 1 / 12, -0.5 - 1 / 12))
     assert figure.axes[0].get_title(loc="left").startswith("Conv K=3\nmean 0.04")
+
+
+def test_arms_that_nobody_described_have_colours_of_their_own():
+    plain = planes("digits/linear/my_net/1.spectrum", "digits/linear/your_net/1.spectrum")
+    moved = {key.replace("digits", "digits+permuted_3"): power for key, power in plain.items()}
+    figure = plotting.exact_control({**plain, **moved})
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["my net", "your net"]
+    assert len({ax.lines[0].get_color() for ax in figure.axes}) == 2

@@ -1,30 +1,34 @@
 """Figures of a study, from its tables and arrays to matplotlib `Figure` objects.
 
 Pure functions: nothing is shown or written (`save` does that), pyplot is not used, and no global
-state is left changed. One arm of a study has one colour and marker in every figure (`arm_style`).
+state is left changed. How an arm is drawn and named, what it is compared with and what it differs
+in is said by whoever names arms, in a `Drawn` that every figure of arms takes as ``looks``; so one
+arm has one colour and marker in every figure. Arms that it does not describe are drawn, too.
 
 Inputs, as an experiment writes them:
 
 - ``rows``: one row per seed, setting and attack, with columns dataset, regime, arm, architecture,
-  kernel, kernel_size, depth, init_scale, seed, attack, box, status, mean_frequency and
-  null_mean_frequency (cycles per pixel); where there, step, final, padding, optimizer, channels,
-  test_accuracy, minimal_relative_distance, accuracy_low_{cutoff}, accuracy_high_{cutoff} and
-  data_mean_frequency. Rows whose status is not ``ok`` are counted, not plotted. Attacks that end in
-  ``-free`` or ``-boxed`` are the primary one with the other box; only `box_effect` shows them. Rows
-  of all recorded steps go to the figures of ``trajectories``, those of trained networks to the
-  others.
-- ``spectra``: arrays under ``{dataset}/{regime}/{arm}/{init_scale:g}.{field}``, fields ``profile``
-  [S, R] and ``spectrum`` [H, W] (normalised power, DC out; the profile times the number of
-  frequencies, so that white noise is 1), ``examples`` [n, H, W, C], ``kernels`` [K, K, I, O],
-  ``beta`` [H, W, C, classes]; and ``{dataset}.frequency`` [R] (cycles per pixel),
-  ``{dataset}.data_profile`` [R], ``{dataset}.example_images`` [n, H, W, C].
-- ``claims``: the mappings of ``claims.json``.
+  kernel, kernel_size, depth, init_scale, seed, attack, geometry, method, box, status,
+  mean_frequency and null_mean_frequency (cycles per pixel); where there, step, final, padding,
+  optimizer, channels, test_accuracy, minimal_relative_distance, accuracy_low_{cutoff},
+  accuracy_high_{cutoff} and data_mean_frequency. Rows whose status is not ``ok`` are counted, not
+  plotted. The role of an attack follows from its geometry (`freqbias.schema.GEOMETRIES`): the
+  primary one is filled, a second opinion hollow, and the primary one with the other box is shown
+  by `box_effect` only. Rows of all recorded steps go to the figures of ``trajectories``, those of
+  trained networks to the others.
+- ``spectra``: arrays under ``{dataset}/{regime}/{arm}/{init_scale:g}.{field}``
+  (`freqbias.schema.ArrayKey`), fields ``profile`` [S, R] and ``spectrum`` [H, W] (normalised
+  power, DC out; the profile times the number of frequencies, so that white noise is 1),
+  ``examples`` [n, H, W, C], ``kernels`` [K, K, I, O], ``beta`` [H, W, C, classes], ``heat_map``
+  [S, H, W]; and ``{dataset}.frequency`` [R] (cycles per pixel), ``{dataset}.data_profile`` [R],
+  ``{dataset}.example_images`` [n, H, W, C].
+- ``claims``: the mappings of ``claims.json``; ``attack`` is the geometry.
 
 Settings, arms and numbers that are missing leave a gap, never an error. ``numbers`` has the figures
 of mean frequency, ``datasets`` what depends on the data, ``trajectories`` what changes during
 training, ``factors`` what moves frequency most, ``bands`` robustness by frequency, ``spectra``
-profiles and pictures, ``claims`` the effects beside their margins; ``style`` the look of every arm,
-``files`` the way to PNG and PDF.
+profiles and pictures, ``waves`` heat maps of plane waves and the exact control, ``claims`` the
+effects beside their margins; ``style`` the looks of arms, ``files`` the way to PNG and PDF.
 """
 
 from freqbias.plotting.bands import band_curve

@@ -37,13 +37,14 @@ VERDICT_COLORS = {
 def claim_forest(claims: Sequence[Mapping[str, Any]]) -> Figure:
     """Effects with their intervals, a panel per claim, against the claim's margin (shaded).
 
-    Filled: L2 attack; hollow: L-inf attack. The verdict stands beside each interval.
+    Filled: L2 attack; hollow: second opinions, a line each. The verdict stands beside each
+    interval.
     """
     claims = [claim for claim in claims if schema.geometry(claim["attack"]).role != "box"]
     ids = list(dict.fromkeys(str(claim["id"]) for claim in claims))
     panels = panel_order((str(claim["dataset"]), str(claim["regime"])) for claim in claims)
-    second = sorted({_is_second(claim) for claim in claims})
-    lines = [(panel, hollow) for panel in panels for hollow in second]
+    geometries = sorted({str(claim["attack"]) for claim in claims}, key=schema.attack_rank)
+    lines = [(panel, geometry) for panel in panels for geometry in geometries]
     num_cols = min(3, max(1, len(ids)))
     figure, axes = grid_of_panels(len(ids), num_cols, height=0.75 + 0.13 * len(lines), sharey=True)
     for ax, name in zip(axes, ids, strict=False):
@@ -56,16 +57,16 @@ def claim_forest(claims: Sequence[Mapping[str, Any]]) -> Figure:
     return laid_out(
         figure,
         [
-            Line2D([], [], color=INK, marker="o", markersize=4, label="L2 attack"),
-            Line2D([], [], color=INK, marker="o", markersize=4, markerfacecolor="white",
-                   label="L∞ attack"),
+            *(Line2D([], [], color=INK, markersize=4, **_point(geometry, geometries, INK),
+                     label=f"{schema.geometry(geometry).label} attack")
+              for geometry in geometries),
             Line2D([], [], color="#cfd6dd", linewidth=6, label="within the margin"),
         ],
     )  # fmt: skip
 
 
 def _forest_panel(
-    ax: Axes, members: Sequence[Mapping[str, Any]], lines: Sequence[tuple[tuple[str, str], bool]]
+    ax: Axes, members: Sequence[Mapping[str, Any]], lines: Sequence[tuple[tuple[str, str], str]]
 ) -> None:
     """One claim: a line per data set, regime and geometry, empty where it was not tested."""
     first = members[0]
@@ -73,11 +74,12 @@ def _forest_panel(
     if np.isfinite(margin):
         ax.axvspan(-margin, margin, color="#dfe5ea", linewidth=0, zorder=0)
     ax.axvline(0, color=GREY, linewidth=0.7, zorder=1)
-    for y, (panel, hollow) in enumerate(lines):
+    geometries = list(dict.fromkeys(geometry for _, geometry in lines))
+    for y, (panel, geometry) in enumerate(lines):
         here = [
             claim
             for claim in members
-            if (claim["dataset"], claim["regime"], _is_second(claim)) == (*panel, hollow)
+            if (claim["dataset"], claim["regime"], claim["attack"]) == (*panel, geometry)
         ]
         for claim in here[:1]:
             color = VERDICT_COLORS.get(claim["verdict"], INK)
@@ -86,8 +88,8 @@ def _forest_panel(
             estimate, low, high = (number(claim.get(k)) for k in ("estimate", "low", "high"))
             if np.isfinite(estimate):
                 ax.plot([low, high], [y, y], color=color, linewidth=1.4, solid_capstyle="butt")
-                ax.plot(estimate, y, "o", color=color, markersize=4,
-                        markerfacecolor="white" if hollow else color)  # fmt: skip
+                ax.plot(estimate, y, color=color, markersize=4, linestyle="none",
+                        **_point(geometry, geometries, color))  # fmt: skip
     ax.set_ylim(len(lines) - 0.3, -0.7)
     ax.tick_params(axis="y", length=0)
     ax.locator_params(axis="x", nbins=3, steps=[1, 2, 5, 10])
@@ -97,8 +99,12 @@ def _forest_panel(
     ax.set_xlabel(f"effect ({first.get('unit') or 'no unit'})", fontsize=7, labelpad=1)
 
 
-def _is_second(claim: Mapping[str, Any]) -> bool:
-    return schema.geometry(claim["attack"]).role == "second"
+def _point(geometry: str, geometries: Sequence[str], color: str) -> dict[str, Any]:
+    """Marker and filling of a geometry: hollow for second opinions, each with its own marker."""
+    second = [name for name in geometries if schema.geometry(name).role == "second"]
+    if geometry not in second:
+        return {"marker": "o", "markerfacecolor": color}
+    return {"marker": "os^Dv"[second.index(geometry) % 5], "markerfacecolor": "white"}
 
 
 def number(value: Any) -> float:

@@ -1,5 +1,6 @@
 """Which factor of the design moves the frequency most, per data set and regime and over all."""
 
+import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 
 import matplotlib as mpl
@@ -42,12 +43,11 @@ _ORDER = (  # of the factors of arms; any others follow
 def factor_levels(rows: pd.DataFrame, looks: Drawn = UNKNOWN) -> dict[str, list[Hashable]]:
     """The level of each factor in each row; None where a factor does not apply.
 
-    What the arms differ in is said by ``looks.factors``; of arms that it does not describe the
-    only factor is the arm itself.
+    What the arms differ in is said by ``looks.factors``. An arm that it does not describe is an
+    architecture family of its own; where it describes none, the only factor is the arm itself.
     """
-    described = [{"arm": arm} | dict(looks.factors.get(arm, {})) for arm in rows["arm"]]
-    if all(arm in looks.factors for arm in set(rows["arm"])):
-        described = [{k: v for k, v in levels.items() if k != "arm"} for levels in described]
+    alone = _ORDER[0] if set(rows["arm"]) & set(looks.factors) else "arm"
+    described = [looks.factors.get(arm) or {alone: looks[arm].label} for arm in rows["arm"]]
     found = dict.fromkeys(name for levels in described for name in levels)
     names = [*(n for n in _ORDER if n in found), *(n for n in found if n not in _ORDER)]
     levels: dict[str, list[Hashable]] = {
@@ -150,10 +150,10 @@ def factors(shares: Shares) -> Figure:
         found.setdefault(part.name, []).append(part.share)
     rest = [name for name in (inference.INTERACTIONS, inference.SEEDS) if name in found]
     names = sorted(set(found) - set(rest), key=lambda name: (-np.mean(found[name]), name)) + rest
+    lines = [textwrap.fill(name, 32) for name in names]
+    height = 0.6 + 0.19 * len(lines) + 0.12 * sum(line.count("\n") for line in lines)
     num_cols = min(2, max(1, len(panels)))
-    figure, axes = grid_of_panels(
-        len(panels), num_cols, height=0.6 + 0.19 * len(names), sharex=True, sharey=True
-    )
+    figure, axes = grid_of_panels(len(panels), num_cols, height=height, sharex=True, sharey=True)
     if not panels:
         say(axes[0], "no factor varied")
     for ax, panel in zip(axes, panels, strict=False):
@@ -165,7 +165,7 @@ def factors(shares: Shares) -> Figure:
                     solid_capstyle="butt")  # fmt: skip
             ax.plot(100 * part.share, y, "o", color=color, markersize=4.5)
         ax.set_title(panel_name(*panel), loc="left", fontweight="bold")
-        ax.set_yticks(range(len(names)), names)
+        ax.set_yticks(range(len(lines)), lines)
         ax.set_ylim(len(names) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", color=PALE, linewidth=0.8)

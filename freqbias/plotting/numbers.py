@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -53,8 +53,9 @@ def arm_overview(
 ) -> Figure:
     """Mean frequency, or another column, of every arm, a panel per data set and regime.
 
-    Filled: L2 attack; hollow: L-inf attack. Bars: 95 % t intervals over live seeds; dotted: white
-    noise, for frequencies. The share of live seeds stands at the right where some are not.
+    Filled: L2 attack; hollow: the second opinion (L-inf). Bars: 95 % t intervals over live seeds;
+    dotted: white noise, for frequencies. The share of live seeds stands at the right where some
+    are not.
     """
     rows = rows[np.isclose(rows["init_scale"], init_scale)]
     looks = looks.with_arms(rows["arm"])
@@ -106,11 +107,11 @@ def frequency_against(
 ) -> Figure:
     """Mean frequency of the swept family (convolutional nets) against kernel size or depth.
 
-    The other factor stays at the level with the most arms; so do padding, optimizer and channels,
-    where rows have them (in doubt circular and SGD). Filled: L2 attack, with every seed as a small
-    dot; hollow: L-inf attack. Bars: 95 % t intervals over seeds; black line and band: the
-    baseline, fully connected (of the same depth where depth is fixed, by the same optimizer);
-    dotted: white noise.
+    The other factor stays at the level with the most arms; so do architecture, padding, optimizer
+    and channels, where rows have them (in doubt the first of ``looks.swept``, circular and SGD).
+    Filled: L2 attack, with every seed as a small dot; hollow: the second opinion (L-inf). Bars:
+    95 % t intervals over seeds; black line and band: the baseline, fully connected (of the same
+    depth where depth is fixed, by the same optimizer); dotted: white noise.
 
     Raises:
       ValueError: ``axis`` is neither.
@@ -123,7 +124,7 @@ def frequency_against(
     conv = rows[rows["architecture"].isin(looks.swept)]
     fully = rows[rows["architecture"].isin(looks.baseline)]
     if len(conv):
-        conv, fully = _alike(conv, fully)
+        conv, fully = _alike(conv, fully, looks)
         conv = conv[conv[fixed] == conv.groupby(fixed)[axis].nunique().idxmax()]
         depths = sorted(set(conv["depth"]))
         fully = fully[fully["depth"] == (depths[0] if depths[0] in set(fully["depth"]) else 1)]
@@ -151,17 +152,29 @@ def _line_color(swept: pd.DataFrame, looks: Drawn) -> str:
     return looks[arms[0]].color if arms else INK
 
 
-def _alike(conv: pd.DataFrame, fully: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows with the padding, optimizer and channels that most arms have; of FC, the optimizer."""
-    for column, usual in (("padding", "circular"), ("optimizer", "sgd"), ("channels", None)):
+def _alike(
+    conv: pd.DataFrame, fully: pd.DataFrame, looks: Drawn
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of the architecture, padding, optimizer and channels that most arms have.
+
+    Of the baseline, which has neither padding nor channels, its own architecture, same optimizer.
+    """
+    conv, _ = _most(conv, "architecture", *looks.swept)
+    fully, _ = _most(fully, "architecture", *looks.baseline)
+    for column, usual in (("padding", ("circular",)), ("optimizer", ("sgd",)), ("channels", ())):
         if column in conv:
-            arms = conv.groupby(column, sort=False)["arm"].nunique()
-            most = arms.index[arms == arms.max()]
-            level = usual if usual in most else most[0]
-            conv = conv[conv[column] == level]
+            conv, level = _most(conv, column, *usual)
             if column == "optimizer":
                 fully = fully[fully[column] == level]
     return conv, fully
+
+
+def _most(rows: pd.DataFrame, column: str, *usual: str) -> tuple[pd.DataFrame, Any]:
+    """The rows at the level that most arms have, and the level; in doubt the first usual one."""
+    arms = rows.groupby(column, sort=False)["arm"].nunique()
+    most = list(arms.index[arms == arms.max()])
+    level = next((level for level in (*usual, *most) if level in most), None)
+    return rows[rows[column] == level], level
 
 
 def _sweep(ax: Axes, panel: pd.DataFrame, axis: str, looks: Drawn) -> None:

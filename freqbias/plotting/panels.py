@@ -68,29 +68,40 @@ def null_handle() -> Line2D:
 
 def geometry_handles(rows: pd.DataFrame, color: str = INK, name: str = "") -> list[Line2D]:
     """The legend's entries of the attacks that were run."""
-    roles = {schema.geometry(name).role for name in rows["geometry"]}
     handles = []
-    if "primary" in roles:
+    if any(schema.geometry(name).role == "primary" for name in rows["geometry"]):
         handles.append(Line2D([], [], color=color, marker="o", markersize=4.5, linewidth=1,
                               label=f"{name}L2 attack"))  # fmt: skip
-    if "second" in roles:
+    if second := second_opinion(rows):
         handles.append(Line2D([], [], color=color, marker="o", markersize=4.5, linewidth=1,
                               markerfacecolor="white", linestyle=(0, (3, 2)),
-                              label=f"{name}L∞ attack"))  # fmt: skip
+                              label=f"{name}{second} attack"))  # fmt: skip
     return handles
 
 
 def geometries(panel: pd.DataFrame) -> list[tuple[str, bool, float]]:
     """(attack, filled, offset) of the primary attack shown and of the second, where run."""
     found: dict[str, list[str]] = {"primary": [], "second": [], "box": []}
-    names = zip(panel["geometry"], panel["method"], panel["attack"], strict=True)
-    for geometry, _, attack in sorted(
-        dict.fromkeys(names), key=lambda name: schema.attack_rank(*name[:2])
-    ):
+    names = dict.fromkeys(zip(panel["geometry"], panel["method"], panel["attack"], strict=True))
+    for geometry, _, attack in sorted(names, key=lambda name: schema.attack_rank(*name[:2])):
         found[schema.geometry(geometry).role].append(attack)
     both = bool(found["primary"] and found["second"])
     out = [(attack, True, -0.14 * both) for attack in found["primary"][:1]]
     return out + [(attack, False, 0.16 * both) for attack in found["second"][:1]]
+
+
+def second_opinion(rows: pd.DataFrame) -> str:
+    """The geometry that is shown beside L2 (hollow), in words; empty if there is none.
+
+    Where several were run, each panel shows the first in the order of `schema.attack_rank`.
+    """
+    shown: dict[str, None] = {}
+    for panel in panels_of(rows):
+        here = in_panel(*panel)(rows)
+        for attack, filled, _ in geometries(here):
+            if not filled:
+                shown |= dict.fromkeys(here.loc[here["attack"] == attack, "geometry"])
+    return " or ".join(schema.geometry(name).label for name in shown)
 
 
 def draw_point(
@@ -150,10 +161,8 @@ def in_panel(dataset: str, regime: str) -> Callable[[pd.DataFrame], pd.DataFrame
 
 
 def live_values(rows: pd.DataFrame, column: str = "mean_frequency") -> np.ndarray:
-    """One number per live seed that has one; where both are there, without the box."""
+    """One number per live seed that has one."""
     rows = rows[(rows["status"] == "ok") & rows[column].notna()]
-    if "box" in rows and rows["box"].nunique() > 1:
-        rows = rows[~rows["box"].astype(bool)]
     return rows[column].to_numpy(dtype=np.float64)
 
 

@@ -61,6 +61,7 @@ _SPARE = (  # for arms that nobody described: Tol's muted colours, in an order o
     *("#ddcc77",),
 )
 _SPARE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")
+_LINESTYLES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +89,14 @@ class Drawn:
     def with_arms(self, arms: Iterable[str]) -> "Drawn":
         """The same with a look for every arm: distinct ones for those that have none."""
         unknown = sorted({str(arm) for arm in arms} - set(self.styles))
+        taken = {style.color for style in self.styles.values()}
+        colors = [color for color in _SPARE if color not in taken] or _SPARE
         spare = {
             arm: Style(
                 arm.replace("_", " "),
-                _SPARE[index % len(_SPARE)],
+                colors[index % len(colors)],
                 _SPARE_MARKERS[index % len(_SPARE_MARKERS)],
+                _LINESTYLES[index // len(colors) % len(_LINESTYLES)],
             )
             for index, arm in enumerate(unknown)
         }
@@ -112,17 +116,21 @@ class Drawn:
         return [arm for arm in self.with_arms(found).styles if arm in found]
 
     def groups_of(self, arms: Iterable[str]) -> dict[str, list[str]]:
-        """Of each group those of its arms that are there; the rest are a group "Other"."""
-        present = self.in_order(arms)
-        groups = {
-            title: [arm for arm in group if arm in present] for title, group in self.groups.items()
-        }
+        """Of each group those of its arms that are there; the rest are a last group "Other".
+
+        A group is left out if all that is there of it stands in an earlier one.
+        """
+        present, groups = self.in_order(arms), dict[str, list[str]]()
+        for title, group in self.groups.items():
+            there = [arm for arm in group if arm in present]
+            if title != "Other" and not any(set(there) <= set(other) for other in groups.values()):
+                groups[title] = there
         shown = {arm for group in groups.values() for arm in group}
-        other = [*groups.pop("Other", []), *(arm for arm in present if arm not in shown)]
-        return {title: group for title, group in {**groups, "Other": other}.items() if group}
+        groups["Other"] = [arm for arm in present if arm not in shown]
+        return {title: group for title, group in groups.items() if group}
 
     def joined(self, other: "Drawn") -> "Drawn":
-        """The arms of both; what both describe is as here."""
+        """The arms of both, these first; what both describe is as here."""
         groups = {
             title: tuple(dict.fromkeys((*self.groups.get(title, ()), *other.groups.get(title, ()))))
             for title in (*self.groups, *(t for t in other.groups if t not in self.groups))

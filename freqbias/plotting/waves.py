@@ -32,7 +32,7 @@ def heat_maps(
     found = _by_arm(spectra, "heat_map", init_scale)
     rows = panel_order((dataset, regime) for dataset, regime, _ in found)
     arms = list(dict.fromkeys(arm for _, _, arm in found))
-    num = len(rows) * len(arms)
+    looks, num = looks.with_arms(arms), len(rows) * len(arms)
     figure, axes = grid_of_panels(num, max(1, len(arms)), height=1.75)
     image = None
     for row, panel in enumerate(rows):
@@ -83,6 +83,7 @@ def exact_control(
             pairs[plain, regime, arm] = found[plain, regime, arm], np.asarray(back)
     rows = panel_order((dataset, regime) for dataset, regime, _ in pairs)
     arms = list(dict.fromkeys(arm for _, _, arm in pairs))
+    looks = looks.with_arms(arms)
     figure, axes = grid_of_panels(
         len(rows) * len(arms), max(1, len(arms)), height=1.9, sharex=True, sharey=True
     )

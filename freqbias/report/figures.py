@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from freqbias import plotting, schema
 from freqbias.data import titles
 from freqbias.plotting import UNKNOWN, Drawn
+from freqbias.plotting.panels import second_opinion
 from freqbias.plotting.trajectories import DISTANCE, recorded_steps
 
 FACTORS = "factors"
@@ -18,6 +19,7 @@ EFFECTS_BY_DATASET = "effects_by_dataset"
 """The name of the figure that stands among the claims."""
 _NULL = "Dotted: what white noise of the same shape gives."
 _GROUPS_IN_A_ROW = 3
+_SIGNED = schema.geometry("linf").label  # the attack that takes the sign of the gradient
 
 
 class ReportFigure(NamedTuple):
@@ -70,7 +72,8 @@ def make_figures(
     scale = 1.0 if np.isclose(rows["init_scale"], 1.0).any() else float(rows["init_scale"].max())
     seeds = f"{_seeds(rows)}, init scale {scale:g}"
     bars = f"Bars: 95 % t intervals over live seeds ({seeds})."
-    attack = _attack(rows)
+    attack, second = _attack(rows), second_opinion(rows)
+    hollow = _hollow(second)
     null = _NULL
     out = _dataset_figures(of_all, listed, main, scale, looks)
     left_out = f" Data sets on which fewer arms were run: {_titled(out)}." if minor else ""
@@ -79,9 +82,10 @@ def make_figures(
             "arm_overview",
             "Where the perturbations of each architecture live",
             f"Mean spatial frequency of the perturbations (cycles/pixel, zero frequency left out; "
-            f"mean over {_images(rows)} images, then over seeds). Filled: {attack}; hollow: "
-            f"L∞ attack, whose sign whitens the spectrum. {bars} {null} Where some seeds are dead "
-            f"or diverged, the number of live ones is given.{left_out}",
+            f"mean over {_images(rows)} images, then over seeds). Filled: {attack}{hollow}"
+            f"{', whose sign whitens the spectrum' if second == _SIGNED else ''}. {bars} {null} "
+            "Where some seeds are dead or diverged, the number of live ones is given."
+            f"{left_out}",
             "Dot plot of mean frequency by architecture, a panel per data set and regime.",
             plotting.arm_overview(rows, init_scale=scale, looks=looks),
         )
@@ -113,8 +117,8 @@ def make_figures(
                 "kernel_size",
                 "Frequency against kernel size",
                 "Mean frequency of the perturbations of convolutional nets (cycles/pixel) against "
-                f"kernel size (log scale), at one depth. Filled: {attack}; hollow: "
-                f"L∞ attack. {bars} {dots} {null}",
+                f"kernel size (log scale), at one depth. Filled: {attack}{hollow}. "
+                f"{bars} {dots} {null}",
                 "Mean frequency against kernel size, a panel per data set and regime.",
                 plotting.frequency_against(rows, "kernel_size", init_scale=scale, looks=looks),
             )
@@ -126,7 +130,7 @@ def make_figures(
                 "Frequency against depth",
                 "Mean frequency of the perturbations of convolutional nets (cycles/pixel) against "
                 "the number of hidden layers (the readout does not count), at one kernel size. "
-                f"Filled: {attack}; hollow: L∞ attack. {bars} {dots} {null}",
+                f"Filled: {attack}{hollow}. {bars} {dots} {null}",
                 "Mean frequency against depth, a panel per data set and regime.",
                 plotting.frequency_against(rows, "depth", init_scale=scale, looks=looks),
             )
@@ -171,9 +175,9 @@ def make_figures(
                 "claim_effects",
                 "Every effect beside its margin",
                 "Effects with their 95 % intervals over live seeds, in the unit on each axis; "
-                "shaded: effects within the claim's margin. Filled: L2 attack; hollow: "
-                "L∞ attack. Words: verdicts after Holm's correction; an interval alone "
-                "does not decide. Empty lines: not tested.",
+                "shaded: effects within the claim's margin. Filled: L2 attack"
+                f"{_hollow(', '.join(second_opinions(main_claims)))}. Words: verdicts after Holm's "
+                "correction; an interval alone does not decide. Empty lines: not tested.",
                 "Forest plot of the claims' effects with intervals, margins and verdicts.",
                 plotting.claim_forest(main_claims),
                 "claims.json",
@@ -243,12 +247,13 @@ def _own_figures(
     rows: pd.DataFrame, own: Sequence[OwnFigure], scale: float, looks: Drawn
 ) -> list[ReportFigure]:
     """A dot plot by arm of each measurement that asks for one."""
+    hollow = _hollow(second_opinion(rows))
     return [
         ReportFigure(
             f"own_{of.column}",
             of.title,
-            f"{of.title} ({of.unit}) of trained networks, by arm. Bars: 95 % t intervals over live "
-            f"seeds ({_seeds(rows)}, init scale {scale:g}).",
+            f"{of.title} ({of.unit}) of trained networks, by arm. Filled: {_attack(rows)}{hollow}. "
+            f"Bars: 95 % t intervals over live seeds ({_seeds(rows)}, init scale {scale:g}).",
             f"Dot plot of {of.title} by architecture, a panel per data set and regime.",
             plotting.arm_overview(
                 rows,
@@ -444,6 +449,16 @@ def _seeds(rows: pd.DataFrame) -> str:
 def _images(rows: pd.DataFrame) -> str:
     counts = sorted(set(rows["num_images"].dropna().astype(int)))
     return " or ".join(map(str, counts)) or "the attacked"
+
+
+def second_opinions(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The geometries beside L2 under which claims were tested, in words."""
+    attacks = sorted({str(claim["attack"]) for claim in claims}, key=schema.attack_rank)
+    return [schema.attack_label(a) for a in attacks if schema.geometry(a).role == "second"]
+
+
+def _hollow(second: str) -> str:
+    return f"; hollow: {second} attack" if second else ""
 
 
 def _attack(rows: pd.DataFrame) -> str:

@@ -24,6 +24,7 @@ from freqbias.report.figures import (
     OwnFigure,
     ReportFigure,
     make_figures,
+    second_opinions,
 )
 
 _GLYPHS = {
@@ -85,21 +86,25 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     """Writes ``figures/*.png``, ``figures/*.pdf`` and ``report.html`` into a run's folder.
 
     Args:
-      run_dir: a run (`freqbias.runs`) that holds rows, ``claims.json``, ``study.json`` (how arms
-        are drawn) and ``spectra.npz``.
+      run_dir: a run (`freqbias.runs`) that holds rows, ``claims.json``, ``spectra.npz`` and
+        ``study.json``: a mapping with "drawn", how the arms are drawn (`Drawn.as_json`), and
+        "figures", the fields of each `OwnFigure`.
 
     Returns:
       The path of ``report.html``.
 
     Raises:
-      FileNotFoundError: ``run_dir`` holds no run, or the run no claims or spectra.
+      FileNotFoundError: ``run_dir`` holds no run, or the run lacks one of these.
       FileExistsError: a file that the run did not write is in the way.
-      ValueError: the rows lack a column that the report needs.
+      ValueError: the rows lack a column that the report needs, or ``study.json`` a part.
     """
     rows = runs.read_rows(run_dir)
     _check_rows(rows)
-    claims = json.loads((Path(run_dir) / "claims.json").read_text(encoding="utf-8"))
+    claims = runs.load_json(run_dir, "claims.json")
     study = runs.load_json(run_dir, "study.json")
+    missing = [name for name in ("drawn", "figures") if name not in study]
+    if missing:
+        raise ValueError(f"study.json must have 'drawn' and 'figures'; missing: {missing}.")
     looks = Drawn.from_json(study["drawn"]).with_arms(rows["arm"])
     own = [OwnFigure(*figure) for figure in study["figures"]]
     figures = make_figures(rows, claims, runs.load_arrays(run_dir, "spectra"), looks, own)
@@ -168,6 +173,7 @@ def _page(
             main=[titles.title(name) for name in main],
             minor=[titles.title(name) for name in minor],
             tally=_tally(tables),
+            second=", ".join(second_opinions(tables)),
             panels=[_panel(*panel) for panel in panels],
             claim_panels=[_panel(*panel) for panel in claim_panels],
             claim_rows=_claim_rows(tables, claim_panels),
@@ -228,17 +234,22 @@ def _chip(claim: Mapping[str, Any]) -> _Chip:
 
 
 def _tally(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How many tests gave which verdict: under L2 (one attack per test), L-inf, the other box."""
+    """How many tests gave which verdict: under L2, each second opinion, the other box."""
+    attacks = sorted({str(claim["attack"]) for claim in claims}, key=schema.attack_rank)
+    kinds = {
+        kind: [attack for attack in attacks if schema.geometry(attack).role == kind]
+        for kind in ("primary", "second", "box")
+    }
     out = []
-    for name, kind in (
-        ("L2 attack (primary)", "primary"),
-        ("L∞ attack (second opinion)", "second"),
-        ("L2 attack, box changed", "box"),
+    for name, counted in (
+        ("L2 attack (primary)", kinds["primary"]),
+        *((f"{schema.attack_label(a)} attack (second opinion)", [a]) for a in kinds["second"]),
+        ("L2 attack, box changed", kinds["box"]),
     ):
         tests = {
             (claim["id"], claim["dataset"], claim["regime"]): str(claim["verdict"])
             for claim in claims
-            if schema.geometry(claim["attack"]).role == kind
+            if claim["attack"] in counted
         }
         counts = Counter(tests.values())
         order = [*_GLYPHS, *(word for word in counts if word not in _GLYPHS)]
