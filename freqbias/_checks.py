@@ -4,31 +4,12 @@ Shapes, dtypes and options are static and are checked under any transformation. 
 NaN) are checked only where they are concrete, i.e. outside ``jit``.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-_one_of_many = ContextVar("one_of_many", default=False)
-
-
-@contextmanager
-def one_of_many() -> Iterator[None]:
-    """Within it a network is one of an ensemble: a broken one has a status, and raises nothing."""
-    token = _one_of_many.set(True)
-    try:
-        yield
-    finally:
-        _one_of_many.reset(token)
-
-
-def is_one_of_many() -> bool:
-    """Whether this is called within `one_of_many`."""
-    return _one_of_many.get()
 
 
 def is_concrete(value: Any) -> bool:

@@ -17,11 +17,12 @@ Every strategy gives the same numbers (to 1e-5 in float32), and a seed's numbers
 which other seeds are there: its key is ``fold_in(key, seed)``.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import flax.struct
 import jax
@@ -40,11 +41,15 @@ def seed_keys(key: Key, seeds: Iterable[int]) -> Key:
     """One key per seed: ``fold_in(key, seed)``, whatever the other seeds are.
 
     Args:
-      key: of the whole computation.
+      key: one key, of the whole computation.
       seeds: S distinct ints in [0, 2**32).
 
     Returns:
       Keys [S].
+
+    Raises:
+      TypeError: a seed is no int.
+      ValueError: there are several keys; seeds are none, repeated or out of range.
 
     Example:
       >>> import jax
@@ -53,6 +58,7 @@ def seed_keys(key: Key, seeds: Iterable[int]) -> Key:
       >>> bool(ensemble.seed_keys(key, [3, 7])[1] == ensemble.seed_keys(key, [7])[0])
       True
     """
+    _checks.rank("key", key, 0)
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(_checks.seeds(seeds), jnp.uint32))
 
 
@@ -201,13 +207,73 @@ class AttackNetwork(flax.struct.PyTreeNode):
         """
         more = {} if targets is None else {"targets": targets}
         labels = labels if own_labels is None else own_labels
-        with _checks.one_of_many():
-            return attack(self.apply_fn, params, images, labels, key, **more)
+        return perturb_fn(attack)(self.apply_fn, params, images, labels, key, **more)
+
+
+def perturb_fn(attack: Any) -> Callable[..., Any]:
+    """The attack as a function for one network of many: a broken one has a status, raises nothing.
+
+    That is its ``perturb`` (see `freqbias.attacks.protocol.CheckedAttack`); of an attack that has
+    none, the attack itself.
+    """
+    return getattr(attack, "perturb", attack)
+
+
+def attack_each(  # noqa: PLR0917 (an attack and its arguments)
+    attack: Any,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: ArrayLike,
+    labels: ArrayLike,
+    keys: Key,
+    *,
+    targets: ArrayLike | None = None,
+    strategy: Strategy = "auto",
+) -> Any:
+    """Attacks each of S networks on the same images; what is wrong with these is told first.
+
+    Args:
+      attack: from `freqbias.attacks`.
+      apply_fn: (params of one network, images) -> logits [N, K].
+      params: leaves [S, ...].
+      images: [N, H, W, C].
+      labels: int [N], or [S, N].
+      keys: [S], or one per image [S, N].
+      targets: int [N], for a targeted attack.
+      strategy: of the seed axis.
+
+    Returns:
+      `freqbias.attacks.Perturbation` with leading axes [S, N].
+
+    Raises:
+      TypeError: a dtype is wrong.
+      ValueError: a shape, range or option is wrong.
+    """
+    own = np.ndim(labels) == 2
+    if own and np.shape(labels)[0] != keys.shape[0]:
+        raise ValueError(
+            f"labels must be [N], or [S, N] with S = {keys.shape[0]}; got {np.shape(labels)}."
+        )
+    _checks.images(images, unit_range=False)
+    if hasattr(attack, "check_call"):  # values can be read here, and not within vmap
+        for some in labels if own else (labels,):
+            attack.check_call(apply_fn, _select(params, 0), images, some, targets)
+    return map_seeds(
+        AttackNetwork(apply_fn),
+        (params, keys, labels if own else None),
+        (attack, images, None if own else labels, targets),
+        strategy=strategy,
+        jit=False,
+    )
 
 
 @flax.struct.dataclass
 class Ensemble:
     """S networks of one architecture.
+
+    ``nets[2:4]`` is the ensemble of the networks at these positions, with their seeds; so are
+    ``nets[[0, 3]]``, ``nets[nets.alive]`` and ``nets[2]``, an ensemble of one. Nothing that is
+    computed of a network depends on which others are there.
 
     Attributes:
       params: every leaf [S, ...].
@@ -223,6 +289,34 @@ class Ensemble:
     seeds: tuple[int, ...] = flax.struct.field(pytree_node=False)
     apply_fn: ApplyFn = flax.struct.field(pytree_node=False)
 
+    def __len__(self) -> int:
+        """S."""
+        return len(self.seeds)
+
+    def __getitem__(self, index: Any) -> Self:
+        """The ensemble of some of the networks.
+
+        Args:
+          index: a slice, an int, ints, or bools [S]: positions, not seeds.
+
+        Returns:
+          Of params, status and history the entries of these positions, and their seeds.
+
+        Raises:
+          TypeError: the index is of another type.
+          IndexError: a position that does not exist, or not as many bools as networks.
+          ValueError: no network, or one twice.
+        """
+        positions = np.arange(len(self))
+        if not isinstance(index, slice):
+            index = np.atleast_1d(index)
+            if index.size and index.dtype != bool and not np.issubdtype(index.dtype, np.integer):
+                raise TypeError(f"index must be a slice, ints or bools; got {index.dtype}.")
+        index = positions[index if isinstance(index, slice) or index.size else slice(0)]
+        seeds = _checks.seeds(self.seeds[position] for position in index)
+        params, status, history = select((self.params, self.status, self.history), index)
+        return dataclasses.replace(self, params=params, status=status, history=history, seeds=seeds)
+
     @property
     def alive(self) -> np.ndarray:
         """Seeds, bool [S], that neither diverged nor died."""
@@ -236,9 +330,13 @@ class Ensemble:
     def accuracy(
         self, images: ArrayLike, labels: ArrayLike, *, strategy: Strategy = "auto"
     ) -> np.ndarray:
-        """Fraction [S] of images [N, H, W, C] whose largest logit is that of their label [N]."""
+        """Fraction [S] of images [N, H, W, C] whose largest logit is that of their label [N].
+
+        A logit that is not finite is no prediction.
+        """
         _checks.labels(labels, num_examples=len(images))
-        predicted = np.argmax(np.asarray(self.logits(images, strategy=strategy)), axis=-1)
+        logits = np.asarray(self.logits(images, strategy=strategy))
+        predicted = np.where(np.isfinite(logits).all(-1), np.argmax(logits, axis=-1), -1)
         return np.mean(predicted == np.asarray(labels)[None], axis=-1)
 
     def attack(
@@ -262,13 +360,21 @@ class Ensemble:
           strategy: of the seed axis.
 
         Returns:
-          `freqbias.attacks.Perturbation` with leading axes [S, N].
+          `freqbias.attacks.Perturbation` with leading axes [S, N]. A network that is broken (logits
+          that are not finite) has the status DIVERGED, and raises nothing.
+
+        Raises:
+          TypeError: a dtype is wrong.
+          ValueError: a shape, range or option is wrong.
         """
-        own = np.ndim(labels) == 2
-        return map_seeds(
-            AttackNetwork(self.apply_fn),
-            (self.params, seed_keys(key, self.seeds), labels if own else None),
-            (attack, images, None if own else labels, targets),
+        keys = seed_keys(key, self.seeds)
+        return attack_each(
+            attack,
+            self.apply_fn,
+            self.params,
+            images,
+            labels,
+            keys,
+            targets=targets,
             strategy=strategy,
-            jit=False,
         )

@@ -44,11 +44,10 @@ from freqbias.attacks.norms import (
     reach,
 )
 from freqbias.attacks.protocol import (
+    CheckedAttack,
     Perturbation,
     as_bounds,
-    check_arguments,
     check_bounds,
-    check_status,
     predict,
 )
 from freqbias.ops import AffinePredictor, affine_predictor
@@ -62,7 +61,7 @@ _SLACK_LADDER = (2.0, 8.0, 32.0, 128.0, 512.0, 2048.0)
 
 
 @flax.struct.dataclass
-class AffineAttack:
+class AffineAttack(CheckedAttack):
     """The closed form as an attack, called like any other; made by `affine_attack`.
 
     Attributes:
@@ -83,7 +82,7 @@ class AffineAttack:
         labels: Array,
         key: Key | None = None,
         *,
-        targets: None = None,
+        targets: Array | None = None,
     ) -> Perturbation:
         """Attacks one affine network on a batch of images.
 
@@ -101,28 +100,41 @@ class AffineAttack:
           flips; where the box holds no adversarial image, delta is 0 and distance infinity. Budget:
           delta of the full budget (or all the room there is) towards the nearest class; where the
           box holds no adversarial image, towards the class that all the room brings nearest.
-          ``status`` is DEAD where every w_j is zero. Under a transformation, where nothing can be
-          raised, it is NOT_CONVERGED for images at which the network is not affine.
+          ``status`` is DEAD where every w_j is zero. Under a transformation and in an ensemble,
+          where this raises nothing, it is NOT_CONVERGED where the network is not affine.
 
         Raises:
           TypeError: a dtype is wrong.
           ValueError: a shape, range or option is wrong, or the network is not affine.
         """
-        self.check()
-        images, labels, _ = check_arguments(
-            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=False
-        )
-        attack = self
-        if self.epsilon is not None:
-            attack = dataclasses.replace(self, epsilon=jnp.asarray(self.epsilon, images.dtype))
-        found = _attack(attack, apply_fn, params, images, labels)
-        check_status(apply_fn, params, images, found.status)
+        found = super().__call__(apply_fn, params, images, labels, key, targets=targets)  # type: ignore[arg-type]
         if _checks.is_concrete(found.status) and jnp.any(found.status == Status.NOT_CONVERGED):
             raise ValueError(
                 "apply_fn must be affine in the images for a closed form; its logits differ from "
                 "<jacobian at zero, image> + bias."
             )
         return found
+
+    @property
+    def targeted(self) -> bool:  # type: ignore[override]
+        """False: reaching one of K > 2 classes has no closed form."""
+        return False
+
+    def find(  # noqa: PLR0917 (the arguments of a call)
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        targets: Array | None,
+        key: Key,
+    ) -> Perturbation:
+        """The closed form; NOT_CONVERGED for images at which the network is not affine."""
+        del targets, key
+        attack = self
+        if self.epsilon is not None:
+            attack = dataclasses.replace(self, epsilon=jnp.asarray(self.epsilon, images.dtype))
+        return _attack(attack, apply_fn, params, images, labels)
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

@@ -19,15 +19,15 @@ from freqbias.attacks.minimal.fab import fab
 from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
 from freqbias.attacks.protocol import (
     Attack,
+    CheckedAttack,
     Perturbation,
     as_bounds,
-    check_arguments,
     check_bounds,
-    check_status,
     fold_each,
-    fold_keys,
+    image_keys,
 )
 from freqbias.attacks.square import square
+from freqbias.ensemble import perturb_fn
 from freqbias.typing import ApplyFn, Array, Key, Params, Status
 
 _LOSSES = "cross_entropy", "dlr"
@@ -60,7 +60,7 @@ def worst_case(perturbations: Sequence[Perturbation]) -> Perturbation:
 
 
 @flax.struct.dataclass
-class AutoAttack:
+class AutoAttack(CheckedAttack):
     """Attacks one after the other, each on the images that still stand; made by `auto_attack`.
 
     Images that are misclassified when clean (targeted: that are predicted as the target) are not
@@ -99,38 +99,17 @@ class AutoAttack:
                 kind = "targeted" if self.targeted else "untargeted"
                 raise ValueError(f"attacks must be {kind}; got {attack}.")
 
-    def __call__(
+    def find(  # noqa: PLR0917 (the arguments of a call)
         self,
         apply_fn: ApplyFn,
         params: Params,
         images: Array,
         labels: Array,
+        targets: Array | None,
         key: Key,
-        *,
-        targets: Array | None = None,
     ) -> Perturbation:
-        """Attacks one network on a batch of images.
-
-        Args:
-          apply_fn: (params, images) -> logits [N, K]; static.
-          params: parameters of one network.
-          images: [N, H, W, C] within bounds.
-          labels: int [N].
-          key: one key, folded with each image's index, or one key per image [N].
-          targets: int [N], each different from its label; only if targeted.
-
-        Returns:
-          A `Perturbation`; where no attack succeeded, delta is the first one's.
-
-        Raises:
-          TypeError: a dtype is wrong.
-          ValueError: a shape, range or option is wrong.
-        """
-        self.check()
-        images, labels, targets = check_arguments(
-            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted
-        )
-        keys = fold_keys(key, images.shape[0])
+        """What the attacks find; where none succeeded, delta is the first one's."""
+        keys = image_keys(key, images.shape[0])
         logits = query.eval_shape(forward, apply_fn, params, images, images, ()).logits
         attacks = [_defined(attack, logits.shape[-1]) for attack in self.attacks]
         concrete = all(
@@ -141,14 +120,13 @@ class AutoAttack:
         found = run(partial(clean, self.norm), *data, keys, None)
         for index, attack in enumerate(attacks):
             standing = (found.clean_correct | self.targeted) & ~found.is_adversarial
-            new = run(attack, *data, fold_each(keys, index), standing)
+            new = run(perturb_fn(attack), *data, fold_each(keys, index), standing)
             new = new._replace(
                 status=jnp.where(standing, new.status, Status.NOT_ATTACKED),
                 gradient_evaluations=jnp.where(standing, new.gradient_evaluations, 0),
             )
             within = new.distance <= jnp.asarray(self.epsilon, images.dtype) * (1 + _ROUNDING)
             found = _take(found, new, standing & within & (new.is_adversarial | (index == 0)))
-        check_status(apply_fn, params, images, found.status)
         return found
 
     @staticmethod

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from freqbias import _checks
 from freqbias.attacks import auto
 from freqbias.attacks.evaluate import at_epsilon
-from freqbias.attacks.norms import Norm
-from freqbias.attacks.protocol import Attack, Perturbation, check_arguments, check_status, fold_keys
+from freqbias.attacks.norms import Bounds, Norm
+from freqbias.attacks.protocol import Attack, CheckedAttack, Perturbation, image_keys
+from freqbias.ensemble import perturb_fn
 from freqbias.typing import ApplyFn, Array, Key, Params
 
 
 @flax.struct.dataclass
-class Bisection:
+class Bisection(CheckedAttack):
     """A budget attack as a minimal one: bisection over epsilon, for each image; made by `bisect`.
 
     The attack runs at its own epsilon, then halves the bracket [low, high] of each image
@@ -40,49 +41,29 @@ class Bisection:
         if not hasattr(self.attack, "norm"):
             raise ValueError(f"attack must have a norm; got {self.attack}.")
 
-    def __call__(
+    @property
+    def targeted(self) -> bool:  # type: ignore[override]
+        """As the attack."""
+        return getattr(self.attack, "targeted", False)
+
+    @property
+    def bounds(self) -> Bounds | None:  # type: ignore[override]
+        """As the attack."""
+        return getattr(self.attack, "bounds", None)
+
+    def find(  # noqa: PLR0917 (the arguments of a call)
         self,
         apply_fn: ApplyFn,
         params: Params,
         images: Array,
         labels: Array,
+        targets: Array | None,
         key: Key,
-        *,
-        targets: Array | None = None,
     ) -> Perturbation:
-        """Attacks one network on a batch of images.
-
-        Args:
-          apply_fn: (params, images) -> logits [N, K]; static.
-          params: parameters of one network.
-          images: [N, H, W, C] within bounds.
-          labels: int [N].
-          key: one key, folded with each image's index, or one key per image [N].
-          targets: int [N], for a targeted attack.
-
-        Returns:
-          A `Perturbation`: the nearest found; distance infinity where none was, and 0 where the
-          clean image is adversarial.
-
-        Raises:
-          TypeError: a dtype is wrong.
-          ValueError: a shape, range or option is wrong.
-        """
-        self.check()
-        images, labels, targets = check_arguments(
-            apply_fn,
-            params,
-            images,
-            labels,
-            targets,
-            bounds=getattr(self.attack, "bounds", None),
-            targeted=getattr(self.attack, "targeted", False),
-        )
-        keys = fold_keys(key, images.shape[0])
+        """The nearest found; the distance is infinity where none was, 0 where none is needed."""
+        keys = image_keys(key, images.shape[0])
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
-        found = _bisect(attack, apply_fn, params, images, labels, keys, targets)
-        check_status(apply_fn, params, images, found.status)
-        return found
+        return _bisect(attack, apply_fn, params, images, labels, keys, targets)
 
 
 def bisect(attack: Attack, *, num_bisections: int = 10) -> Bisection:
@@ -125,7 +106,9 @@ def _bisect(  # noqa: PLR0917 (the arguments of a call)
     ) -> Perturbation:
         attack = at_epsilon(minimal.attack, epsilon)
         target = None if target is None else target[None]
-        found = attack(apply_fn, params, image[None], label[None], key[None], targets=target)
+        found = perturb_fn(attack)(
+            apply_fn, params, image[None], label[None], key[None], targets=target
+        )
         return jax.tree.map(lambda leaf: leaf[0], found)
 
     def attack_all(epsilons: Array) -> Perturbation:

@@ -4,6 +4,7 @@ A network may stand because it is robust, or because the attack saw no way: vani
 gradients, steps that do not climb. The second leaves traces.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -74,7 +75,7 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     *,
     black_box: Attack | None = None,
     batch_size: int = 256,
-    ensemble: bool = False,
+    seeds: Sequence[int] | None = None,
     strategy: Strategy = "auto",
 ) -> Diagnosis:
     """Looks for signs that an attack failed on a network, or on each of an ensemble.
@@ -85,14 +86,14 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     Args:
       attack: of a fixed budget, untargeted, with ``norm``, ``epsilon`` and ``bounds``.
       apply_fn: (params, images) -> logits [N, K].
-      params: of one network; with ``ensemble``, leaves [S, ...].
+      params: of one network; with ``seeds``, leaves [S, ...].
       images: [N, H, W, C] within bounds.
       labels: int [N].
       key: as in `evaluate`.
       black_box: an attack without gradients; by default `square` of 500 queries in L1, L2 and
         L-inf, and none in other norms.
       batch_size: images attacked at once, of each network.
-      ensemble: whether params lead with a seed axis.
+      seeds: of an ensemble, as in `evaluate`; None for one network.
       strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
@@ -120,14 +121,14 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     everywhere = at_epsilon(attack, norm.value(box))
     short = fgsm(norm, epsilon=_SMALL * epsilon, loss="margin", bounds=bounds)
 
-    options: dict[str, Any] = {"batch_size": batch_size, "ensemble": ensemble, "strategy": strategy}
-    margin_fn = jax.vmap(margin, (0, None)) if ensemble else margin
+    options: dict[str, Any] = {"batch_size": batch_size, "seeds": seeds, "strategy": strategy}
+    margin_fn = margin if seeds is None else jax.vmap(margin, (0, None))
 
     def run(attack: Attack) -> Any:
         return evaluate(attack, apply_fn, params, images, labels, key, **options).perturbation
 
     def margins(images: np.ndarray) -> np.ndarray:
-        size, axis = min(batch_size, correct.shape[-1]), strategy if ensemble else None
+        size, axis = min(batch_size, correct.shape[-1]), None if seeds is None else strategy
         logits = logits_in_batches(apply_fn, params, images, batch_size=size, strategy=axis)
         return np.asarray(margin_fn(logits, jnp.asarray(labels)))
 

@@ -21,12 +21,10 @@ import jax.numpy as jnp
 from freqbias import _checks
 from freqbias.attacks.norms import Bounds, Norm
 from freqbias.attacks.protocol import (
+    CheckedAttack,
     Perturbation,
-    check_arguments,
     check_bounds,
-    check_logits,
-    check_status,
-    fold_keys,
+    image_keys,
 )
 from freqbias.typing import ApplyFn, Array, Key, Params
 
@@ -146,7 +144,7 @@ def query(  # noqa: PLR0917 (a network, its inputs, and where to look)
     return oracle(apply_fn, params, images + delta, goal)
 
 
-class IterativeAttack:
+class IterativeAttack(CheckedAttack):
     """What all iterative attacks share; a subclass is a ``flax.struct.dataclass``.
 
     A subclass has the fields below and the methods `begin`, `program` and `finalize`, all pure, and
@@ -164,45 +162,22 @@ class IterativeAttack:
     bounds: Bounds | None
     driver: Driver
 
-    def __call__(
+    def find(  # noqa: PLR0917 (the arguments of a call)
         self,
         apply_fn: ApplyFn,
         params: Params,
         images: Array,
         labels: Array,
+        targets: Array | None,
         key: Key,
-        *,
-        targets: Array | None = None,
     ) -> Perturbation:
-        """Attacks one network on a batch of images.
-
-        Args:
-          apply_fn: (params, images) -> logits [N, K]; static, so pass the same object each time.
-          params: parameters of one network; ``jax.vmap`` over them for many (driver "scan").
-          images: [N, H, W, C] within bounds.
-          labels: int [N].
-          key: one key, folded with each image's index, or one key per image [N].
-          targets: int [N], each different from its label; only for a targeted attack.
-
-        Returns:
-          A `Perturbation` of leading axis [N]; no image's depends on the others.
-
-        Raises:
-          TypeError: a dtype is wrong.
-          ValueError: a shape, range or option is wrong.
-        """
-        self.check()
-        images, labels, targets = check_arguments(
-            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted
-        )
-        keys = fold_keys(key, images.shape[0])
+        """Runs the program by the driver."""
+        keys = image_keys(key, images.shape[0])
         driver = choose_driver(self.driver, (self, params, images, labels, keys))
         run = _scan if driver == "scan" else _on_host
         # One dtype, whatever was passed: one compilation.
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
-        found = run(attack, apply_fn, params, images, labels, keys, targets)
-        check_status(apply_fn, params, images, found.status)
-        return found
+        return run(attack, apply_fn, params, images, labels, keys, targets)
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
@@ -278,7 +253,6 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
     """Compiled steps, driven from Python."""
     kind, shared = type(attack), attack.shared()
     logits = query(forward, apply_fn, params, images, jnp.zeros_like(images), ()).logits
-    check_logits(logits, params)
     state = _compiled(kind.begin)(shared, images, labels, keys, targets, logits)
 
     def step(state: Any, phase: Phase) -> Any:

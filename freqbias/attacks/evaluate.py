@@ -15,8 +15,15 @@ import numpy as np
 from freqbias import _checks
 from freqbias.attacks.driver import forward, query
 from freqbias.attacks.levels import Scalar
-from freqbias.attacks.protocol import Attack, Perturbation, fold_keys, predict
-from freqbias.ensemble import STRATEGIES, AttackNetwork, Strategy, map_seeds
+from freqbias.attacks.protocol import Attack, Perturbation, check_network, image_keys, predict
+from freqbias.ensemble import (
+    STRATEGIES,
+    Strategy,
+    attack_each,
+    map_seeds,
+    perturb_fn,
+    seed_keys,
+)
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
 
 
@@ -51,7 +58,7 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
     *,
     targets: ArrayLike | None = None,
     batch_size: int = 256,
-    ensemble: bool = False,
+    seeds: Sequence[int] | None = None,
     strategy: Strategy = "auto",
 ) -> Evaluation:
     """Attacks every image, batch by batch; the last batch is padded, so that one shape compiles.
@@ -62,14 +69,14 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
     Args:
       attack: the attack.
       apply_fn: (params, images) -> logits [N, K].
-      params: of one network; with ``ensemble``, leaves [S, ...].
+      params: of one network; with ``seeds``, leaves [S, ...].
       images: [N, H, W, C].
       labels: int [N].
-      key: one key; with ``ensemble``, one key (folded with the seed's position) or one per seed
-        [S], e.g. of `freqbias.ensemble.seed_keys`.
+      key: one key; image n draws with ``fold_in(key, n)``, network s of an ensemble with
+        ``fold_in(fold_in(key, s), n)``, as in ``Ensemble.attack``. Of one network also keys [N].
       targets: int [N], for a targeted attack.
       batch_size: images attacked at once, of each network.
-      ensemble: whether params lead with a seed axis.
+      seeds: of an ensemble, S distinct ints, e.g. ``nets.seeds``; None for one network.
       strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
@@ -87,10 +94,13 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
     if targets is not None and np.shape(targets) != (num_images,):
         raise ValueError(f"targets must have shape ({num_images},); got shape {np.shape(targets)}.")
 
-    attack_fn = _on_networks(attack, apply_fn, params, strategy if ensemble else None)
-    keys = _image_keys(key, _num_seeds(params) if ensemble else None, num_images)
+    keys = _image_keys(key, seeds, params, num_images)
+    attack_fn = _on_networks(attack, apply_fn, params, None if seeds is None else strategy)
     size = min(batch_size, num_images)
-    return summarize(in_batches(attack_fn, images, labels, targets, keys=keys, batch_size=size))
+    found = in_batches(attack_fn, images, labels, targets, keys=keys, batch_size=size)
+    if seeds is None:
+        check_network(apply_fn, params, images, found.status, batch_size=size)
+    return summarize(found)
 
 
 def _on_networks(
@@ -98,24 +108,8 @@ def _on_networks(
 ) -> Callable[..., Perturbation]:
     """The attack on one network (strategy None), or on each of an ensemble, for `in_batches`."""
     if strategy is None:
-        return partial(attack, apply_fn, params)
-    return partial(_attack_each, attack, apply_fn, params, strategy=strategy)
-
-
-def _attack_each(  # noqa: PLR0917 (an attack and its arguments)
-    attack: Attack,
-    apply_fn: ApplyFn,
-    params: Params,
-    images: Array,
-    labels: Array,
-    keys: Key,
-    *,
-    targets: Array | None,
-    strategy: Strategy,
-) -> Perturbation:
-    """The attack on every network of an ensemble, leaves [S, N, ...]; keys [S, N]."""
-    per_seed, shared = (params, keys, None), (attack, images, labels, targets)
-    return map_seeds(AttackNetwork(apply_fn), per_seed, shared, strategy=strategy, jit=False)
+        return partial(perturb_fn(attack), apply_fn, params)
+    return partial(attack_each, attack, apply_fn, params, strategy=strategy)
 
 
 class RobustnessCurve(NamedTuple):
@@ -145,7 +139,7 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
     *,
     epsilons: Sequence[float],
     batch_size: int = 256,
-    ensemble: bool = False,
+    seeds: Sequence[int] | None = None,
     strategy: Strategy = "auto",
 ) -> RobustnessCurve:
     """Robust accuracy at each of several radii, in one compilation.
@@ -157,13 +151,13 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
     Args:
       attack: untargeted; its own epsilon only sets the ratio of step size to epsilon.
       apply_fn: (params, images) -> logits [N, K].
-      params: of one network; with ``ensemble``, leaves [S, ...].
+      params: of one network; with ``seeds``, leaves [S, ...].
       images: [N, H, W, C].
       labels: int [N].
       key: as in `evaluate`.
       epsilons: radii, in pixel units, ascending.
       batch_size: images attacked at once, of each network.
-      ensemble: whether params lead with a seed axis.
+      seeds: of an ensemble, S distinct ints, e.g. ``nets.seeds``; None for one network.
       strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
@@ -183,12 +177,14 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
     if not radii.size or (np.diff(radii) <= 0).any():
         raise ValueError(f"epsilons must ascend, and be at least one; got {epsilons}.")
     _checks.one_of("strategy", strategy, STRATEGIES)
-    keys = _image_keys(key, _num_seeds(params) if ensemble else None, num_images)
+    keys, size = _image_keys(key, seeds, params, num_images), min(batch_size, num_images)
 
     def on(attack: Attack, rows: np.ndarray) -> Any:
-        attack_fn = _on_networks(attack, apply_fn, params, strategy if ensemble else None)
-        size = min(batch_size, num_images)
-        return in_batches(attack_fn, images, labels, None, keys=keys, batch_size=size, rows=rows)
+        attack_fn = _on_networks(attack, apply_fn, params, None if seeds is None else strategy)
+        found = in_batches(attack_fn, images, labels, None, keys=keys, batch_size=size, rows=rows)
+        if seeds is None and len(rows) == num_images:
+            check_network(apply_fn, params, images, found.status, batch_size=size)
+        return found
 
     everywhere, shape = np.arange(num_images), keys.shape  # [N], or [S, N]
     if not _has_epsilon(attack):
@@ -291,6 +287,8 @@ def transfer(
     _checks.labels(labels, num_examples=num_images)
     if np.shape(delta)[1:] != np.shape(images):
         raise ValueError(f"delta must be [R, {images.shape}]; got shape {np.shape(delta)}.")
+    if _checks.is_concrete(delta) and not np.isfinite(delta).all():
+        raise ValueError("delta must be finite; found NaN or infinity.")
     counted = np.ones(np.shape(delta)[:2], bool) if counted is None else np.asarray(counted)
     if counted.shape != np.shape(delta)[:2]:
         raise ValueError(f"counted must be {np.shape(delta)[:2]}; got shape {counted.shape}.")
@@ -408,12 +406,13 @@ def in_batches(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *results)
 
 
-def _image_keys(key: Key, num_seeds: int | None, num_images: int) -> Key:
-    """Keys [N] of one key, or one per image; of S seeds [S, N], of one key, or one per seed."""
-    if num_seeds is None:
-        return fold_keys(key, num_images)
-    keys = fold_keys(key, num_seeds, each="seed")
-    return jax.vmap(lambda key: fold_keys(key, num_images))(keys)
+def _image_keys(key: Key, seeds: Sequence[int] | None, params: Params, num_images: int) -> Key:
+    """Keys [N] of one network, of one key or one per image; of an ensemble [S, N], of one key."""
+    if seeds is None:
+        return image_keys(key, num_images)
+    if len(seeds) != _num_seeds(params):
+        raise ValueError(f"seeds must be {_num_seeds(params)}, as params has; got {len(seeds)}.")
+    return jax.vmap(partial(image_keys, num_images=num_images))(seed_keys(key, seeds))
 
 
 def _num_seeds(params: Params) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from freqbias import _checks
 from freqbias.attacks.evaluate import Evaluation, evaluate
 from freqbias.attacks.norms import Bounds, band_limited
-from freqbias.attacks.protocol import as_bounds, fold_keys, predict
+from freqbias.attacks.protocol import as_bounds, check_range, image_keys, predict
 from freqbias.ensemble import Strategy
 from freqbias.spectral import fourier
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params
@@ -51,7 +51,7 @@ def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
     masks: ArrayLike,
     targets: ArrayLike | None = None,
     batch_size: int = 256,
-    ensemble: bool = False,
+    seeds: Sequence[int] | None = None,
     strategy: Strategy = "auto",
 ) -> Evaluation:
     """The same attack in each of B bands: robustness resolved by frequency.
@@ -63,18 +63,18 @@ def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
     Args:
       attack: of any `Norm` and with a field ``norm``, e.g. of `smallest_budget` or `pgd`.
       apply_fn: (params, images) -> logits [N, K].
-      params: of one network; with ``ensemble``, leaves [S, ...].
+      params: of one network; with ``seeds``, leaves [S, ...].
       images: [N, H, W, C].
       labels: int [N].
       key: as in `evaluate`; every band draws alike.
       masks: [B, H, W], e.g. of `band_masks`.
       targets: int [N], for a targeted attack.
       batch_size: images attacked at once.
-      ensemble: whether params lead with a seed axis.
+      seeds: of an ensemble, as in `evaluate`; None for one network.
       strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
-      An `Evaluation` of leaves [B, ...] or, with ``ensemble``, [B, S, ...], on the host.
+      An `Evaluation` of leaves [B, ...] or, with ``seeds``, [B, S, ...], on the host.
 
     Raises:
       TypeError: a dtype is wrong.
@@ -91,7 +91,7 @@ def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
             key,
             targets=targets,
             batch_size=batch_size,
-            ensemble=ensemble,
+            seeds=seeds,
             strategy=strategy,
         )
         for mask in np.asarray(masks)
@@ -151,16 +151,18 @@ def heat_map(
     _checks.positive("epsilon", epsilon)
     _checks.one_of("epsilon_per", epsilon_per, ("image", "channel"))
     _checks.positive_int("batch_size", batch_size)
+    bounds = as_bounds(bounds)
+    check_range(images, bounds)
     num_images, height, width, channels = np.shape(images)
     images, labels = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
-    keys = None if key is None else fold_keys(key, num_images)
+    keys = None if key is None else image_keys(key, num_images)
     if epsilon_per == "image":
         epsilon = epsilon / np.sqrt(channels)
     flat = np.arange(height * width).reshape(height, width)
     half = flat[flat <= fourier.negate_frequencies(flat)]
     pairs = np.arange(half.size * num_images)
     batch_size = min(batch_size, pairs.size)
-    wrong_fn = partial(_is_wrong, apply_fn, bounds=as_bounds(bounds))
+    wrong_fn = partial(_is_wrong, apply_fn, bounds=bounds)
 
     def error_rates(params: Params) -> np.ndarray:
         wrong = []

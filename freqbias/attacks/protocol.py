@@ -1,4 +1,11 @@
-"""What every attack takes and returns: `Attack`, `Perturbation`, and the checks they share."""
+"""What every attack takes and returns: `Attack`, `Perturbation`, and the checks they share.
+
+**One attack, one key, one answer.** Everything random is drawn from keys that are folded by one
+rule: the network of seed s has ``fold_in(key, s)`` (`freqbias.ensemble.seed_keys`), its image n has
+``fold_in(that, n)`` (`image_keys`), its start r ``fold_in(that, r)`` (`fold_each`). So the same
+network, key and image give the same perturbation in an ensemble, in a slice of it, alone, and in
+`freqbias.attacks.evaluate`, whose n counts through the whole data set whatever its batches are.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,7 +17,7 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.norms import Bounds
-from freqbias.typing import ApplyFn, Array, Key, Params, Status
+from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
 
 
 class Perturbation(NamedTuple):
@@ -38,8 +45,8 @@ class Perturbation(NamedTuple):
     An attack that asks for no gradient (`square`) is OK instead where some query changed the
     logits. A composed attack (`auto_attack`, `worst_case`, `bisect`) goes by all gradients that
     were spent on the image, and by queries only where none was. `auto_attack` spends nothing on an
-    image that is adversarial as it is: NOT_ATTACKED. `affine_attack` under a transformation, where
-    it cannot raise, is NOT_CONVERGED if the network is not affine.
+    image that is adversarial as it is: NOT_ATTACKED. `affine_attack` under a transformation or in
+    an ensemble, where it raises nothing, is NOT_CONVERGED if the network is not affine.
     """
 
     delta: Array
@@ -52,7 +59,10 @@ class Perturbation(NamedTuple):
 
 
 class Attack(Protocol):
-    """A frozen pytree; numbers are traced leaves, options are static."""
+    """A frozen pytree; numbers are traced leaves, options are static.
+
+    A call is all that an attack must have. `CheckedAttack` is what those of this package share.
+    """
 
     def __call__(
         self,
@@ -68,28 +78,27 @@ class Attack(Protocol):
         ...
 
 
-def fold_keys(key: Key, number: int, *, each: str = "image") -> Key:
-    """One key for each image (or seed), so that no image's draw depends on its batch.
+def image_keys(key: Key, num_images: int) -> Key:
+    """One key for each image: ``fold_in(key, n)`` for image n, whatever the other images are.
 
     Args:
-      key: one key, folded with the positions 0..number - 1; or keys [number], used as they are.
-      number: of images (or seeds).
-      each: what there are ``number`` of, for the message.
+      key: one key, folded with the positions 0..N - 1; or keys [N], used as they are.
+      num_images: N.
 
     Returns:
-      Keys [number].
+      Keys [N].
 
     Raises:
       TypeError: not made by ``jax.random.key``.
-      ValueError: neither one key nor one for each.
+      ValueError: neither one key nor one for each image.
     """
     dtype = jnp.result_type(key)
     if not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise TypeError(f"key must be made by jax.random.key; got dtype {dtype}.")
     if key.ndim == 0:
-        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
-    if key.shape != (number,):
-        raise ValueError(f"key must be one key or one per {each} ({number}); got {key.shape}.")
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_images))
+    if key.shape != (num_images,):
+        raise ValueError(f"key must be one key or one per image ({num_images}); got {key.shape}.")
     return key
 
 
@@ -128,6 +137,16 @@ def check_bounds(bounds: Sequence[float] | None) -> None:
         raise ValueError(f"bounds must be (low, high) with low < high, or None; got {bounds}.")
 
 
+def check_range(images: ArrayLike, bounds: Bounds | None, *, name: str = "images") -> None:
+    """Raises ValueError unless the images, if concrete, lie within the bounds."""
+    if bounds is not None and _checks.is_concrete(images):
+        low, high = np.min(images), np.max(images)
+        if low < bounds[0] or high > bounds[1]:
+            raise ValueError(
+                f"{name} must lie within bounds {bounds}; got values in [{low:g}, {high:g}]."
+            )
+
+
 def check_arguments(
     apply_fn: ApplyFn,
     params: Params,
@@ -154,12 +173,7 @@ def check_arguments(
     # NumPy arrays where values are concrete: they can be read even inside jit.
     images, labels, targets = (_read(array) for array in (images, labels, targets))
     _checks.images(images, unit_range=False)
-    if bounds is not None and _checks.is_concrete(images):
-        low, high = images.min(), images.max()
-        if low < bounds[0] or high > bounds[1]:
-            raise ValueError(
-                f"images must lie within bounds {bounds}; got values in [{low:g}, {high:g}]."
-            )
+    check_range(images, bounds)
     dtypes = {jnp.result_type(leaf) for leaf in (images, *jax.tree.leaves(params))}
     if {jnp.dtype("float32"), jnp.dtype("float64")} <= dtypes:
         raise TypeError("params and images must not mix float32 and float64.")
@@ -173,45 +187,137 @@ def check_arguments(
     return jnp.asarray(images), jnp.asarray(labels, jnp.int32), jnp.asarray(targets, jnp.int32)
 
 
-def check_logits(logits: Array, params: Params) -> None:
-    """Raises where the network itself is broken: of all images, no logit is finite.
+def check_network(
+    apply_fn: ApplyFn,
+    params: Params,
+    images: ArrayLike,
+    status: Array,
+    *,
+    batch_size: int | None = None,
+) -> None:
+    """Raises if the network itself is broken: not one logit of the clean images is finite.
 
-    Not so under a transformation, for parameters that are not finite themselves (a training that
-    diverged), and for one network of an ensemble, which must not take the others' results with it:
-    there the status says so.
-
-    Args:
-      logits: [N, K], of clean images.
-      params: of one network.
-
-    Raises:
-      ValueError: no logit is finite, though all parameters are.
-    """
-    if _checks.is_one_of_many() or not _checks.is_concrete(logits):
-        return
-    if not np.isfinite(logits).any() and _all_finite(params):
-        raise ValueError(
-            "apply_fn must return finite logits; of finite params and images, none of its "
-            f"{logits.shape[0]} x {logits.shape[1]} logits is."
-        )
-
-
-def check_status(apply_fn: ApplyFn, params: Params, images: Array, status: Array) -> None:
-    """As `check_logits`, afterwards; asks the network again, but only if all images are DIVERGED.
+    Not so under a transformation, nor for parameters that are not finite themselves (a training
+    that diverged): there the status says so. Asks the network only if all images are DIVERGED.
 
     Args:
       apply_fn: (params, images) -> logits [N, K].
       params: of one network.
       images: [N, H, W, C].
-      status: int32, of an attack on them.
+      status: int32 [N], of an attack on them; or [], of all.
+      batch_size: images asked about at once; None is all.
 
     Raises:
-      ValueError: no logit is finite, though all parameters are.
+      ValueError: no logit is finite, though all parameters and images are.
     """
-    if _checks.is_one_of_many() or not _checks.is_concrete(status):
+    if not _checks.is_concrete(status) or (np.asarray(status) != Status.DIVERGED).any():
         return
-    if (np.asarray(status) == Status.DIVERGED).all():
-        check_logits(_logits(apply_fn, params, images), params)
+    if not _all_finite(params):
+        return
+    num_images, num_classes = len(images), 0
+    for first in range(0, num_images, batch_size or num_images):
+        rows = np.arange(first, first + (batch_size or num_images))
+        batch = jnp.asarray(images[np.minimum(rows, num_images - 1)])
+        logits = _logits(apply_fn, params, batch)
+        num_classes = logits.shape[1]
+        if not _checks.is_concrete(logits) or np.isfinite(logits).any():
+            return
+    raise ValueError(
+        "apply_fn must return finite logits; of finite params and images, none of its "
+        f"{num_images} x {num_classes} logits is."
+    )
+
+
+class CheckedAttack:
+    """What the attacks of this package share: a call, what it checks, and when it raises.
+
+    A subclass is a frozen pytree with `check` and `find`. There are two ways in. A call is for one
+    network, and raises if that is broken. `perturb` is for one network of many, whose results must
+    not be lost for another's sake: of a broken network its statuses tell, and nothing raises.
+    """
+
+    targeted: bool
+    bounds: Bounds | None
+
+    def __call__(
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        key: Key,
+        *,
+        targets: Array | None = None,
+    ) -> Any:
+        """Attacks one network on a batch of images.
+
+        Args:
+          apply_fn: (params, images) -> logits [N, K]; static, so pass the same object each time.
+          params: parameters of one network; ``jax.vmap`` over them for many.
+          images: [N, H, W, C] within bounds.
+          labels: int [N].
+          key: one key, folded with each image's position, or one key per image [N].
+          targets: int [N], each different from its label; only for a targeted attack.
+
+        Returns:
+          A `Perturbation` of leading axis [N]; no image's depends on the others.
+
+        Raises:
+          TypeError: a dtype is wrong.
+          ValueError: a shape, range or option is wrong; or the network is broken: its parameters
+            are finite, but of all its logits on these images not one is.
+        """
+        found = self.perturb(apply_fn, params, images, labels, key, targets=targets)
+        check_network(apply_fn, params, images, found.status)
+        return found
+
+    def perturb(
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        key: Key,
+        *,
+        targets: Array | None = None,
+    ) -> Any:
+        """As a call, but a broken network raises nothing: its images are DIVERGED."""
+        data = self.check_call(apply_fn, params, images, labels, targets)
+        return self.find(apply_fn, params, *data, key)
+
+    def check_call(
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        targets: Array | None,
+    ) -> tuple[Array, Array, Array | None]:
+        """Checks the attack and what it is called with: `check`, then `check_arguments`.
+
+        Returns:
+          images, labels and targets as JAX arrays.
+        """
+        self.check()
+        return check_arguments(
+            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted
+        )
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError if a number or an option is wrong."""
+        raise NotImplementedError
+
+    def find(  # noqa: PLR0917 (the arguments of a call)
+        self,
+        apply_fn: ApplyFn,
+        params: Params,
+        images: Array,
+        labels: Array,
+        targets: Array | None,
+        key: Key,
+    ) -> Any:
+        """The attack itself, on arguments that have been checked."""
+        raise NotImplementedError
 
 
 def _all_finite(tree: Any) -> bool:

@@ -22,11 +22,10 @@ from freqbias.attacks.driver import Driver, choose_driver
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.norms import Bounds, Norm
 from freqbias.attacks.protocol import (
+    CheckedAttack,
     as_bounds,
-    check_arguments,
     check_bounds,
-    check_status,
-    fold_keys,
+    image_keys,
     predict,
 )
 from freqbias.typing import ApplyFn, Array, Key, LossFn, Params, Status
@@ -71,7 +70,7 @@ class _Batches(NamedTuple):
 
 
 @flax.struct.dataclass
-class UniversalAttack:
+class UniversalAttack(CheckedAttack):
     """One perturbation for all images; made by `universal`.
 
     Attributes:
@@ -99,45 +98,25 @@ class UniversalAttack:
     driver: Driver = flax.struct.field(pytree_node=False, default="auto")
     name: str = flax.struct.field(pytree_node=False, default="universal")
 
-    def __call__(
+    def find(  # noqa: PLR0917 (the arguments of a call)
         self,
         apply_fn: ApplyFn,
         params: Params,
         images: Array,
         labels: Array,
+        targets: Array | None,
         key: Key,
-        *,
-        targets: Array | None = None,
     ) -> UniversalPerturbation:
-        """Looks for the perturbation of one network.
+        """One perturbation for all images; the key gives the order of the images in each epoch.
 
-        Args:
-          apply_fn: (params, images) -> logits [N, K]; static.
-          params: parameters of one network; ``jax.vmap`` over them for many.
-          images: [N, H, W, C] within bounds.
-          labels: int [N]; the clean predictions instead, to attack those.
-          key: of the order of the images.
-          targets: int [N], each different from its label; only for a targeted attack.
-
-        Returns:
-          A `UniversalPerturbation`.
-
-        Raises:
-          TypeError: a dtype is wrong.
-          ValueError: a shape, range or option is wrong.
+        The labels may be the clean predictions, to attack those.
         """
-        self.check()
-        images, labels, targets = check_arguments(
-            apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted
-        )
         _checks.rank("key", key, 0)
-        fold_keys(key, 1)  # checks its type
+        image_keys(key, 1)  # checks its type
         driver = choose_driver(self.driver, (self, params, images, labels, key, targets))
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
         run = _scan if driver == "scan" else partial(_run, driver="host")
-        found = run(attack, apply_fn, params, images, labels, key, targets)
-        check_status(apply_fn, params, images, found.status)
-        return found
+        return run(attack, apply_fn, params, images, labels, key, targets)
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

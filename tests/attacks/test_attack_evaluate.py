@@ -18,6 +18,7 @@ from freqbias.attacks import (
     transfer,
 )
 from freqbias.attacks.evaluate import summarize
+from freqbias.ensemble import seed_keys
 
 ATTACK = pgd(L2(), epsilon=0.25, num_steps=3)
 
@@ -59,7 +60,7 @@ def test_the_last_batch_is_padded_so_that_one_shape_compiles(key):
 def test_an_ensemble_is_a_loop_over_its_seeds(key):
     models = [attack_table.make_model("mlp", seed) for seed in range(3)]
     model = models[0]
-    result = evaluate(ATTACK, model.apply_fn, _stack(models), *model[2:], key, ensemble=True)
+    result = evaluate(ATTACK, model.apply_fn, _stack(models), *model[2:], key, seeds=range(3))
     assert result.robust_accuracy.shape == (3,)
     assert result.perturbation.delta.shape == (3, *model.images.shape)
     for seed, one in enumerate(models):
@@ -68,31 +69,6 @@ def test_an_ensemble_is_a_loop_over_its_seeds(key):
         )
         np.testing.assert_array_equal(result.perturbation.delta[seed], alone.perturbation.delta)
         np.testing.assert_array_equal(result.robust_accuracy[seed], alone.robust_accuracy)
-
-
-def test_seeds_may_bring_their_own_keys(key):
-    """Two copies of one network: same key same draw, other key other draw."""
-    model = attack_table.make_model("mlp")
-    keys = jax.random.split(key, 2)[np.array([0, 1, 0])]
-    result = evaluate(ATTACK, model.apply_fn, _stack([model] * 3), *model[2:], keys, ensemble=True)
-    delta = result.perturbation.delta
-    np.testing.assert_array_equal(delta[0], delta[2])
-    assert (delta[0] != delta[1]).any()
-
-
-def test_a_broken_network_is_refused_alone_and_flagged_among_others(key):
-    """Parameters near the largest float, logits of infinity: nobody else's results are lost."""
-    model = attack_table.make_model("affine")
-    huge = model._replace(params=jax.tree.map(lambda leaf: np.sign(leaf) * 3e38, model.params))
-    with pytest.raises(ValueError, match="12 x 4 logits"):
-        evaluate(ATTACK, *huge, key)
-    both = model._replace(params=_stack([model, huge]))
-    for strategy in ("vmap", "sequential", "threads"):
-        found = evaluate(ATTACK, *both, key, ensemble=True, strategy=strategy)
-        np.testing.assert_array_equal(found.num_diverged, [0, 12])
-        assert found.clean_accuracy[0] > 0.8 and found.robust_accuracy[1] == 0
-    curve = robustness_curve(ATTACK, *both, key, epsilons=[0.1], ensemble=True)
-    assert curve.clean_accuracy[0] > 0.8 and curve.robust_accuracy[1, 0] == 0
 
 
 def test_summary_counts_by_hand(key):
@@ -115,16 +91,7 @@ def test_bad_input_raises(key):
     with pytest.raises(ValueError, match="batch_size"):
         evaluate(ATTACK, *model, key, batch_size=0)
     with pytest.raises(ValueError, match="seed axis"):
-        evaluate(ATTACK, *model, key, ensemble=True)
-    with pytest.raises(ValueError, match="one per seed"):
-        evaluate(
-            ATTACK,
-            model.apply_fn,
-            _stack([model] * 3),
-            *model[2:],
-            jax.random.split(key),
-            ensemble=True,
-        )
+        evaluate(ATTACK, *model, key, seeds=range(2))
     with pytest.raises(ValueError, match="targets"):
         evaluate(ATTACK, *model, key, targets=np.zeros(3, int))
     with pytest.raises(ValueError, match="strategy must be one of 'auto', 'vmap'"):
@@ -157,16 +124,16 @@ def test_a_curve_is_one_compilation_and_falls(key):
     models = [attack_table.make_model("mlp", seed) for seed in range(2)]
     model = models[0]
     rest = model.apply_fn, _stack(models), *model[2:], key
-    evaluate(ATTACK, *rest, batch_size=5, ensemble=True)
+    evaluate(ATTACK, *rest, batch_size=5, seeds=range(2))
     attack_table.TRACES.clear()
     epsilons = [0.01, 0.1, 0.25, 1.0, 3.0]
-    curve = robustness_curve(ATTACK, *rest, epsilons=epsilons, batch_size=5, ensemble=True)
+    curve = robustness_curve(ATTACK, *rest, epsilons=epsilons, batch_size=5, seeds=range(2))
     assert not attack_table.TRACES
     assert curve.robust_accuracy.shape == (2, 5) and curve.radius.shape == (2, 12)
     assert (np.diff(curve.robust_accuracy, axis=1) <= 0).all()
     assert (curve.robust_accuracy[:, 0] > curve.robust_accuracy[:, -1]).all()
     for index, epsilon in enumerate(epsilons):
-        alone = evaluate(at_epsilon(ATTACK, epsilon), *rest, ensemble=True)
+        alone = evaluate(at_epsilon(ATTACK, epsilon), *rest, seeds=range(2))
         assert (curve.robust_accuracy[:, index] <= alone.robust_accuracy).all()
 
 
@@ -175,7 +142,8 @@ def test_each_network_of_an_ensemble_has_its_own_curve(attack, key):
     """Whatever the strategy: an image that one network has lost is attacked for another's sake."""
     models = [attack_table.make_model("affine", seed) for seed in range(3)]
     images, labels = models[0].images, models[0].labels
-    keys, epsilons = jax.random.split(key, 3), [0.05, 0.2, 0.5, 2.0]
+    seeds, epsilons = (4, 0, 9), [0.05, 0.2, 0.5, 2.0]
+    keys = seed_keys(key, seeds)
     alone = [
         robustness_curve(attack, affine, model.params, images, labels, own, epsilons=epsilons)
         for model, own in zip(models, keys, strict=True)
@@ -188,9 +156,9 @@ def test_each_network_of_an_ensemble_has_its_own_curve(attack, key):
             _stack(models),
             images,
             labels,
-            keys,
+            key,
             epsilons=epsilons,
-            ensemble=True,
+            seeds=seeds,
             strategy=strategy,
         )
         for seed, expected in enumerate(alone):
@@ -258,7 +226,7 @@ def test_transfer_counts_what_flips_elsewhere(key):
         images,
         labels,
         key,
-        ensemble=True,
+        seeds=range(3),
     ).perturbation
     result = transfer(model.apply_fn, _stack(models), images, labels, found.delta, batch_size=5)
     assert result.accuracy.shape == result.flip_rate.shape == (3, 3)

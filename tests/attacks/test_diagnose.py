@@ -91,17 +91,17 @@ def test_each_network_of_an_ensemble_is_diagnosed_as_by_itself():
     nets = [jax.tree.map(lambda leaf, k=kind: k(leaf) * leaf, _params("mlp")) for kind in kinds]
     model = attack_table.make_model("mlp")
     labels = jnp.argmax(mlp(nets[0], model.images), -1)
-    keys = jax.random.split(jax.random.key(0), len(nets))
+    key, seeds = jax.random.key(0), (5, 2, 8)
 
     def run(params, key, **more):
         options = {"black_box": BLACK_BOX} | more
         return diagnose(ATTACK, mlp, params, model.images, labels, key, **options)
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets)
-    results = [run(stacked, keys, ensemble=True, strategy=name) for name in ("auto", "vmap")]
+    results = [run(stacked, key, seeds=seeds, strategy=name) for name in ("auto", "vmap")]
     together = results[0]
     for index, params in enumerate(nets):
-        alone = run(params, keys[index])
+        alone = run(params, jax.random.fold_in(key, seeds[index]))
         for name, found in itertools.product(alone._fields, results):
             np.testing.assert_array_equal(getattr(found, name)[index], getattr(alone, name))
     assert {"no_gradient", "not_finite"} <= set(together.failed())

@@ -24,6 +24,7 @@ from freqbias.attacks import (
     pgd,
     smallest_budget,
 )
+from freqbias.ensemble import seed_keys
 from freqbias.spectral import band_mask
 from freqbias.typing import Status
 
@@ -250,12 +251,12 @@ def test_radius_per_band_is_margin_over_filtered_normal(num_classes, key):
 def test_bands_of_an_ensemble_are_those_of_its_seeds(key):
     models = [attack_table.make_model("mlp", seed) for seed in range(2)]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(m.params for m in models))
-    keys, masks = jax.random.split(key, 2), np.stack([LOW, HIGH])
+    keys, masks = seed_keys(key, (6, 1)), np.stack([LOW, HIGH])
     attack = pgd(L2(), epsilon=0.5, num_steps=3, bounds=None)
     apply_fn, _, images, labels = models[0]
-    options = {"masks": masks, "ensemble": True}
+    options = {"masks": masks, "seeds": (6, 1)}
     stacked = [
-        evaluate_bands(attack, apply_fn, params, images, labels, keys, strategy=strategy, **options)
+        evaluate_bands(attack, apply_fn, params, images, labels, key, strategy=strategy, **options)
         for strategy in ("sequential", "vmap")
     ]
     assert stacked[0].robust_accuracy.shape == (2, 2)

@@ -25,7 +25,7 @@ from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.minimal.trust_region import nearest_on_boundary
 from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, reach
-from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
+from freqbias.attacks.protocol import Perturbation, as_bounds, check_range, fold_each
 from freqbias.typing import ApplyFn, Array, Key, Params
 
 _NUM_SEEKS = 12  # doublings of the step towards a start
@@ -353,9 +353,4 @@ def check_starts(starts: Array, images: Array, *, bounds: Bounds | None) -> None
         raise ValueError(
             f"starts must be of the shape of images, {np.shape(images)}; got {np.shape(starts)}."
         )
-    if bounds is not None and _checks.is_concrete(starts):
-        low, high = np.min(starts), np.max(starts)
-        if low < bounds[0] or high > bounds[1]:
-            raise ValueError(
-                f"starts must lie within bounds {bounds}; got values in [{low:g}, {high:g}]."
-            )
+    check_range(starts, bounds, name="starts")
