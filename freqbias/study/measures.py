@@ -325,6 +325,86 @@ def predictor_columns(of: Measured) -> dict[str, Any]:
     }
 
 
+def white_share(deltas: Array, basis: np.ndarray) -> Array:
+    r"""Share of energy outside the directions in which the data vary, [...].
+
+    .. math:: 1 - \|B^T \delta\|_2^2 / \|\delta\|_2^2
+
+    Args:
+      deltas: [..., H, W, C].
+      basis: orthonormal columns [H W C, r], e.g. of `variance_basis`.
+
+    Returns:
+      In [0, 1]; NaN where there is no energy.
+    """
+    flat = deltas.reshape(*deltas.shape[:-3], -1)
+    energy = jnp.sum(flat**2, axis=-1)
+    inside = jnp.sum((flat @ basis) ** 2, axis=-1)
+    known = energy > 0
+    share = 1 - inside / jnp.where(known, energy, 1)
+    return jnp.where(known, jnp.clip(share, 0, 1), jnp.nan)
+
+
+def variance_basis(dataset: Dataset, share: float = 0.99) -> np.ndarray:
+    """Orthonormal basis [H W C, r] of the fewest directions with a share of the training variance.
+
+    Principal components of the centred training images; the rest of the directions together hold
+    less than ``1 - share`` of the variance. Kept per data set, by its checksum.
+    """
+    name = (dataset.checksum, share)
+    if name not in _BASES:
+        images = np.asarray(dataset.train.images, np.float32)
+        flat = images.reshape(len(images), -1)
+        flat = flat - flat.mean(axis=0)
+        _BASES[name] = _leading(flat, share * float(np.sum(flat**2, dtype=np.float64)))
+    return _BASES[name]
+
+
+_BASES: dict[tuple[str, float], np.ndarray] = {}
+_DENSE = 1024  # unknowns up to which all components are computed
+
+
+def _leading(flat: np.ndarray, energy: float) -> np.ndarray:
+    """The first principal directions [D, r] of rows [N, D] that hold this sum of squares."""
+    size = min(flat.shape)
+    num = size if size <= _DENSE else 256
+    while True:
+        if num == size:
+            _, values, directions = np.linalg.svd(flat, full_matrices=False)
+        else:  # a block of directions, iterated: the spectrum of images falls fast
+            block = np.random.default_rng(0).normal(size=(flat.shape[1], num + 16))
+            block = block.astype(np.float32)
+            for _ in range(4):
+                block = np.linalg.qr(flat.T @ (flat @ block))[0]
+            _, values, rotation = np.linalg.svd(flat @ block, full_matrices=False)
+            directions = rotation @ block.T
+        held = np.cumsum(values.astype(np.float64) ** 2)
+        if held[-1] >= energy or num == size:
+            return directions[: 1 + int(np.searchsorted(held[:-1], energy))].T
+        num = min(2 * num, size)
+
+
+def white_share_columns(of: Measured) -> dict[str, np.ndarray]:
+    """Share of delta's energy where the training data do not vary, mean over images."""
+    share = white_share(of.perturbed.delta, variance_basis(of.dataset))
+    return {"white_share": _masked_mean(share, ~np.isnan(share))}
+
+
+def predictor_white_share_columns(of: Measured) -> dict[str, np.ndarray]:
+    """Of beta's energy, and of that of its learned part beta - beta_0; linear nets only."""
+    names = ("beta_white_share", "learned_white_share")
+    if of.setting.regime != "linear":
+        return dict.fromkeys(names, np.full(of.num_seeds, np.nan))
+    trained = _contrasts(of.attacked.params)
+    initial = _contrasts(_predictors(of.nets.apply_fn, of.start, of.dataset.image_shape))
+    basis = variance_basis(of.dataset)
+    shares = [white_share(weights, basis) for weights in (trained, trained - initial)]
+    return {
+        name: _masked_mean(share, ~np.isnan(share))
+        for name, share in zip(names, shares, strict=True)
+    }
+
+
 def profile_of(power: Array) -> spectral.RadialProfile:
     """Radial profile of normalised power [..., H, W], in units of its white-noise value."""
     height, width = power.shape[-2:]
@@ -371,9 +451,15 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(test_accuracy_columns),
     Measurement(kernel_columns),
     Measurement(predictor_columns),
+    Measurement(predictor_white_share_columns),
     Measurement(filtered_columns),
     Measurement(minimal_columns),
     Measurement(attack_columns, of="perturbations"),
     Measurement(alignment_columns, of="perturbations"),
+    Measurement(
+        white_share_columns,
+        of="perturbations",
+        figure=("white_share", "Energy where the training images do not vary", "share"),
+    ),
 )
 """What is measured, in the order of the columns."""
