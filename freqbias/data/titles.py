@@ -28,7 +28,7 @@ _PARTS = (  # pattern of the name of a set or of a transform, what people write
     (r"shuffled_(\d+)", r"labels shuffled \1"),
     (r"windowed_([^_]+)", r"windowed \1"),
 )
-_KINDS = ("power_law", "shuffled")  # sets that floors and figures tell from all others
+_KINDS = ("power_law", "shuffled", "planted")  # sets that floors and claims tell from all others
 
 
 def title(name: str) -> str:
@@ -57,7 +57,7 @@ def is_synthetic(name: str) -> bool:
 
 
 def kinds(name: str) -> tuple[str, ...]:
-    """The kinds of set that a data set belongs to, of "power_law" and "shuffled"."""
+    """The kinds of set that a data set belongs to, of "power_law", "shuffled" and "planted"."""
     parts = name.split("+")
     return tuple(kind for kind in _KINDS if any(part.startswith(f"{kind}_") for part in parts))
 

@@ -61,6 +61,7 @@ TRANSFORMS = (
     "windowed_0.5",
     "shuffled_0",
 )
+PLANTED = "planted_0.2_0.25"  # of the authors' code: a fifth of the coefficients, amplitude 1/4
 NOISE = "power_law_1_28x28x1_2"
 INSTEAD = {"natural_patches+teacher_0.25_0.35": "natural_patches+teacher_0.1_0.25"}
 RELU_ONLY = ("natural_patches+high_pass_0.125",)
@@ -156,11 +157,17 @@ def heatmap(preset: str) -> tuple[Design, ...]:
     return (Design(DATASETS_OF[preset], arms, init_scales=(1.0,), asked=Asked(heat_map=True)),)
 
 
+def planted(preset: str) -> tuple[Design, ...]:
+    """C11: who learns a pattern planted in the spectrum, and by which frequencies."""
+    sets = tuple(f"{base}+{PLANTED}" for base in DATASETS_OF[preset])
+    return (Design(sets, ENDS, asked=Asked(filtered=True)),)
+
+
 PARTS: Mapping[str, Designs] = {
     part.__name__: part
     for part in (
         kernel_size, depth, symmetry, init_scale, padding, datasets, frequency_controlled_data,
-        architectures, optimizer, emergence, robustness, heatmap,
+        planted, architectures, optimizer, emergence, robustness, heatmap,
     )
 }  # fmt: skip
 """The parts of the study by name."""

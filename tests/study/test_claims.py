@@ -242,3 +242,16 @@ def test_a_folder_that_is_no_run_is_named():
         flags.FLAGS(["claims", "--run=/nowhere"])
         with pytest.raises(OSError, match="/nowhere"):
             binary.prepare()
+
+
+def test_a_claim_of_one_kind_of_data_is_judged_there_alone():
+    """C11 is about planted patterns, wherever else its arms were run."""
+    rows = planted().assign(filtered=1.0)
+    elsewhere = rows.assign(dataset="natural_patches+planted_0.2_0.25")
+    elsewhere.loc[elsewhere["arm"] == "conv_k3_d1", "test_accuracy"] = 0.8 + 0.1
+    elsewhere["test_accuracy"] += np.random.default_rng(1).normal(0, 0.01, len(elsewhere))
+    registry = claims.select(claims.load_registry(), ["C11"])
+    (found,) = claims.judge(pd.concat([rows, elsewhere]), registry)
+    assert found["dataset"] == "natural_patches+planted_0.2_0.25"
+    assert found["verdict"] == Verdict.SUPPORTED
+    assert found["estimate"] == pytest.approx(0.1, abs=0.02)

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from freqbias import inference
+from freqbias.data import titles
 from freqbias.inference import Estimate, Fitness, Verdict
 from freqbias.study import courses
 from freqbias.study.claims.registry import Claim, Registry
@@ -117,6 +118,8 @@ def _cell(
 
 def _was_asked(rows: pd.DataFrame, claim: Claim, dataset: str, regime: str, geometry: str) -> bool:
     """Whether every arm of the claim was attacked so, and recorded in training if it has to be."""
+    if claim.data and not set(claim.data) & set(titles.kinds(dataset)):
+        return False
     here = _cell(rows, dataset, regime, geometry, 1.0)
     if "checkpoints" in claim.needs:
         here = here[here["checkpoints"] > 0]

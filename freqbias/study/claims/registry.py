@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from freqbias import _checks, inference
 
 CARO2024 = Path(__file__).with_name("caro2024.toml")
+_LISTS = ("regimes", "geometries", "data", "needs")
 KINDS = ("contrast", "trend", "mean", "association")
 
 
@@ -32,6 +33,7 @@ class Claim(NamedTuple):
     arms: tuple[str, ...]
     weights: tuple[float, ...] = ()  # of a contrast
     x: str = ""  # column of a trend or an association
+    data: tuple[str, ...] = ()  # kinds of data set (`data.titles.kinds`); of any kind if empty
     needs: tuple[str, ...] = ()  # what must be asked of the arms, fields of `study.Asked`
 
 
@@ -164,7 +166,7 @@ def _parse(entry: Mapping[str, Any]) -> Claim:
         )
     kind, value = kinds[0], entry[kinds[0]]
     fields = {key: value for key, value in entry.items() if key not in KINDS}
-    fields |= {key: tuple(fields.get(key, ())) for key in ("regimes", "geometries", "needs")}
+    fields |= {key: tuple(fields.get(key, ())) for key in _LISTS}
     try:
         _checks.one_of("direction", fields.get("direction"), ("greater", "less"))
         if kind == "contrast":
