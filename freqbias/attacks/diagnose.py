@@ -51,18 +51,22 @@ class Diagnosis(NamedTuple):
     def shares(self) -> dict[str, np.ndarray]:
         """Of each flag, the share of the images that are correct when clean; scalars, or [S].
 
-        Of ``not_finite``, the share of all images.
+        Of ``not_finite``, the share of all images. NaN where no image is correct.
         """
-        correct = np.maximum(self.correct.sum(-1), 1)
+        correct = self.correct.sum(-1)
+        correct = np.where(correct > 0, correct, np.nan)
         counts = {name: getattr(self, name).sum(-1) / correct for name in self._fields[1:]}
         return counts | {"not_finite": self.not_finite.mean(-1)}
 
     def failed(self, tolerance: float = 0.01) -> tuple[str, ...]:
         """Flags raised for more than a share ``tolerance`` of the images; () is a clean bill.
 
+        "correct" is among them if no image is correct when clean: there was nothing to diagnose.
         With an ensemble, of any network; ``shares`` says of which.
         """
-        return tuple(name for name, share in self.shares.items() if np.any(share > tolerance))
+        nothing = () if self.correct.any(-1).all() else ("correct",)
+        raised = (name for name, share in self.shares.items() if np.any(share > tolerance))
+        return nothing + tuple(raised)
 
 
 def diagnose(  # noqa: PLR0917 (an attack and its arguments)

@@ -120,7 +120,8 @@ class RobustnessCurve(NamedTuple):
       clean_accuracy: scalar, as in `Evaluation`.
       robust_accuracy: [E], as in `Evaluation`; an image that fell at a smaller radius has fallen.
       radius: [N], the smallest radius tried at which an image fell (of a minimal attack, its
-        distance): 0 if misclassified when clean, infinity if it never fell.
+        distance): 0 if misclassified when clean, infinity if it never fell, and NaN if it never
+        fell but the attack on it was not OK either (DEAD, DIVERGED), at the largest radius.
     """
 
     epsilons: np.ndarray
@@ -206,6 +207,7 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
             fell = np.where(correct[..., rows], epsilon, 0)
             radius[..., rows] = np.where(stands & found.is_adversarial, fell, radius[..., rows])
             proven[index][..., rows] = stands & (found.status == Status.OK)
+    radius = np.where(np.isinf(radius) & ~proven[-1], np.nan, radius)
     robust = correct[None] & (radius[None] > radii.reshape(-1, *(1,) * radius.ndim)) & proven
     return RobustnessCurve(radii, correct.mean(-1), np.moveaxis(robust.mean(-1), 0, -1), radius)
 
@@ -240,16 +242,21 @@ def _has_epsilon(attack: Attack) -> bool:
 
 
 class Transfer(NamedTuple):
-    """Perturbations of each network tried on each network, leaves [source, target].
+    """Perturbations of each network tried on each network.
 
     Attributes:
-      accuracy: share of the perturbed images that the target predicts correctly.
-      flip_rate: of those that it predicts correctly when clean, the share that it does not predict
-        correctly when perturbed; NaN if there are none.
+      accuracy: [source, target], share of the images counted that the target predicts correctly
+        when perturbed; NaN if none is counted.
+      flip_rate: [source, target], of those that it predicts correctly when clean, the share that it
+        does not predict correctly when perturbed; NaN if there are none.
+      num_counted: [source], images counted.
+      num_known: [source, target], those of them that the target predicts correctly when clean.
     """
 
     accuracy: np.ndarray
     flip_rate: np.ndarray
+    num_counted: np.ndarray
+    num_known: np.ndarray
 
 
 def transfer(
@@ -271,12 +278,13 @@ def transfer(
       images: [N, H, W, C].
       labels: int [N].
       delta: [R, N, H, W, C], of R sources; usually R = S.
-      counted: bool [R, N], which of them to count, e.g. ``flipped`` of the attack; None is all.
+      counted: bool [R, N], which of them to count, e.g. ``flipped`` of the attack; by default those
+        that are not zero everywhere (where an attack found nothing, there is nothing to transfer).
       batch_size: images at once, of each network.
       strategy: of the seed axis, see `freqbias.ensemble`.
 
     Returns:
-      A `Transfer`, leaves [R, S].
+      A `Transfer` of R sources and S targets.
 
     Raises:
       ValueError: a shape or range is wrong.
@@ -289,7 +297,9 @@ def transfer(
         raise ValueError(f"delta must be [R, {images.shape}]; got shape {np.shape(delta)}.")
     if _checks.is_concrete(delta) and not np.isfinite(delta).all():
         raise ValueError("delta must be finite; found NaN or infinity.")
-    counted = np.ones(np.shape(delta)[:2], bool) if counted is None else np.asarray(counted)
+    if counted is None:
+        counted = np.any(np.asarray(delta) != 0, axis=(2, 3, 4))
+    counted = np.asarray(counted)
     if counted.shape != np.shape(delta)[:2]:
         raise ValueError(f"counted must be {np.shape(delta)[:2]}; got shape {counted.shape}.")
     _checks.one_of("strategy", strategy, STRATEGIES)
@@ -303,14 +313,14 @@ def transfer(
 
     clean = right(images)
     accuracy, flip_rate = np.full((2, len(delta), num_targets), np.nan)
+    num_known = np.zeros((len(delta), num_targets), int)
     for source, rows in enumerate(counted):
         if rows.any():
             correct, known = right(images + delta[source])[:, rows], clean[:, rows]
-            accuracy[source] = correct.mean(-1)
-            number = known.sum(-1)
-            flips = (known & ~correct).sum(-1) / np.maximum(number, 1)
-            flip_rate[source] = np.where(number > 0, flips, np.nan)
-    return Transfer(accuracy, flip_rate)
+            accuracy[source], num_known[source] = correct.mean(-1), known.sum(-1)
+            flips = (known & ~correct).sum(-1)
+            flip_rate[source] = flips / np.where(known.any(-1), known.sum(-1), np.nan)
+    return Transfer(accuracy, flip_rate, counted.sum(-1), num_known)
 
 
 def logits_in_batches(

@@ -37,8 +37,8 @@ class UniversalPerturbation(NamedTuple):
     Attributes:
       delta: [H, W, C], of all epochs the one that fools most; zero if none fools any image.
       fooling_rate: [], share of the images whose prediction it changes (Moosavi-Dezfooli et al.);
-        targeted: that it makes the target.
-      history: [num_epochs], the fooling rate after each epoch.
+        targeted: that it makes the target. NaN if no gradient was seen: there is no perturbation.
+      history: [num_epochs], the fooling rate after each epoch; NaN likewise.
       status: int32 [], a `freqbias.typing.Status`: DIVERGED if a gradient, or a logit on a clean
         image, was not finite, DEAD if every gradient was exactly zero, else OK.
     """
@@ -234,7 +234,8 @@ def _run(  # noqa: PLR0917 (the arguments of a call)
         history = jnp.stack(rates)
     status = jnp.where(state.alive, Status.OK, Status.DEAD)
     status = jnp.where(state.finite, status, Status.DIVERGED).astype(jnp.int32)
-    return UniversalPerturbation(state.best, state.fooling_rate, history, status)
+    rate, history = (jnp.where(state.alive, of, jnp.nan) for of in (state.fooling_rate, history))
+    return UniversalPerturbation(state.best, rate, history, status)
 
 
 @partial(jax.jit, static_argnums=1)

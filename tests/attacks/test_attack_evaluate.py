@@ -12,6 +12,7 @@ from freqbias.attacks import (
     affine_attack,
     at_epsilon,
     auto_attack,
+    ddn,
     evaluate,
     pgd,
     robustness_curve,
@@ -174,7 +175,30 @@ def test_a_dead_network_has_a_curve_of_zeros(key):
         ATTACK, model.apply_fn, params, model.images, 0 * model.labels, key, epsilons=[0.1, 0.2]
     )
     assert curve.clean_accuracy == 1 and not curve.robust_accuracy.any()
-    assert np.isinf(curve.radius).all()
+    assert np.isnan(curve.radius).all()
+    minimal = robustness_curve(
+        ddn(num_steps=2),
+        model.apply_fn,
+        params,
+        model.images,
+        0 * model.labels,
+        key,
+        epsilons=[0.1],
+    )
+    assert not minimal.robust_accuracy.any() and np.isnan(minimal.radius).all()
+
+
+def test_an_image_that_falls_has_a_radius_whatever_was_seen_at_smaller_ones(key):
+    """NaN is for what stands unproven at the largest radius."""
+    model = attack_table.make_model("mlp")
+    curve = robustness_curve(ATTACK, *model, key, epsilons=[1e-4, 0.1, 9.0])
+    assert np.isfinite(curve.radius).sum() > 2 and not np.isnan(curve.radius).any()
+    masked = model._replace(apply_fn=lambda p, x: attack_table.mlp(p, jax.lax.stop_gradient(x)))
+    curve = robustness_curve(ATTACK, *masked, key, epsilons=[1e-4, 0.1, 9.0])
+    np.testing.assert_array_equal(np.isfinite(curve.radius) | np.isnan(curve.radius), True)
+    assert np.isnan(curve.radius).any() and (curve.radius == 9).any()
+    np.testing.assert_array_equal(curve.radius[-2:], 0)
+    assert not curve.robust_accuracy.any()
 
 
 def test_the_step_size_follows_the_radius():
@@ -250,7 +274,31 @@ def test_transfer_counts_what_flips_elsewhere(key):
     none = transfer(
         model.apply_fn, _stack(models), images, labels, found.delta, counted=0 * found.flipped > 0
     )
-    assert np.isnan(none.flip_rate).all()
+    assert np.isnan(none.flip_rate).all() and np.isnan(none.accuracy).all()
+    assert not none.num_counted.any() and not none.num_known.any()
+
+
+def test_an_image_without_a_perturbation_is_not_transferred(key):
+    """A minimal attack leaves 0 where it found nothing, or nothing was needed."""
+    models = [attack_table.make_model("mlp", seed) for seed in (0, 1)]
+    model = models[0]
+    rest = model.apply_fn, _stack(models), model.images, model.labels
+    delta = np.array(evaluate(ddn(num_steps=4), *rest, key, seeds=(0, 1)).perturbation.delta)
+    delta[0, :5] = 0
+    moved = (delta != 0).any(axis=(2, 3, 4))
+    result = transfer(*rest, delta)
+    np.testing.assert_array_equal(result.num_counted, moved.sum(1))
+    assert result.num_counted[0] < 8
+    chosen = transfer(*rest, delta, counted=moved)
+    for name in result._fields:
+        np.testing.assert_array_equal(getattr(result, name), getattr(chosen, name))
+    for target in range(2):
+        clean = np.argmax(attack_table.mlp(models[target].params, model.images), -1)
+        known = (clean == model.labels) & moved[0]
+        assert result.num_known[0, target] == known.sum()
+    assert result.flip_rate[0, 0] == 1  # not the share of all
+    nothing = transfer(*rest, np.zeros_like(delta))
+    assert np.isnan(nothing.accuracy).all() and np.isnan(nothing.flip_rate).all()
 
 
 def test_bad_curves_and_transfers_raise(key):

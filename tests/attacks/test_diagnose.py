@@ -81,8 +81,25 @@ def test_batches_do_not_matter():
 def test_a_broken_network_gets_no_clean_bill():
     params = jax.tree.map(lambda leaf: jnp.nan * leaf, _params("mlp"))
     found = _diagnose(mlp, params)
-    assert not found.correct.any() and found.failed() == ("not_finite",)
+    assert not found.correct.any() and found.failed() == ("correct", "not_finite")
     assert found.shares["not_finite"] == 1
+
+
+def test_where_no_image_is_correct_nothing_is_diagnosed():
+    """Shares of no image are NaN, and no clean bill; of one network of an ensemble as well."""
+    model = attack_table.make_model("mlp")
+    wrong = (jnp.argmax(mlp(model.params, model.images), -1) + 1) % 4
+    key, options = jax.random.key(0), {"black_box": BLACK_BOX}
+    found = diagnose(ATTACK, mlp, model.params, model.images, wrong, key, **options)
+    assert found.failed() == ("correct",) and found.shares["not_finite"] == 0
+    assert all(np.isnan(found.shares[name]) for name in found._fields[1:] if name != "not_finite")
+    other = attack_table.make_model("mlp", 1).params
+    assert (jnp.argmax(mlp(other, model.images), -1) == wrong).any()
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), model.params, other)
+    options["seeds"] = range(2)
+    found = diagnose(ATTACK, mlp, stacked, model.images, wrong, key, **options)
+    assert "correct" in found.failed()
+    np.testing.assert_array_equal(np.isnan(found.shares["no_progress"]), [True, False])
 
 
 def test_each_network_of_an_ensemble_is_diagnosed_as_by_itself():
