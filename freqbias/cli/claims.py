@@ -36,6 +36,7 @@ def prepare() -> Plan:
 def execute(plan: Plan) -> None:
     """Prints the verdicts."""
     records = claims.judge(plan.rows[plan.rows["final"]], plan.registry)
+    read = claims.readings(plan.rows, plan.registry)
     found = claims.judge_independence(records, plan.registry)
     if MARKDOWN.value:
         print(claims.as_markdown(records, plotting.main_datasets(plan.rows)))
@@ -43,6 +44,8 @@ def execute(plan: Plan) -> None:
         print(claims.as_table(records))
     if found:
         print("\n" + claims.independence_table(found, markdown=MARKDOWN.value))
+    if read:
+        print("\n" + claims.readings_table(read, markdown=MARKDOWN.value))
 
 
 def main() -> None:

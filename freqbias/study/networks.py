@@ -95,10 +95,13 @@ def run_setting(
         if setting.regime == "relu":
             measured = dataclasses.replace(measured, features=measures.margin_gradients(measured))
         found, arrays = _measure(measured, measurements)
-        accuracy = _train_accuracy(nets.history.accuracy, step, budget)
+        in_training = {
+            "train_accuracy": _last_epoch(nets.history.accuracy, step, budget),
+            "train_loss": _last_epoch(nets.history.loss, step, budget),
+        }
         for attack, columns, status in found:
             common = {**fixed, "step": step, "final": step == steps, **attack}
-            rows += _rows(common, {"train_accuracy": accuracy, **columns}, budget.seeds, status)
+            rows += _rows(common, {**in_training, **columns}, budget.seeds, status)
     if asked.heat_map:
         arrays |= measures.heat_map_arrays(setting, dataset, budget, nets, key_attack)
     return rows, arrays
@@ -140,10 +143,10 @@ def _recorded(nets: Ensemble, steps: int) -> list[tuple[int, Any]]:
     return [*kept, (steps, nets.params)]
 
 
-def _train_accuracy(accuracy: Array, step: int, budget: Budget) -> np.ndarray:
-    """Accuracy [S] on the batches of the last epoch before a step, or of what there is of it."""
+def _last_epoch(metric: Array, step: int, budget: Budget) -> np.ndarray:
+    """Mean [S] over the batches of the last epoch before a step, or over what there is of it."""
     first = max(step - budget.num_images // budget.batch_size, 0)
-    return np.asarray(accuracy[:, first : max(step, 1)].mean(axis=1))
+    return np.asarray(metric[:, first : max(step, 1)].mean(axis=1))
 
 
 def setting_key(setting: Setting, budget: Budget) -> Key:

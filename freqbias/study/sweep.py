@@ -190,7 +190,9 @@ def finish(run: Path) -> None:
     read_off = courses.with_curves(rows, registry.accuracy_floor)
     records = claims.judge(read_off[read_off["final"]], registry)
     independence = claims.judge_independence(records, registry)
-    runs.save_json(run, "claims.json", {"claims": records, "independence": independence})
+    read = claims.readings(rows, registry)
+    found = {"claims": records, "independence": independence, "readings": read}
+    runs.save_json(run, "claims.json", found)
     arrays: dict[str, Any] = {}
     for name in (*config["settings"], *config["datasets"]):
         arrays |= runs.load_arrays(run, f"arrays/{name}")
@@ -199,6 +201,8 @@ def finish(run: Path) -> None:
     print(claims.as_table(records) if records else "no claim is decided by these settings")
     if independence:
         print(claims.independence_table(independence))
+    if read:
+        print(claims.readings_table(read))
     print(f"report: {path}")
 
 

@@ -2,6 +2,8 @@
 
 from freqbias.study.claims.judge import judge as judge
 from freqbias.study.claims.judge import judge_independence as judge_independence
+from freqbias.study.claims.readings import moving as moving
+from freqbias.study.claims.readings import readings as readings
 from freqbias.study.claims.registry import CARO2024 as CARO2024
 from freqbias.study.claims.registry import Claim as Claim
 from freqbias.study.claims.registry import Independence as Independence
@@ -14,6 +16,7 @@ from freqbias.study.claims.registry import with_arms as with_arms
 from freqbias.study.claims.tables import as_markdown as as_markdown
 from freqbias.study.claims.tables import as_table as as_table
 from freqbias.study.claims.tables import independence_table as independence_table
+from freqbias.study.claims.tables import readings_table as readings_table
 
 __all__ = [
     "CARO2024",
@@ -27,7 +30,10 @@ __all__ = [
     "judge",
     "judge_independence",
     "load_registry",
+    "moving",
     "parse_registry",
+    "readings",
+    "readings_table",
     "select",
     "with_arms",
 ]

@@ -29,6 +29,32 @@ def as_table(records: Sequence[Mapping[str, Any]]) -> str:
     return table.to_string(index=False)
 
 
+def readings_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
+    """The three readings side by side, for the terminal or in Markdown."""
+
+    def reading(one: Mapping[str, Any]) -> str:
+        if one["estimate"] is None:
+            return str(one["verdict"])
+        interval = f"[{one['low']:+.3f}, {one['high']:+.3f}]"
+        return f"{one['verdict']}: {one['estimate']:+.3f} {interval}"
+
+    def along(course: Mapping[str, Any]) -> str:
+        start = course["holds_from"]
+        return "not before the end" if start is None else f"as at the end from step {start:,}"
+
+    columns = {
+        "claim": [f["id"] for f in found],
+        "data set": [f["dataset"] for f in found],
+        "regime": [f["regime"] for f in found],
+        "at the end": [reading(f["end"]) for f in found],
+        "at equal training loss": [reading(f["equal_loss"]) for f in found],
+        "along the course": [along(f["course"]) for f in found],
+    }
+    if markdown:
+        return _markdown_table(list(columns), zip(*columns.values(), strict=True))
+    return pd.DataFrame(columns).to_string(index=False)
+
+
 def independence_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
     """Dependence on the data set as a table, for the terminal or in Markdown."""
     columns = {

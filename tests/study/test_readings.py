@@ -1,0 +1,108 @@
+"""Three readings of a claim: planted courses give what was planted."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from freqbias.study import claims
+from freqbias.study.claims import readings
+from freqbias.study.claims.readings import at_equal_loss
+
+STEPS = (0, 10, 100, 1000)
+ARMS = {"conv_k3_d1": (3, 1), "conv_full_d1": (28, 1), "fc_d1": (0, 1)}
+
+
+def planted(frequency, speed=None, seeds=8, noise=0.001):
+    """Rows in which an arm has ``frequency[arm][step]``; its loss falls as 1 / (1 + speed step)."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for scale, arm, seed in itertools.product((1.0, 0.5), ARMS, range(seeds)):
+        for index, step in enumerate(STEPS):
+            rows.append(
+                {
+                    "dataset": "natural_patches", "regime": "relu", "arm": arm,
+                    "kernel_size": ARMS[arm][0], "depth": 1, "init_scale": scale, "seed": seed,
+                    "attack": "pgd_l2", "geometry": "l2", "status": "ok", "step": step,
+                    "final": step == STEPS[-1], "test_accuracy": 0.8, "checkpoints": 3,
+                    "train_loss": 2.0 / (1 + (speed or {}).get(arm, 1.0) * step),
+                    "mean_frequency": frequency[arm][index] + noise * rng.normal(),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def read(rows, name="C1"):
+    registry = claims.select(claims.load_registry(), [name])
+    return readings(rows, registry)
+
+
+def test_a_claim_that_holds_from_a_step_on():
+    rows = planted({
+        "conv_k3_d1": (0.30, 0.30, 0.35, 0.36), "fc_d1": (0.30, 0.30, 0.30, 0.30),
+        "conv_full_d1": (0.3,) * 4,
+    })  # fmt: skip
+    (found,) = read(rows)
+    assert found["end"]["verdict"] == "supported"
+    assert found["end"]["estimate"] == pytest.approx(0.06, abs=0.003)
+    assert found["course"]["steps"] == list(STEPS)
+    assert found["course"]["verdicts"] == ["equivalent", "equivalent", "supported", "supported"]
+    assert found["course"]["holds_from"] == 100
+    assert found["equal_loss"]["verdict"] == "supported"  # both fall as fast
+
+
+def test_an_effect_of_training_further_is_none_at_equal_loss():
+    """Frequency is linear in the logarithm of the loss; conv is a hundred times as fast."""
+
+    def course(speed):
+        return tuple(0.3 + 0.02 * np.log(1 + speed * step) for step in STEPS)
+
+    slow = course(1.0)
+    rows = planted(
+        {"conv_k3_d1": course(100.0), "fc_d1": slow, "conv_full_d1": slow},
+        speed={"conv_k3_d1": 100.0},
+    )
+    (found,) = read(rows[rows.step <= 100].assign(final=lambda r: r.step == 100))
+    assert found["end"]["verdict"] == "supported"
+    assert found["equal_loss"]["verdict"] == "equivalent"
+    assert found["equal_loss"]["loss"] == pytest.approx(2 / 101)
+
+
+def test_the_level_is_one_that_four_seeds_in_five_reach():
+    """One seed of eight that never learns is left out; two of eight set the level."""
+    rows = planted({arm: (0.3, 0.3, 0.3, 0.3) for arm in ARMS})
+    claim = claims.select(claims.load_registry(), ["C1"]).claims[0]
+    pair = rows[rows.arm.isin(claim.arms)]
+    for stuck, level, known in ((1, 2 / 1001, 7), (2, 2.0, 8)):
+        here = pair.assign(
+            train_loss=pair.train_loss.where((pair.arm != "fc_d1") | (pair.seed >= stuck), 2.0)
+        )
+        found = at_equal_loss(here, claim, 0.8)
+        np.testing.assert_allclose(found["train_loss"], level)
+        fc = found[(found.arm == "fc_d1") & (found.init_scale == 1.0)]
+        assert fc["mean_frequency"].notna().sum() == known
+    (read_off,) = read(rows.assign(train_loss=rows.train_loss.where(rows.seed > 0, 2.0)))
+    assert read_off["equal_loss"]["verdict"] == "equivalent"
+
+
+def test_the_last_step_alone_holds_from_nowhere():
+    rows = planted({
+        "conv_k3_d1": (0.30, 0.30, 0.30, 0.36), "fc_d1": (0.30,) * 4, "conv_full_d1": (0.3,) * 4,
+    })  # fmt: skip
+    (found,) = read(rows)
+    assert found["course"]["holds_from"] is None
+
+
+def test_arms_without_a_course_are_left_out():
+    rows = planted({arm: (0.3,) * 4 for arm in ARMS})
+    assert read(rows[rows.final]) == []
+
+
+def test_moving_arms_are_named_with_their_change():
+    """Linear in log step: of .1 between steps 100 and 1000, log10 2 are made after step 500."""
+    rows = planted({
+        "conv_k3_d1": (0.2, 0.2, 0.2, 0.3), "fc_d1": (0.2,) * 4, "conv_full_d1": (0.2,) * 4,
+    }, noise=0.0)  # fmt: skip
+    found = claims.moving(rows[rows.init_scale == 1.0], 0.01)
+    assert found == {"conv_k3_d1": pytest.approx(0.1 * np.log10(2))}
