@@ -1,14 +1,28 @@
 """Adversarial attacks: frozen pytrees called as ``attack(apply_fn, params, images, labels, key)``.
 
-A `Norm` (`L1`, `L2`, `Linf`; of the spectrum `FourierL1`, `FourierLinf`, `WeightedFourierL2`) is
-the geometry; `pgd`, `fgsm`, `mi_fgsm` and `apgd` are gradient attacks of a fixed budget in any
-norm, `square` needs no gradient, `auto_attack` is the worst case of several, `bisect` makes them
-minimal; `affine_attack` is the closed form for affine models, the yardstick of all others; `ddn`,
-`fmn`, `deepfool`, `fab`, `carlini_wagner` and `brendel_bethge` look for the smallest perturbation,
-`smallest_budget` in any norm; `universal` looks for one for all images. By frequency: a norm
-`band_limited` to some waves, `evaluate_bands`, and `heat_map`. `evaluate` runs an attack over a
-data set and an ensemble, `robustness_curve` at many radii, and `diagnose` looks for signs that it
-failed. Every attack on single images returns a `Perturbation`.
+What an attack measures by is a `Norm`: `L1`, `L2`, `Linf`; of the spectrum `FourierL1`,
+`FourierLinf`, `WeightedFourierL2`; any of them `band_limited` to some frequencies.
+
+* Gradient attacks of a fixed budget: `fgsm`, `bim`, `pgd`, `mi_fgsm`, `optimizer_pgd`, `apgd`;
+  `square` needs no gradient, and `auto_attack` is the worst case of several.
+* For the smallest perturbation: `ddn`, `fmn`, `deepfool`, `fab`, `carlini_wagner`,
+  `brendel_bethge`, `smallest_budget`; `bisect` makes any attack of a fixed budget one of these.
+* `affine_attack`: the exact answer for affine networks, by which all others are tested.
+* `universal`: one perturbation for all images.
+
+`evaluate` runs an attack over a data set and an ensemble, `robustness_curve` at many radii,
+`evaluate_bands` in many bands of frequencies; `transfer` tries perturbations on other networks,
+`diagnose` looks for signs that an attack failed, `heat_map` perturbs by single waves. An attack on
+single images returns a `Perturbation`.
+
+Example:
+  >>> import jax
+  >>> from freqbias import attacks
+  >>> attack = attacks.pgd(attacks.L2(), epsilon=0.5, num_steps=5)
+  >>> apply_fn, params, images, labels = attacks.example()
+  >>> found = attack(apply_fn, params, images, labels, jax.random.key(0))
+  >>> found.delta.shape, bool((found.distance <= 0.5 + 1e-6).all())
+  ((4, 8, 8, 1), True)
 """
 
 from freqbias.attacks.affine import AffineAttack as AffineAttack
@@ -41,6 +55,8 @@ from freqbias.attacks.evaluate import evaluate as evaluate
 from freqbias.attacks.evaluate import robustness_curve as robustness_curve
 from freqbias.attacks.evaluate import summarize as summarize
 from freqbias.attacks.evaluate import transfer as transfer
+from freqbias.attacks.example import Example as Example
+from freqbias.attacks.example import example as example
 from freqbias.attacks.frequency import band_masks as band_masks
 from freqbias.attacks.frequency import evaluate_bands as evaluate_bands
 from freqbias.attacks.frequency import heat_map as heat_map
@@ -53,13 +69,11 @@ from freqbias.attacks.gradient import mi_fgsm as mi_fgsm
 from freqbias.attacks.gradient import momentum as momentum
 from freqbias.attacks.gradient import optimizer_pgd as optimizer_pgd
 from freqbias.attacks.gradient import pgd as pgd
-from freqbias.attacks.losses import cross_entropy as cross_entropy
 from freqbias.attacks.losses import dlr as dlr
 from freqbias.attacks.losses import log_odds as log_odds
 from freqbias.attacks.losses import margin as margin
 from freqbias.attacks.losses import named_loss as named_loss
 from freqbias.attacks.losses import targeted_dlr as targeted_dlr
-from freqbias.attacks.losses import targeted_fn as targeted_fn
 from freqbias.attacks.minimal.boundary import MinimalState as MinimalState
 from freqbias.attacks.minimal.brendel_bethge import BrendelBethge as BrendelBethge
 from freqbias.attacks.minimal.brendel_bethge import brendel_bethge as brendel_bethge
@@ -88,7 +102,9 @@ from freqbias.attacks.norms import WeightedFourierL2 as WeightedFourierL2
 from freqbias.attacks.norms import band_limited as band_limited
 from freqbias.attacks.norms import weighted_fourier_l2 as weighted_fourier_l2
 from freqbias.attacks.protocol import Attack as Attack
+from freqbias.attacks.protocol import CheckedAttack as CheckedAttack
 from freqbias.attacks.protocol import Perturbation as Perturbation
+from freqbias.attacks.protocol import image_keys as image_keys
 from freqbias.attacks.square import SquareAttack as SquareAttack
 from freqbias.attacks.square import SquareState as SquareState
 from freqbias.attacks.square import square as square
@@ -114,9 +130,11 @@ __all__ = [
     "Bounds",
     "BrendelBethge",
     "CarliniWagner",
+    "CheckedAttack",
     "DeepFool",
     "Diagnosis",
     "Evaluation",
+    "Example",
     "FourierL1",
     "FourierLinf",
     "GradientAttack",
@@ -148,19 +166,20 @@ __all__ = [
     "bisect",
     "brendel_bethge",
     "carlini_wagner",
-    "cross_entropy",
     "ddn",
     "deepfool",
     "diagnose",
     "dlr",
     "evaluate",
     "evaluate_bands",
+    "example",
     "fab",
     "fgsm",
     "fmn",
     "forward",
     "gradient_of",
     "heat_map",
+    "image_keys",
     "jacobian",
     "log_odds",
     "margin",
@@ -175,7 +194,6 @@ __all__ = [
     "square",
     "summarize",
     "targeted_dlr",
-    "targeted_fn",
     "transfer",
     "universal",
     "weighted_fourier_l2",

@@ -20,14 +20,15 @@ from freqbias.typing import ApplyFn, Array, Key, Params
 class Bisection(CheckedAttack):
     """A budget attack as a minimal one: bisection over epsilon, for each image; made by `bisect`.
 
-    The attack runs at its own epsilon, then halves the bracket [low, high] of each image
-    ``num_bisections`` times. ``high`` is the distance found at a success, ``low`` the radius of a
-    failure. Images are attacked one by one under vmap, since each has its own epsilon.
+    The attack is run at its own epsilon, and then ``num_bisections`` times at the middle of each
+    image's bracket [low, high]: ``high`` is the smallest distance found so far, at first epsilon,
+    ``low`` the largest radius below it at which the attack failed, at first 0. Since each image has its own epsilon, images are attacked
+    singly, under vmap.
 
     Attributes:
-      attack: of a fixed budget, its epsilon the largest radius to look at; step sizes follow the
-        radius.
-      num_bisections: after the first trial.
+      attack: of a fixed budget; its epsilon is the largest radius tried, and its step size changes
+        with the radius.
+      num_bisections: how often the bracket is halved.
     """
 
     attack: Attack
@@ -74,15 +75,20 @@ def bisect(attack: Attack, *, num_bisections: int = 10) -> Bisection:
       num_bisections: each costs one run of the attack, and halves the bracket.
 
     Returns:
-      The attack. On a network whose images fall at every radius beyond some, what it finds exceeds
-      the smallest at which ``attack`` succeeds by at most epsilon / 2^num_bisections.
+      The attack. If there is, for an image, a radius below which ``attack`` fails and from which on
+      it succeeds, the distance found exceeds it by at most epsilon / 2^num_bisections.
 
     Raises:
       ValueError: the attack has no epsilon or no norm, or ``num_bisections`` < 1.
 
     Example:
-      >>> attack = bisect(pgd(L2(), epsilon=4.0, num_steps=20))
-      >>> distance = attack(apply_fn, params, images, labels, key).distance
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> budget = attacks.pgd(attacks.L2(), epsilon=4.0, num_steps=5)
+      >>> attack = attacks.bisect(budget, num_bisections=3)
+      >>> found = attack(*attacks.example(), jax.random.key(0))
+      >>> bool((found.distance < 4).all())
+      True
     """
     minimal = Bisection(attack, num_bisections)
     minimal.check()

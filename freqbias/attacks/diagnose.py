@@ -1,7 +1,7 @@
 """Signs that an attack failed, so that its robust accuracy means nothing: `diagnose`.
 
-A network may stand because it is robust, or because the attack saw no way: vanished or masked
-gradients, steps that do not climb. The second leaves traces.
+A network may stand because it is robust, or because the attack could not see where to go: its
+gradients vanish, are masked or mislead. In the second case there are signs of it.
 """
 
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ class Diagnosis(NamedTuple):
 
     Attributes:
       correct: predicted correctly when clean.
-      no_gradient: every gradient the attack saw was exactly zero (status DEAD).
+      no_gradient: the attack saw no gradient that is not exactly zero (status DEAD).
       not_finite: a logit or gradient was not finite (status DIVERGED), whatever the prediction: a
-        network of NaNs predicts nothing correctly, and is no robust one.
-      no_progress: the attack ended with a margin no better for it than that of the clean image.
+        network of NaNs predicts nothing correctly, and all other flags would be False.
+      no_progress: the attack failed, and its perturbation does not raise the `margin`.
       no_ascent: a step of epsilon / 100 along the margin's gradient does not raise the margin.
-      black_box_wins: the black box made adversarial what the attack did not.
-      stands_unbounded: the attack did not succeed with the whole box as its ball.
+      black_box_wins: the attack failed, and the black box succeeded.
+      stands_unbounded: the attack fails even if its ball holds the whole box.
     """
 
     correct: np.ndarray
@@ -107,8 +107,12 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
       ValueError: the attack is targeted, has no epsilon or no bounds; or as in `evaluate`.
 
     Example:
-      >>> diagnosis = diagnose(pgd(Linf(), epsilon=0.03), apply_fn, params, images, labels, key)
-      >>> diagnosis.failed()
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> attack = attacks.pgd(attacks.Linf(), epsilon=0.03, num_steps=5, loss="margin")
+      >>> box = attacks.square(attacks.Linf(), epsilon=0.03, num_steps=10)
+      >>> found = attacks.diagnose(attack, *attacks.example(), jax.random.key(0), black_box=box)
+      >>> found.failed()
       ()
 
     Reference:

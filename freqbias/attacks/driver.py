@@ -1,14 +1,15 @@
-"""How every iterative attack runs: ask the network, tell the attack, until the program ends.
+"""How every iterative attack runs: ask the network, update the state, until the program ends.
 
-An attack is pure functions over an explicit state. It never calls the network: its state says where
-to look next (``delta``) and for which classes (``goal``), an `Oracle` asks the network there, and
-the attack's update takes the `Answer`. A program, loops of phases, says what is asked how often:
-PGD asks for a gradient ``num_steps`` times and for logits once, ``num_restarts`` times over.
+An attack is a set of pure functions of an explicit state, and none of them calls the network. The
+state says where to ask next (``delta``) and about which classes (``goal``); an `Oracle` asks the
+network there; an update makes the next state of the old one and the `Answer`. A `Program` says what
+is asked, and how often: PGD asks for a gradient ``num_steps`` times and then once for logits, and
+this ``num_restarts`` times over.
 
 Two drivers run a program to the same result. "scan" is one compiled call, for accelerators and
-inside jit or vmap. "host" drives compiled steps from Python: several times faster for convolutions
-on CPU, where XLA's convolution is slow inside a loop; and since only the oracle knows the network,
-only that is compiled per network, all updates are shared.
+inside jit or vmap. "host" calls compiled steps from Python. On CPU it is several times faster for
+convolutions, which XLA runs slowly inside a loop; and since the network appears in the oracle
+alone, another network compiles one oracle anew and no update.
 """
 
 from collections.abc import Callable
@@ -57,12 +58,12 @@ Oracle: TypeAlias = Callable[[ApplyFn, Params, Array, tuple[Array, ...]], Answer
 
 
 class Phase(NamedTuple):
-    """The same question, ``times`` times in a row, or until it is ``done``."""
+    """The same question ``times`` times in a row, or until it is ``done``; at least once."""
 
     oracle: Oracle
     update: Callable[..., Any]  # (attack, images, labels, state, answer) -> state
     times: int = 1
-    done: Callable[[Any], Array] | None = None  # state -> bool []: no step changes anything more
+    done: Callable[[Any], Array] | None = None  # state -> bool []: further steps change nothing
 
 
 class Loop(NamedTuple):
@@ -128,7 +129,7 @@ def query(  # noqa: PLR0917 (a network, its inputs, and where to look)
     delta: Array,
     goal: tuple[Array, ...],
 ) -> Answer:
-    """Asks a network about images + delta; the only program that the host driver compiles for it.
+    """Asks a network about images + delta: the one program that the host driver compiles for it.
 
     Args:
       oracle: what is asked; static.
@@ -155,6 +156,21 @@ class IterativeAttack(CheckedAttack):
       targeted: towards ``targets``, given at the call, instead of away from ``labels``.
       bounds: (low, high) of a pixel, or None for no box.
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+
+    Example:
+      A call runs the whole program. Step by step, PGD is
+
+      >>> from freqbias import attacks
+      >>> network, key = attacks.example(), jax.random.key(0)
+      >>> attack = attacks.pgd(attacks.L2(), epsilon=0.2, num_steps=3)
+      >>> (restart,) = attack.program(num_classes=4)
+      >>> ascent, score = restart.parts
+      >>> state = attack.init(*network, attacks.image_keys(key, 4))
+      >>> for _ in range(ascent.times):
+      ...     state = attack.step(*network, state, ascent)
+      >>> state = attack.step(*network, state, score)
+      >>> bool(jnp.allclose(attack.finalize(state).delta, attack(*network, key).delta, atol=1e-6))
+      True
     """
 
     norm: Norm
@@ -216,7 +232,7 @@ class IterativeAttack(CheckedAttack):
         raise NotImplementedError
 
     def program(self, num_classes: int) -> Program:
-        """What is asked, in order; depends on static fields and the number of classes only."""
+        """What is asked, in order; it depends only on static fields and the number of classes."""
         raise NotImplementedError
 
     def finalize(self, state: Any) -> Perturbation:
@@ -224,12 +240,15 @@ class IterativeAttack(CheckedAttack):
         raise NotImplementedError
 
     def shared(self) -> Self:
-        """This attack without the options that only its program reads: equal ones share code."""
+        """This attack with the options that only `program` reads set to fixed values.
+
+        The host driver compiles updates for it: attacks that differ in nothing else share them.
+        """
         return self
 
 
 def choose_driver(driver: Driver, inputs: object) -> Driver:
-    """What "auto" means for these inputs: "host" for values on CPU; traced or on devices "scan"."""
+    """The driver; "auto" is "host" on CPU if no input is traced, else "scan"."""
     if driver != "auto":
         return driver
     concrete = all(map(_checks.is_concrete, jax.tree.leaves(inputs)))

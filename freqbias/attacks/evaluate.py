@@ -63,8 +63,8 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
 ) -> Evaluation:
     """Attacks every image, batch by batch; the last batch is padded, so that one shape compiles.
 
-    The result does not depend on ``batch_size`` (but for the rounding of the network's own batched
-    products): every image has its own key.
+    Every image has its own key, so the result does not depend on ``batch_size``, but for how the
+    network's products over another batch are rounded.
 
     Args:
       attack: the attack.
@@ -84,7 +84,22 @@ def evaluate(  # noqa: PLR0917 (an attack and its arguments)
 
     Raises:
       TypeError: a dtype is wrong.
-      ValueError: a shape, range or option is wrong.
+      ValueError: a shape, range or option is wrong; or a network that is attacked by itself is
+        broken: its parameters are finite, but none of its logits is.
+
+    Example:
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> network, key = attacks.example(), jax.random.key(0)
+      >>> attack = attacks.pgd(attacks.L2(), epsilon=0.2, num_steps=3)
+      >>> attacks.evaluate(attack, *network, key).perturbation.delta.shape
+      (4, 8, 8, 1)
+      >>> nets, (_, _, images, labels) = network.nets, network
+      >>> result = attacks.evaluate(
+      ...     attack, nets.apply_fn, nets.params, images, labels, key, seeds=nets.seeds
+      ... )
+      >>> result.robust_accuracy.shape
+      (2,)
     """
     _checks.positive_int("batch_size", batch_size)
     _checks.one_of("strategy", strategy, STRATEGIES)
@@ -146,7 +161,7 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
     """Robust accuracy at each of several radii, in one compilation.
 
     A budget attack is run at each radius (see `at_epsilon`), in ascending order, on the images that
-    have not fallen yet (of an ensemble: on every network that they have not); a minimal attack
+    still stand; in an ensemble, on those that still stand on some network. A minimal attack is run
     once.
 
     Args:
@@ -166,7 +181,16 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
 
     Raises:
       TypeError: a dtype is wrong.
-      ValueError: a shape, range or option is wrong.
+      ValueError: a shape, range or option is wrong, or as in `evaluate`.
+
+    Example:
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> curve = attacks.robustness_curve(
+      ...     attacks.ddn(num_steps=5), *attacks.example(), jax.random.key(0), epsilons=[0.01, 4.0]
+      ... )
+      >>> curve.robust_accuracy.tolist()
+      [1.0, 0.0]
     """
     _checks.positive_int("batch_size", batch_size)
     _checks.images(images, unit_range=False)
@@ -216,7 +240,7 @@ def at_epsilon(attack: Attack, epsilon: Scalar) -> Attack:
     """The same attack at another radius, its step size in proportion.
 
     Args:
-      attack: with a field ``epsilon``; of a composed attack, its ``attacks`` follow.
+      attack: with a field ``epsilon``; the ``attacks`` of a composed attack follow.
       epsilon: in pixel units.
 
     Returns:
@@ -287,7 +311,18 @@ def transfer(
       A `Transfer` of R sources and S targets.
 
     Raises:
-      ValueError: a shape or range is wrong.
+      ValueError: a shape or range is wrong, or delta is not finite.
+
+    Example:
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> network = attacks.example()
+      >>> nets, (_, _, images, labels) = network.nets, network
+      >>> attack = attacks.pgd(attacks.L2(), epsilon=1.0, num_steps=3)
+      >>> found = nets.attack(attack, images, labels, key=jax.random.key(0))
+      >>> tried = attacks.transfer(nets.apply_fn, nets.params, images, labels, found.delta)
+      >>> tried.flip_rate.shape  # [source, target]
+      (2, 2)
     """
     _checks.positive_int("batch_size", batch_size)
     _checks.images(images, unit_range=False)

@@ -1,6 +1,7 @@
-"""Robustness by frequency: radii per band, the heat map.
+"""Robustness by frequency: the same attack in several bands, and the heat map of single waves.
 
-A band is a set of waves; `band_limited` makes the norm of an attack that searches within it.
+A band is a set of waves, given by a mask of frequencies; an attack in the norm `band_limited` to it
+searches among the perturbations that consist of these waves.
 """
 
 import dataclasses
@@ -23,17 +24,24 @@ from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params
 
 
 def band_masks(shape: Sequence[int], edges: Sequence[float]) -> np.ndarray:
-    """Rings between consecutive radii, disjoint, each without its lower edge.
+    """Masks of rings between consecutive radii; of its two edges a ring has the upper one.
 
     Args:
       shape: (H, W).
-      edges: B + 1 increasing radii, cycles per pixel; from 0 the first band holds the DC.
+      edges: B + 1 increasing radii, cycles per pixel; if the first is 0, its band has the DC too.
 
     Returns:
-      Boolean masks [B, H, W]; with edges from 0 to infinity they cover the plane.
+      Boolean masks [B, H, W], fftfreq order, no two of which overlap; with edges from 0 to infinity
+      they cover the plane.
 
     Raises:
       ValueError: fewer than two edges, or not 0 <= low < high for two neighbours.
+
+    Example:
+      >>> from freqbias import attacks
+      >>> low, high = attacks.band_masks((8, 8), [0, 1 / 4, 1])
+      >>> int(low.sum()), int(high.sum())
+      (13, 51)
     """
     if len(edges) < 2:
         raise ValueError(f"edges must be at least two radii; got {list(edges)}.")
@@ -79,6 +87,18 @@ def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
     Raises:
       TypeError: a dtype is wrong.
       ValueError: a mask is wrong (see `band_limited`), or as in `evaluate`.
+
+    Example:
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> found = attacks.evaluate_bands(
+      ...     attacks.smallest_budget(attacks.L2(), num_steps=3, num_radii=3),
+      ...     *attacks.example(),
+      ...     jax.random.key(0),
+      ...     masks=attacks.band_masks((8, 8), [0, 1 / 4, 1]),
+      ... )
+      >>> found.perturbation.distance.shape  # [B, N]
+      (2, 4)
     """
     _checks.rank("masks", masks, 3)
     results = [
@@ -122,12 +142,14 @@ def heat_map(
       params: of one network; with ``ensemble``, leaves [S, ...].
       images: [N, H, W, C] within bounds.
       labels: int [N]; the clean predictions instead, to count flips rather than errors.
-      key: signs are drawn per image, channel and frequency; None: all are +1. The same for every
-        seed.
+      key: of the signs, one for each image, channel and frequency, the same for every seed of an
+        ensemble; None: all are +1.
       epsilon: L2 norm of the wave, in pixel units: of the whole image, a ||cos||_2 sqrt(C), or of
         one channel, a ||cos||_2.
-      epsilon_per: "image" or "channel". (Yin et al. state it per channel: sqrt(C) more in all.)
-      bounds: (low, high) of a pixel, or None: not clipped. Clipping adds other frequencies.
+      epsilon_per: "image" or "channel". Yin et al. state it per channel; the norm of the whole wave
+        is then sqrt(C) times as large.
+      bounds: (low, high) of a pixel, to which the image under its wave is clipped (what is cut off
+        has other frequencies), or None for no clipping.
       batch_size: perturbed images at once.
       ensemble: whether params lead with a seed axis. Seeds are evaluated one after the other.
 
@@ -140,7 +162,9 @@ def heat_map(
       ValueError: a shape, range or option is wrong.
 
     Example:
-      >>> errors = heat_map(nets.apply_fn, nets.params, images, labels, epsilon=1.0, ensemble=True)
+      >>> from freqbias import attacks
+      >>> attacks.heat_map(*attacks.example(), epsilon=1.0).shape
+      (8, 8)
 
     Reference:
       Yin et al., A Fourier perspective on model robustness, 1906.08988, section 3 and figure 3.

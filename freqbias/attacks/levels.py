@@ -1,7 +1,8 @@
-"""Roots of piecewise linear sums: the one unknown that a ball leaves in a projection.
+"""Roots of monotone sums over pixels: the one unknown number in a projection onto a ball.
 
-The KKT conditions of a projection onto ball and box, and of a linear objective over them, fix every
-pixel but for one multiplier. These are the equations for it.
+By the KKT conditions, the projection onto a ball and a box, and the best point of both for a linear
+objective, are known pixel by pixel up to one multiplier s, which all pixels share. The functions
+here solve the equation that s has to meet.
 """
 
 from typing import TypeAlias
@@ -17,10 +18,9 @@ Scalar: TypeAlias = float | Array
 def water_level(slopes: Array, caps: Array, target: Scalar) -> Array:
     """Smallest s >= 0 with sum_i min(s slopes_i, caps_i) = target.
 
-    The sum is concave, increasing and piecewise linear in s, so that Newton's method from s = 0
-    climbs to the root from the left, past at least one breakpoint a step, and ends exactly on it.
-    This one root solves the projection onto L2 ball and box, and the closed forms of
-    `freqbias.attacks.affine`.
+    The sum is concave, increasing and piecewise linear in s. So Newton's method from s = 0 climbs
+    to the root from the left, passes at least one breakpoint in each step, and ends exactly on the
+    root. It is used by the projection onto L2 ball and box, and by `freqbias.attacks.affine`.
 
     Args:
       slopes: non-negative, any shape.
@@ -91,7 +91,7 @@ def threshold_level(gaps: Array, caps: Array, target: Scalar) -> Array:
 
 
 def _root_of_piece(level: Array, gaps: Array, caps: Array, target: Array, *, flat: Scalar) -> Array:
-    """The root of the linear piece of `threshold_level` at ``level``; ``flat`` if it is level."""
+    """Root of the linear piece of `threshold_level` at ``level``; ``flat`` if its slope is 0."""
     full = level >= gaps + caps
     free = (level > gaps) & ~full
     rest = target - jnp.sum(jnp.where(full, caps, 0)) + jnp.sum(jnp.where(free, gaps, 0))

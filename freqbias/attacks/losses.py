@@ -1,7 +1,8 @@
 """Losses an attack ascends, per example: ``loss_fn(logits [N, K], labels [N]) -> losses [N]``.
 
-`named_loss` has them by name. All are differences of logits, so that they neither under- nor
-overflow at logits of 1e4, and their gradient does not vanish where the softmax saturates.
+`named_loss` has them by name. What is ascended is a difference of logits or a ratio of differences;
+"cross_entropy" is ascended by way of `log_odds`. So nothing under- or overflows at logits of 1e4,
+and no gradient vanishes where the softmax saturates.
 """
 
 from collections.abc import Callable
@@ -39,11 +40,13 @@ def margin(logits: Array, labels: Array) -> Array:
 
 
 def log_odds(logits: Array, labels: Array) -> Array:
-    """Log odds against the label: log sum_{j != y} exp z_j - z_y = log(expm1(cross-entropy)).
+    """Log odds against the label, log sum_{j != y} exp z_j - z_y; the loss "cross_entropy".
 
-    A strictly increasing function of the cross-entropy: same maximiser, same gradient direction,
-    so the same steepest-ascent steps. Its gradient does not underflow: the cross-entropy's carries
-    a factor 1 - p_y, which is exactly zero in float32 once the margin passes about 17.
+    With the cross-entropy c = -log softmax(z)_y it is log(exp(c) - 1), a strictly increasing
+    function of c: it has the same maximiser and the same direction of the gradient, so the same
+    steps of steepest ascent. The gradient of the
+    cross-entropy has a factor 1 - p_y, which is exactly zero in float32 once z_y exceeds all other
+    logits by about 17; the gradient of the log odds has no such factor.
 
     Args:
       logits: [N, K], K >= 2.
@@ -56,26 +59,13 @@ def log_odds(logits: Array, labels: Array) -> Array:
     return jax.nn.logsumexp(others, axis=-1) - true
 
 
-def cross_entropy(logits: Array, labels: Array) -> Array:
-    """Cross-entropy, -log softmax(z)_y, as softplus(log_odds).
-
-    Args:
-      logits: [N, K], K >= 2.
-      labels: int32 [N].
-
-    Returns:
-      Losses [N], accurate down to the smallest positive float.
-    """
-    return jax.nn.softplus(log_odds(logits, labels))
-
-
 def dlr(logits: Array, labels: Array) -> Array:
     """Difference of logits ratio: (max_{j != y} z_j - z_y) / (z_(1) - z_(3)), z_(i) in descent.
 
     The margin in units of the spread of the three largest logits: it does not change when the
-    logits are scaled or shifted. It is 1, and flat, wherever the label's logit is the third: a
-    constant there, since rounding would leave a ratio's gradient zero on one route and not on
-    another.
+    logits are scaled or shifted. Where the label's logit is the third largest, the ratio is 1
+    whatever the logits are. There this returns the constant 1, whose gradient is exactly zero; the
+    gradient of the ratio as computed would be zero or a rounding error, depending on the program.
 
     Args:
       logits: [N, K], K >= 3.
@@ -125,23 +115,10 @@ def targeted_dlr(logits: Array, labels: Array, targets: Array) -> Array:
 
 
 def _spread(logits: Array, spread: Array) -> Array:
-    """A spread of logits [N] as a denominator: never zero, and never so small as to overflow."""
+    """A spread of logits [N] as a denominator: at least a rounding error of their range, or 1."""
     span = jnp.max(logits, axis=-1) - jnp.min(logits, axis=-1)
     least = jnp.where(span > 0, jnp.finfo(logits.dtype).eps * span, 1)
     return jnp.maximum(spread, jax.lax.stop_gradient(least))
-
-
-@lru_cache
-def targeted_fn(loss_fn: Callable[[Array, Array], Array]) -> LossFn:
-    """The loss whose ascent leads to a target: (logits, targets) -> -loss_fn(logits, targets).
-
-    Cached, so that one loss gives one object, and one compilation.
-    """
-
-    def loss(logits: Array, labels: Array) -> Array:
-        return -loss_fn(logits, labels)
-
-    return loss
 
 
 # The cross-entropy is ascended through its log odds: the same steps, without underflow.

@@ -2,9 +2,10 @@
 
 **One attack, one key, one answer.** Everything random is drawn from keys that are folded by one
 rule: the network of seed s has ``fold_in(key, s)`` (`freqbias.ensemble.seed_keys`), its image n has
-``fold_in(that, n)`` (`image_keys`), its start r ``fold_in(that, r)`` (`fold_each`). So the same
-network, key and image give the same perturbation in an ensemble, in a slice of it, alone, and in
-`freqbias.attacks.evaluate`, whose n counts through the whole data set whatever its batches are.
+``fold_in(that, n)`` (`image_keys`), start r of that image ``fold_in(that, r)`` (`fold_each`), and
+member m of `auto_attack` attacks with ``fold_in(image's, m)``. So the same network, key and image
+give the same perturbation in an ensemble, in a slice of it, alone, and in
+`freqbias.attacks.evaluate`, where n is the position in the whole data set, not in a batch.
 """
 
 from collections.abc import Sequence
@@ -29,9 +30,10 @@ class Perturbation(NamedTuple):
       is_adversarial: bool [N], the prediction on image + delta differs from the label (targeted:
         equals the target).
       flipped: bool [N], ``clean_correct & is_adversarial``.
-      distance: [N], norm of delta; infinity where a minimal attack proves or finds none.
-      gradient_evaluations: int32 [N], input gradients spent on each image. DeepFool's end when it
-        has fallen; those at the clean image are always spent.
+      distance: [N], norm of delta; infinity where a minimal attack found nothing adversarial.
+      gradient_evaluations: int32 [N], input gradients spent on each image. `deepfool` spends none
+        on an image that has fallen, `auto_attack` none on one that is misclassified; all others
+        spend the same number on every image.
       status: int32 [N], a `freqbias.typing.Status`, see below.
 
     The status of an image says whether the attack could see where to go, not how it ended. One rule

@@ -1,4 +1,4 @@
-"""The best perturbation found so far, image by image, and how it was come by."""
+"""What an iterative attack remembers: of each image the best perturbation so far, and its cost."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,10 @@ class Record(NamedTuple):
 
 
 def judge(logits: Array, labels: Array, targets: Array | None) -> tuple[Array, Array]:
-    """Whether images of these logits are adversarial, and whether those are finite; bool [N]."""
+    """Whether images of these logits are adversarial, and whether the logits are finite; bool [N].
+
+    Logits that are not finite are no prediction, and so never adversarial.
+    """
     prediction = predict(logits)
     finite = prediction >= 0
     adversarial = prediction != labels if targets is None else prediction == targets

@@ -4,8 +4,8 @@ Stochastic projected ascent of the mean clamped loss, over batches of the data,
 
     delta <- P_ball(delta + step_size * ascent(grad mean_n min(loss(x_n + delta, y_n), clamp))),
 
-where the network sees x_n + delta clipped to the bounds. The clamp keeps images that are fooled
-already from outweighing those that are not.
+where the network sees x_n + delta clipped to the bounds. Without the clamp, images that are fooled
+already, whose loss is large, would outweigh those that are not.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class UniversalPerturbation(NamedTuple):
     """Result of a universal attack; over an ensemble every leaf leads with [S].
 
     Attributes:
-      delta: [H, W, C], of all epochs the one that fools most; zero if none fools any image.
+      delta: [H, W, C], as it was after the epoch in which it fools most; zero if it fools none.
       fooling_rate: [], share of the images whose prediction it changes (Moosavi-Dezfooli et al.);
         targeted: that it makes the target. NaN if no gradient was seen: there is no perturbation.
       history: [num_epochs], the fooling rate after each epoch; NaN likewise.
@@ -77,7 +77,7 @@ class UniversalAttack(CheckedAttack):
       norm: the geometry.
       epsilon: radius of the ball, in pixel units, scalar > 0; traced.
       step_size: length of a step in the norm, scalar > 0; traced.
-      clamp: loss above which an image no longer counts; traced.
+      clamp: loss above which an image has no gradient any more; traced.
       num_epochs: passes over the data.
       batch_size: images at once.
       loss: "cross_entropy", "margin", "dlr" or a `LossFn`, ascended (targeted: descended).
@@ -152,7 +152,7 @@ def universal(
       norm: the geometry of delta.
       epsilon: radius of the ball, in pixel units.
       step_size: length of a step in the norm; by default epsilon / 5.
-      clamp: loss above which an image no longer counts.
+      clamp: loss above which an image has no gradient any more.
       num_epochs: passes over the data; each also costs one pass of predictions.
       batch_size: images at once.
       loss: "cross_entropy", "margin", "dlr" or a `LossFn`. (The cross-entropy is ascended, and
@@ -169,8 +169,15 @@ def universal(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> found = nets.attack(universal(L2(), epsilon=2.0), images, labels, key=key)
-      >>> found.delta, found.fooling_rate  # [S, H, W, C], [S]
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> network = attacks.example()
+      >>> attack = attacks.universal(attacks.L2(), epsilon=2.0, num_epochs=2)
+      >>> attack(*network, jax.random.key(0)).delta.shape
+      (8, 8, 1)
+      >>> found = network.nets.attack(attack, *network[2:], key=jax.random.key(0))
+      >>> found.delta.shape, found.fooling_rate.shape
+      ((2, 8, 8, 1), (2,))
 
     Reference:
       Moosavi-Dezfooli et al., 1610.08401 (the problem); Shafahi et al., 1811.11304, section 4 (this
