@@ -22,8 +22,8 @@ class Bisection(CheckedAttack):
 
     The attack is run at its own epsilon, and then ``num_bisections`` times at the middle of each
     image's bracket [low, high]: ``high`` is the smallest distance found so far, at first epsilon,
-    ``low`` the largest radius below it at which the attack failed, at first 0. Since each image has its own epsilon, images are attacked
-    singly, under vmap.
+    ``low`` the largest radius below it at which the attack failed, at first 0. Since each image has
+    its own epsilon, images are attacked singly, under vmap.
 
     Attributes:
       attack: of a fixed budget; its epsilon is the largest radius tried, and its step size changes
