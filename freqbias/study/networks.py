@@ -98,6 +98,7 @@ def run_setting(
         in_training = {
             "train_accuracy": _last_epoch(nets.history.accuracy, step, budget),
             "train_loss": _last_epoch(nets.history.loss, step, budget),
+            "fitted_at": np.full(len(budget.seeds), _fitted_at(setting, budget)),
         }
         for attack, columns, status in found:
             common = {**fixed, "step": step, "final": step == steps, **attack}
@@ -141,6 +142,11 @@ def _recorded(nets: Ensemble, steps: int) -> list[tuple[int, Any]]:
         for index, step in enumerate(np.asarray(nets.history.checkpoint_steps)[0])
     ]
     return [*kept, (steps, nets.params)]
+
+
+def _fitted_at(setting: Setting, budget: Budget) -> float:
+    """The train accuracy that a network must reach; NaN of linear ones, which may never fit."""
+    return budget.fitted if setting.regime == "relu" else float("nan")
 
 
 def _last_epoch(metric: Array, step: int, budget: Budget) -> np.ndarray:

@@ -95,6 +95,7 @@ class Budget:
     momentum: float = 0.9
     adam_learning_rate: float = 0.002
     clip: float = 1.0  # largest global gradient norm of a step
+    fitted: float = 0.0  # train accuracy from which on a ReLU arm counts as trained
     channels: int = 4  # of every convolution and unshared layer
     width: int = 256  # of every fully connected layer
     block_width: int = 32  # channels of ViT, ConvMixer and MLP-Mixer

@@ -255,3 +255,19 @@ def test_a_claim_of_one_kind_of_data_is_judged_there_alone():
     assert found["dataset"] == "natural_patches+planted_0.2_0.25"
     assert found["verdict"] == Verdict.SUPPORTED
     assert found["estimate"] == pytest.approx(0.1, abs=0.02)
+
+
+def test_arms_that_are_not_fitted_are_not_decided():
+    """Whatever their effect: the question is what networks have learned."""
+    rows = planted({"conv_k3_d1": 0.05}).assign(fitted_at=0.95, train_accuracy=0.99)
+    assert verdicts(rows)["C1"]["verdict"] == Verdict.SUPPORTED
+    low = rows["arm"] == "fc_d1"
+    found = verdicts(rows.assign(train_accuracy=rows["train_accuracy"].where(~low, 0.9)))
+    assert found["C1"]["verdict"] == Verdict.NOT_DECIDED
+    assert (
+        "fc_d1 at initial scale 1: not fitted, train accuracy 0.90 below 0.95"
+        in (found["C1"]["reason"])
+    )
+    assert found["C2-ends"]["verdict"] == Verdict.SUPPORTED  # fc has no part in it
+    linear = rows.assign(fitted_at=np.nan, train_accuracy=0.5, regime="linear")
+    assert verdicts(linear)["C1"]["verdict"] == Verdict.SUPPORTED

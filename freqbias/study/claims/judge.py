@@ -201,7 +201,7 @@ def _record(
 ) -> dict[str, Any]:
     claim, dataset, regime, geometry = member
     floor = courses.floor_of(registry.accuracy_floor, dataset)
-    fitness, reasons = [], []
+    fitness, reasons, not_trained = [], [], False
     for scale in (1.0, 0.5):
         for name, arm in zip(
             claim.arms,
@@ -214,10 +214,13 @@ def _record(
             accuracy = float(live["test_accuracy"].mean()) if len(live) else float("nan")
             fitness.append(Fitness(len(arm), len(live), accuracy, floor))
             reasons += _unfit(name, scale, fitness[-1], registry.min_live)
+            reasons += (unfitted := _unfitted(name, scale, live))
+            not_trained |= bool(unfitted)
     if full.verdict is None:
         verdict, reasons = Verdict.NOT_DECIDED, [full.reason]
     else:
         verdict = inference.decide(full.verdict, half.verdict, fitness, min_live=registry.min_live)
+        verdict = Verdict.NOT_DECIDED if not_trained else verdict
         undecided = (Verdict.INIT_DEPENDENT, Verdict.INCONCLUSIVE)
         if verdict in undecided and half.verdict not in (None, full.verdict):
             reasons = [f"{full.verdict} at initial scale 1, {half.verdict} at 1/2"]
@@ -260,6 +263,17 @@ def _unfit(name: str, scale: float, arm: Fitness, min_live: float) -> list[str]:
     if not arm.accuracy >= arm.accuracy_floor:
         return [f"{where}: accuracy {arm.accuracy:.2f} below the floor {arm.accuracy_floor:g}"]
     return []
+
+
+def _unfitted(name: str, scale: float, live: pd.DataFrame) -> list[str]:
+    """Why an arm is not trained: live seeds whose mean train accuracy is below what is asked."""
+    if "fitted_at" not in live or live.empty or not live["fitted_at"].notna().all():
+        return []
+    accuracy, asked = float(live["train_accuracy"].mean()), float(live["fitted_at"].iloc[0])
+    if accuracy >= asked:
+        return []
+    return [f"{name} at initial scale {scale:g}: not fitted, train accuracy {accuracy:.2f} "
+            f"below {asked:g}"]  # fmt: skip
 
 
 def _effect(estimate: Estimate | None) -> dict[str, float | None]:

@@ -30,8 +30,9 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
     Returns:
       One JSON-ready mapping per member: ``end`` and ``equal_loss`` (verdict, estimate, low, high,
       reason; of the latter also the ``loss``), and ``course``: ``steps``, the ``verdicts`` and
-      estimates at each, and ``holds_from``, the first step from which on every verdict is that of
-      the end; None where the last step stands alone. Members without a course are left out.
+      effects at each, and ``holds_from``, the first step from which on every verdict is that of the
+      end; None where the last step stands alone; ``moving``: of linear networks, whose course may
+      never end, the arms that still move, see `moving`. Members without a course are left out.
     """
     recorded = rows[rows["geometry"].map(lambda name: schema.geometry(name).role) == "primary"]
     counts = recorded.groupby(_OF_NETWORK)["step"].transform("nunique")
@@ -48,6 +49,8 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
         course = _course(of_claim, alone)
         for member, end in ends.items():
             loss = _level_of(level, member)
+            here = _at_scale_one(of_claim, member)
+            linear = claim.statistic == "mean_frequency" and member[2] == "linear"
             out.append(
                 {
                     **dict(zip(_MEMBER, member, strict=True)),
@@ -55,6 +58,7 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
                     "end": _reading(end),
                     "equal_loss": {**_reading(equal.get(member)), "loss": loss},
                     "course": course[member],
+                    "moving": moving(here, claim.margin) if linear else {},
                 }
             )
     return out
@@ -178,11 +182,15 @@ def _reading(record: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _level_of(rows: pd.DataFrame, member: tuple[str, ...]) -> float | None:
     """The level of the loss at initial scale 1."""
+    here = _at_scale_one(rows, member)
+    return float(here["train_loss"].iloc[0]) if len(here) else None
+
+
+def _at_scale_one(rows: pd.DataFrame, member: tuple[str, ...]) -> pd.DataFrame:
     _, dataset, regime, geometry = member
-    here = rows[
+    return rows[
         (rows["dataset"] == dataset)
         & (rows["regime"] == regime)
         & (rows["geometry"] == geometry)
         & (rows["init_scale"] == 1.0)
     ]
-    return float(here["train_loss"].iloc[0]) if len(here) else None

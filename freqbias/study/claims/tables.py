@@ -42,11 +42,15 @@ def readings_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False
         start = course["holds_from"]
         return "not before the end" if start is None else f"as at the end from step {start:,}"
 
+    def moving(arms: Mapping[str, float]) -> str:
+        moves = ", ".join(f"{arm} {change:+.3f}" for arm, change in arms.items())
+        return f" (moving: {moves})" if moves else ""
+
     columns = {
         "claim": [f["id"] for f in found],
         "data set": [f["dataset"] for f in found],
         "regime": [f["regime"] for f in found],
-        "at the end": [reading(f["end"]) for f in found],
+        "at the end": [reading(f["end"]) + moving(f["moving"]) for f in found],
         "at equal training loss": [reading(f["equal_loss"]) for f in found],
         "along the course": [along(f["course"]) for f in found],
     }
