@@ -51,17 +51,21 @@ def run_setting(
     trained = _shared_form(setting, make_model(setting, dataset, budget))
     steps = budget.epochs * (budget.num_images // budget.batch_size)
     recorded = training.log_spaced_steps(steps, asked.checkpoints) if asked.checkpoints else ()
-    nets = training.train(
-        trained,
-        dataset.train,
-        seeds=budget.seeds,
-        key=key_train,
-        epochs=budget.epochs,
-        batch_size=budget.batch_size,
-        num_images=budget.num_images,
-        optimizer=_optimizer(setting, budget),
-        checkpoint_steps=[step for step in recorded if step < steps],
-        strategy=measures.seed_strategy(setting),
+    nets, rate = train_stably(
+        setting,
+        budget,
+        partial(
+            training.train,
+            trained,
+            dataset.train,
+            seeds=budget.seeds,
+            key=key_train,
+            epochs=budget.epochs,
+            batch_size=budget.batch_size,
+            num_images=budget.num_images,
+            checkpoint_steps=[step for step in recorded if step < steps],
+            strategy=measures.seed_strategy(setting),
+        ),
     )
     start = training.initial_params(trained, dataset.image_shape, seeds=budget.seeds, key=key_train)
     compact = _compact_fn(trained)
@@ -72,6 +76,7 @@ def run_setting(
         "channels": arms.family(setting.architecture).width(setting, budget),
         "num_parameters": models.num_parameters(ensemble.select(compact(nets.params), 0)),
         "num_train": budget.num_images,
+        "learning_rate": rate,
         "num_images": budget.num_attacked,
     }
     test = dataset.test[: budget.num_attacked]
@@ -135,6 +140,35 @@ def _measure(
     return found, arrays
 
 
+def train_stably(
+    setting: Setting, budget: Budget, train: Callable[..., Ensemble]
+) -> tuple[Ensemble, float]:
+    """Trains by the one rule for rates: the largest at which every seed's training is stable.
+
+    The rates tried are the budget's, halved up to ``rate_halvings`` times. Training is stable if
+    every loss is finite and the mean loss of the last epoch is below the first step's. If no rate
+    is stable, the networks of the last one are kept as they are, with their statuses.
+
+    Args:
+      setting: its optimiser.
+      budget: its rates.
+      train: ``training.train`` with all but the optimiser.
+
+    Returns:
+      The networks, and the initial learning rate.
+    """
+    adam = setting.optimizer == "adam"
+    first = budget.adam_learning_rate if adam else budget.learning_rate
+    for halved in range(budget.rate_halvings + 1):
+        rate = first * 0.5**halved
+        nets = train(optimizer=_optimizer(setting, budget, rate))
+        loss = np.asarray(nets.history.loss)
+        steps = max(budget.num_images // budget.batch_size, 1)
+        if np.isfinite(loss).all() and (loss[:, -steps:].mean(axis=1) < loss[:, 0]).all():
+            break
+    return nets, rate
+
+
 def _recorded(nets: Ensemble, steps: int) -> list[tuple[int, Any]]:
     """(steps done, parameters [S, ...]) at each checkpoint and at the end."""
     kept = [
@@ -172,13 +206,11 @@ def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
     return arms.family(setting.architecture).build(setting, dataset, budget)
 
 
-def _optimizer(setting: Setting, budget: Budget) -> Any:
-    adam = setting.optimizer == "adam"
-    rate: Any = budget.adam_learning_rate if adam else budget.learning_rate
+def _optimizer(setting: Setting, budget: Budget, rate: Any) -> Any:
     if budget.decay_factor != 1:
         every = budget.decay_epochs * (budget.num_images // budget.batch_size)
         rate = training.staircase(rate, budget.decay_factor, every)
-    if adam:
+    if setting.optimizer == "adam":
         return training.adam(rate, budget.clip)
     return training.sgd(rate, budget.momentum, budget.clip, setting.weight_decay)
 

@@ -94,7 +94,8 @@ class Budget:
     decay_epochs: int = 1
     momentum: float = 0.9
     adam_learning_rate: float = 0.002
-    clip: float = 1.0  # largest global gradient norm of a step
+    clip: float | None = 1.0  # largest global gradient norm of a step; None: not clipped
+    rate_halvings: int = 0  # how often the learning rate may be halved until training is stable
     fitted: float = 0.0  # train accuracy from which on a ReLU arm counts as trained
     channels: int = 4  # of every convolution and unshared layer
     width: int = 256  # of every fully connected layer

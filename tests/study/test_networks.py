@@ -170,3 +170,36 @@ def test_white_perturbations_give_the_null_of_every_statistic(digits):
     assert len(names) >= 7
     for name in names:
         np.testing.assert_allclose(columns[name], nulls[f"null_{name}"], rtol=0.02, err_msg=name)
+
+
+@pytest.mark.parametrize(("halvings", "rate"), [(0, 64.0), (2, 16.0), (9, 2.0)])
+def test_the_rate_is_the_largest_at_which_every_seed_is_stable(halvings, rate):
+    """Seeds whose loss falls at rates of at most 3; none do at 64, 32, 16, 8 and 4."""
+    budget = dataclasses.replace(
+        BUDGET, learning_rate=64.0, rate_halvings=halvings, num_images=64, batch_size=32
+    )
+    tried = []
+
+    def train(optimizer):
+        update, _ = optimizer.update(jnp.ones(1), optimizer.init(jnp.ones(1)))
+        tried.append(-float(update[0]) / (1 if budget.clip is None else budget.clip))
+        slope = [-0.1, -0.1 if tried[-1] <= 3 else 0.1]  # of two seeds, in each step
+        loss = 1.0 + np.array(slope)[:, None] * np.arange(4)
+        loss[1, -1] = np.nan if tried[-1] == 4.0 else loss[1, -1]
+        return SimpleNamespace(history=SimpleNamespace(loss=loss))
+
+    _, found = networks.train_stably(Setting("digits", "relu", "fc", 1), budget, train)
+    assert found == rate
+    assert tried == pytest.approx([64.0 * 0.5**j for j in range(len(tried))])
+    assert tried[-1] == pytest.approx(rate)
+
+
+def test_a_rate_that_diverges_is_halved(digits):
+    """Real networks: without the rule two seeds diverge, with it they learn."""
+    setting = Setting("digits", "linear", "fc", 1)
+    wild = dataclasses.replace(BUDGET, learning_rate=8.0, clip=None, epochs=8)
+    rows, _ = networks.run_setting(setting, digits, wild)
+    assert {row["status"] for row in rows} == {"diverged"}
+    rows, _ = networks.run_setting(setting, digits, dataclasses.replace(wild, rate_halvings=8))
+    assert {row["status"] for row in rows} == {"ok"}
+    assert 0 < rows[0]["learning_rate"] < 8

@@ -253,9 +253,11 @@ def test_each_regime_is_also_attacked_the_other_way_round_at_the_box(regime):
 def test_learning_rates_fall_in_steps():
     """By the factor after every so many epochs: the second epoch of two, here."""
     budget = dataclasses.replace(BUDGET, decay_factor=0.1)
-    rate = networks._optimizer(Setting("digits", "relu", "fc", 1), budget)
+    first = budget.learning_rate
+    rate = networks._optimizer(Setting("digits", "relu", "fc", 1), budget, first)
     steps = BUDGET.num_images // BUDGET.batch_size
-    assert rate is networks._optimizer(Setting("digits", "linear", "fc", 1), budget)  # one program
+    # One program:
+    assert rate is networks._optimizer(Setting("digits", "linear", "fc", 1), budget, first)
     params = jnp.ones(3)
     state, moved = rate.init(params), []
     for _ in range(2 * steps):
