@@ -194,6 +194,7 @@ def test_the_rate_is_the_largest_at_which_every_seed_is_stable(halvings, rate):
     assert tried[-1] == pytest.approx(rate)
 
 
+@pytest.mark.slow
 def test_a_rate_that_diverges_is_halved(digits):
     """Real networks: without the rule two seeds diverge, with it they learn."""
     setting = Setting("digits", "linear", "fc", 1)
