@@ -22,8 +22,6 @@ from freqbias.typing import Status
 ROOT = Path(__file__).parents[1]
 FILES = sorted(p for p in (ROOT / "freqbias").rglob("*.py") if ">>> " in p.read_text())
 PENDING = (
-    "freqbias.attacks.affine", "freqbias.attacks.apgd", "freqbias.attacks.auto",
-    "freqbias.attacks.gradient",
     "freqbias.attacks.minimal.brendel_bethge", "freqbias.attacks.minimal.ddn",
     "freqbias.attacks.minimal.smallest_budget", "freqbias.attacks.norms.band",
     "freqbias.attacks.norms.fourier",

@@ -1,11 +1,12 @@
 """Closed forms: the exact adversarial perturbation of an affine model.
 
-For logits z_k = <beta_k, x> + b_k and label y, class j is reached by shrinking the margin
-m_j = z_y - z_j along w_j = beta_y - beta_j. The nearest boundary is that of the smallest distance.
+For logits z_k = <beta_k, x> + b_k and label y, the margin over class j is m_j = z_y - z_j, and its
+gradient w_j = beta_y - beta_j. The image becomes one of class j where the margin is 0; the class
+attacked is the one for which that takes the smallest perturbation.
 
 **Without the box** the distance to class j is m_j / ||w_j||_dual, and the perturbation points
-against ``steepest(w_j)``, in every norm. The minimal attack has that length, a budget length
-epsilon.
+against ``steepest(w_j)``, in every norm. The minimal perturbation has that length, one of a budget
+the length epsilon.
 
 **With the box** pixel i moves against w_i by at most its room c_i to the bound on that side.
 
@@ -172,8 +173,13 @@ def affine_attack(
         without bounds.
 
     Example:
-      >>> found = affine_attack(L2())(apply_fn, params, images, labels)
-      >>> found.distance  # the exact robust radius of each image
+      >>> from freqbias import attacks
+      >>> exact = attacks.affine_attack(attacks.L2())(*attacks.example())
+      >>> exact.distance.shape  # the robust radius of each image
+      (4,)
+      >>> attack = attacks.affine_attack(attacks.L2(), epsilon=0.99 * exact.distance.min())
+      >>> bool(attack(*attacks.example()).is_adversarial.any())
+      False
     """
     attack = AffineAttack(norm, epsilon, as_bounds(bounds))
     attack.check()
@@ -204,7 +210,7 @@ def _move(shape: Array, room: Array, level: Array) -> Array:
 
 
 def _priority(norm: L0 | L1, size: Array, gain: Array) -> Array:
-    """In which order pixels are filled: by what a unit, or the whole pixel, takes off a margin."""
+    """What pixels are ordered by: what a unit (L1) or all (L0) of a pixel takes off the margin."""
     if isinstance(norm, L1):
         return size
     gain = jnp.where(jnp.isfinite(gain), gain, size)  # without bounds any pixel suffices

@@ -67,7 +67,8 @@ class AutoAttack(CheckedAttack):
     attacked; their status is NOT_ATTACKED. Standing images are packed into batches of
     ``batch_size``, the last one padded, so that each attack compiles for one shape, whatever the
     number of standing images.
-    Within jit or vmap nothing can be packed: every attack then sees all images, to the same result.
+    Within jit or vmap nothing can be packed: every attack then runs on all images, and the result
+    is the same.
 
     Attributes:
       norm: in which the result's ``distance`` is measured.
@@ -168,16 +169,17 @@ def auto_attack(
 ) -> AutoAttack:
     """An ensemble of attacks without parameters to tune; the worst case of each image.
 
-    "standard": APGD-CE (100 steps), APGD-T on DLR (the 9 likeliest other classes, 100 steps each),
-    FAB-T (likewise) and Square (5000 queries). "plus": 5 restarts each of APGD-CE, APGD-DLR and
-    FAB, then Square, APGD-T and FAB-T. In L1, "standard" spends as many gradients on 5 restarts of
-    APGD-CE and 5 classes of APGD-T; each searches one ball where the paper's search three, see
-    `SparseAutoPGD`. Square and FAB are left out where they are not defined: in other norms than L1,
-    L2 and L-inf. Where DLR is not (2 classes; 3 classes for APGD-T), APGD ascends the margin
-    instead.
+    "standard" is APGD-CE (100 steps), APGD-T on DLR (100 steps for each of the 9 likeliest other
+    classes), FAB-T (likewise) and Square (5000 queries). "plus" is APGD-CE, APGD-DLR and FAB of 5
+    restarts each, then Square, APGD-T and FAB-T.
 
-    The targeted form, which the paper has not, is made of the members' own: APGD-CE, APGD-DLR, FAB
-    and Square towards the target given; as "plus", 5 restarts each of the first three.
+    In L1, "standard" has 5 restarts of APGD-CE and 5 classes of APGD-T, which is the same number of
+    gradients. In the paper they search three balls each, here one: see `SparseAutoPGD`. Square and
+    FAB are left out in norms in which they are not defined (all but L1, L2 and L-inf). Where DLR is
+    not defined (2 classes; for APGD-T 3), APGD ascends the margin instead.
+
+    The targeted form, which is not in the paper, is APGD-CE, APGD-DLR, FAB and Square towards the
+    given target; as "plus", the first three with 5 restarts each.
 
     Args:
       norm: the geometry.
@@ -195,8 +197,15 @@ def auto_attack(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> attack = auto_attack(Linf(), epsilon=8 / 255)
-      >>> evaluate(attack, apply_fn, params, images, labels, key).robust_accuracy
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> attack = attacks.auto_attack(attacks.Linf(), epsilon=8 / 255)
+      >>> [type(member).__name__ for member in attack.attacks]
+      ['AutoPGD', 'AutoPGD', 'FAB', 'SquareAttack']
+      >>> quick = attacks.pgd(attacks.L2(), epsilon=1.0, num_steps=3), attacks.ddn(num_steps=3)
+      >>> attack = attacks.auto_attack(attacks.L2(), epsilon=1.0, attacks=quick)
+      >>> attack(*attacks.example(), jax.random.key(0)).is_adversarial.shape
+      (4,)
 
     Reference:
       Croce and Hein, 2003.01690, section 6; in L1, 2103.01208, section 5.

@@ -4,10 +4,10 @@ From a start delta_0 in the ball, with the box B = {delta: image + delta within 
 
     delta_{k+1} = P_{ball, B}(delta_k + step_size * schedule(k) * direction_k),
 
-where direction_k is ascent(T(grad loss(delta_k))) for a transformation T of the gradient, by
-default none, or the update of an optax optimiser. From a start at zero the first direction is
-steepest(...), the best step if it is the only one. Only perturbations are added to perturbations:
-no step depends on where the image is, but through the network and the box.
+where direction_k = ascent(T(g_k)), with g_k the gradient of the loss at delta_k and T a
+transformation of it, by default none; in `optimizer_pgd` it is the update of an optax optimiser.
+From a start at zero, direction_0 = steepest(T(g_0)), the best step if it is the only one. The image
+enters through the network and the box alone.
 """
 
 import dataclasses
@@ -55,8 +55,9 @@ class GradientState(NamedTuple):
 class GradientAttack(IterativeAttack):
     """Steepest ascent of a loss within a ball and a box; made by `pgd` and `fgsm`.
 
-    The result is, per image, the best of all iterates of all restarts and of delta = 0:
-    adversarial ones first, then by loss. It therefore never gets worse with more restarts.
+    The result is, for each image, the best of delta = 0 and of all iterates of all restarts: an
+    adversarial one is better than one that is not, then the one of higher loss. So one restart more
+    never makes it worse.
 
     Attributes:
       norm: the geometry.
@@ -66,7 +67,7 @@ class GradientAttack(IterativeAttack):
       num_restarts: starts per image.
       random_start: start uniformly in the ball (then projected onto the box), or at zero.
       targeted: descend towards ``targets`` instead of away from ``labels``.
-      loss: "cross_entropy", "margin", "dlr" or a `LossFn`, ascended (targeted: descended).
+      loss: "cross_entropy", "margin", "dlr" or a `LossFn`; `named_loss` of it is ascended.
       bounds: (low, high) of a pixel, or None for no box.
       schedule: factor of the step size at step 0, 1, ..., num_steps - 1; None is constant.
       transform: of each image's gradient [H, W, C], before the step; None is none.
@@ -224,8 +225,12 @@ def pgd(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> attack = pgd(L2(), epsilon=0.5, num_steps=40)
-      >>> found = attack(apply_fn, params, images, labels, jax.random.key(0))
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> attack = attacks.pgd(attacks.L2(), epsilon=0.5, num_steps=5)
+      >>> found = attack(*attacks.example(), jax.random.key(0))
+      >>> found.gradient_evaluations.tolist()
+      [5, 5, 5, 5]
 
     Reference:
       Madry et al., 1706.06083.
@@ -312,8 +317,8 @@ def mi_fgsm(
 def momentum(decay: float = 1.0) -> optax.GradientTransformation:
     """Accumulates gradients of L1 norm one: m_{k+1} = decay * m_k + g_k / ||g_k||_1, m_0 = 0.
 
-    Of one image, so that neither the scale of a gradient nor another image matters. m lives in the
-    space of gradients: no image and no perturbation enters it.
+    It takes the gradient of one image at a time, so that no image depends on another. By the norm,
+    the scale of a gradient does not matter.
 
     Args:
       decay: >= 0.
@@ -349,9 +354,9 @@ def optimizer_pgd(
 
     Args:
       norm: the geometry of the ball; the steps are the optimiser's own.
-      optimizer: e.g. ``optax.adam(0.01)``; static, a fixed object, since a new one compiles anew.
-        It runs on each image alone; its state starts afresh with every restart. One that updates
-        from the gradient and the point: no line search, no step size read off the loss.
+      optimizer: e.g. ``optax.adam(0.01)``; static, so pass the same object each time, since a new
+        one compiles anew. It has a state for each image, which every restart sets back. It must
+        need no more than the gradient and the point: no line search, no value of the loss.
       epsilon: radius of the ball, in pixel units.
       num_steps: gradient steps from each start.
       step_size: factor of the optimiser's update; traced.
@@ -366,7 +371,13 @@ def optimizer_pgd(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> attack = optimizer_pgd(L2(), optax.adam(0.01), epsilon=0.5)
+      >>> import jax
+      >>> import optax
+      >>> from freqbias import attacks
+      >>> adam = optax.adam(0.01)
+      >>> attack = attacks.optimizer_pgd(attacks.L2(), adam, epsilon=0.5, num_steps=5)
+      >>> attack(*attacks.example(), jax.random.key(0)).delta.shape
+      (4, 8, 8, 1)
     """
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(f"optimizer must be an optax.GradientTransformation; got {optimizer!r}.")

@@ -207,6 +207,14 @@ def square(
     Raises:
       ValueError: a number or an option is out of range.
 
+    Example:
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> attack = attacks.square(attacks.Linf(), epsilon=0.1, num_steps=20)
+      >>> found = attack(*attacks.example(), jax.random.key(0))
+      >>> found.gradient_evaluations.tolist()
+      [0, 0, 0, 0]
+
     Reference:
       Andriushchenko et al., 1912.00049, algorithms 1 to 3; in L1, Croce and Hein, 2103.01208.
     """
@@ -255,7 +263,7 @@ def _stripes(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
 def _propose_linf(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     """Delta with one window at +-epsilon, a sign for each channel."""
     height, width, channels = delta.shape
-    draws = jax.random.uniform(key, (2 + channels,))  # one draw a step: small ones cost as much
+    draws = jax.random.uniform(key, (2 + channels,))  # all at once: one number costs as much
     inside = _window(_corner(draws[:2], height, width, side), height, width, side)
     return jnp.where(inside[..., None], epsilon * _signs(draws[2:], delta.dtype), delta)
 
@@ -285,10 +293,11 @@ def _tiles(norm: Norm, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Ar
 def _propose_l1(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     """Delta with the mass of one window moved to another, yet to be projected.
 
-    As `_propose_l2`, with L1 masses and steeper bumps. The new content is C times as long as the
-    mass there is: where there are C > 1 channels, the projection onto the ball then takes from all
-    entries alike, and the small ones vanish. (With C = 1 the result is in the ball.) As in L2, what
-    one channel has stays in it: with several channels a second start can find more.
+    As `_propose_l2`, with L1 masses and steeper bumps. The new content has C times the mass that is
+    available, with C the number of channels. For C = 1 the result is in the ball. For C > 1 it is
+    not; the projection onto the ball takes the same amount from every entry, and small ones vanish.
+    As in L2, no mass moves from one channel to another, so that with several channels another start
+    can find more.
     """
     return _move_mass(1, key, delta, side, epsilon)
 
@@ -297,9 +306,10 @@ def _propose_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     """Delta with the mass of one window moved to another, and the unused mass added there.
 
     With delta_1 and delta_2 the windows' contents of a channel, the new content of the first
-    points along delta_1 / ||delta_1|| +- bumps / ||bumps|| (along +- bumps where this is 0), of a
-    length such that the channel gains its share of the mass unused, epsilon^2 - ||delta||^2; the
-    second becomes zero. Then ||delta|| is scaled to epsilon, less a few rounding errors.
+    points along delta_1 / ||delta_1|| +- bumps / ||bumps|| (along +- bumps where this is 0). Its
+    length is such that the channel gains its share of the unused mass, epsilon^2 - ||delta||^2. The
+    content of the second becomes zero. Then delta is scaled to norm epsilon, less a few rounding
+    errors.
     """
     moved = _move_mass(2, key, delta, side, epsilon)
     length = epsilon * (1 - 8 * jnp.finfo(delta.dtype).eps)
@@ -329,7 +339,7 @@ def _move_mass(order: int, key: Key, delta: Array, side: Array, epsilon: Scalar)
         return mass if order == 1 else jnp.sqrt(mass)
 
     unused = epsilon**order - jnp.sum(power_of(delta))
-    # Of a full ball rounding is left, whose root would be a thousand times as large.
+    # In a full ball what is unused is a rounding error, but its root is a thousand times as large.
     unused = jnp.where(unused > _ROUNDING * epsilon**order, unused, 0) / channels
     available = length(mass(jnp.where(first | second, delta, 0)) + unused)
     if order == 1:
@@ -379,9 +389,9 @@ def _bumps(  # noqa: PLR0917 (a square and a place in it)
 ) -> Array:
     """Two bumps of opposite sign side by side in a square (``turned``: one above the other).
 
-    A bump of h x w pixels, n = floor(h / 2), at Chebyshev distance d from its centre:
-    sum_{m = d + 1}^{n + 1} 1 / m^power. The distance is the larger of two that depend on one
-    coordinate each, and so is the sum up to it.
+    The height of a bump of h x w pixels at Chebyshev distance d from its centre is
+    sum_{m = d + 1}^{n + 1} 1 / m^power, with n = floor(h / 2). Since d is the larger of the
+    distances in rows and in columns, the sum up to d is the larger of two sums of one coordinate.
 
     Args:
       down: int [H, 1], row of each pixel in its square.
