@@ -61,15 +61,19 @@ class Pair(NamedTuple):
     from_others: bool = False  # foolbox's starts at images of other classes
 
 
+def label(norm: Any) -> str:
+    """Of a norm, in the table: "l2"."""
+    return type(norm).__name__.lower()
+
+
 def pairs() -> list[Pair]:
     """All attacks, with the same number of steps and the same step size on both sides."""
     steps = NUM_STEPS.value
 
     def in_torch(peer: str, norm: Any, epsilon: float, **options: Any) -> Callable[..., Any] | None:
-        names = {"linf": "Linf", "l2": "L2"}  # its APGD and FAB in L1 raise
-        if norm.name not in names:
+        if label(norm) not in ("linf", "l2"):  # its APGD and FAB in L1 raise
             return None
-        options |= {"norm": names[norm.name], "eps": epsilon}
+        options |= {"norm": type(norm).__name__, "eps": epsilon}
         return lambda torchattacks, model: getattr(torchattacks, peer)(model, **options)
 
     def pgd(norm: Any, epsilon: float, peer: str) -> Pair:
@@ -78,7 +82,7 @@ def pairs() -> list[Pair]:
             return kind(steps=steps, abs_stepsize=2.5 * epsilon / steps, random_start=True)
 
         return Pair(
-            f"pgd_{norm.name}",
+            f"pgd_{label(norm)}",
             norm,
             epsilon,
             lambda: fb.attacks.pgd(norm, epsilon=epsilon, num_steps=steps),
@@ -91,18 +95,18 @@ def pairs() -> list[Pair]:
 
         peer = "APGDT" if "num_targets" in options else "APGD"
         torch_attack = in_torch(peer, norm, epsilon, steps=steps)
-        return Pair(f"{name}_{norm.name}", norm, epsilon, ours, in_torch=torch_attack)
+        return Pair(f"{name}_{label(norm)}", norm, epsilon, ours, in_torch=torch_attack)
 
     def square(norm: Any, epsilon: float) -> Pair:
         def ours() -> Any:
             return fb.attacks.square(norm, epsilon=epsilon, num_steps=QUERIES.value)
 
         torch_attack = in_torch("Square", norm, epsilon, n_queries=QUERIES.value)
-        return Pair(f"square_{norm.name}", norm, epsilon, ours, in_torch=torch_attack)
+        return Pair(f"square_{label(norm)}", norm, epsilon, ours, in_torch=torch_attack)
 
     def fgsm(norm: Any, epsilon: float, peer: str) -> Pair:
         return Pair(
-            f"fgsm_{norm.name}",
+            f"fgsm_{label(norm)}",
             norm,
             epsilon,
             lambda: fb.attacks.fgsm(norm, epsilon=epsilon),
@@ -116,7 +120,7 @@ def pairs() -> list[Pair]:
             return kind(momentum=1.0, **options)
 
         return Pair(
-            f"mi_fgsm_{norm.name}",
+            f"mi_fgsm_{label(norm)}",
             norm,
             epsilon,
             lambda: fb.attacks.mi_fgsm(norm, epsilon=epsilon, num_steps=steps),
@@ -136,14 +140,14 @@ def pairs() -> list[Pair]:
                     member.steps = 100  # the paper's; its own default is 10
             return attack
 
-        name = f"auto_attack_{norm.name}"
+        name = f"auto_attack_{label(norm)}"
         return Pair(name, norm, epsilon, ours, in_torch=in_full if torch_attack else None)
 
     def fab(norm: Any) -> Pair:
         attack = fb.attacks.fab(norm)
         # Minimal there too, if its budget is the whole box.
         torch_attack = in_torch("FAB", norm, 1e3, steps=attack.num_steps, n_classes=10)
-        return Pair(f"fab_{norm.name}", norm, None, lambda: attack, in_torch=torch_attack)
+        return Pair(f"fab_{label(norm)}", norm, None, lambda: attack, in_torch=torch_attack)
 
     def boundary(norm: Any, peer: str) -> Pair:
         def ours() -> Any:
@@ -156,7 +160,7 @@ def pairs() -> list[Pair]:
 
     def minimal(name: str, norm: Any, make: Callable[[], Any], peer: str, **options: Any) -> Pair:
         return Pair(
-            f"{name}_{norm.name}",
+            f"{name}_{label(norm)}",
             norm,
             None,
             make,

@@ -27,6 +27,8 @@ from freqbias import spectral as spectral
 from freqbias import theory as theory
 from freqbias import training as training
 from freqbias import typing as typing
+from freqbias._pytree import frozen as frozen
+from freqbias._pytree import static as static
 from freqbias.ensemble import Ensemble as Ensemble
 from freqbias.training import sgd as sgd
 from freqbias.training import train as train
@@ -40,12 +42,14 @@ __all__ = [
     "data",
     "distributed",
     "ensemble",
+    "frozen",
     "inference",
     "models",
     "ops",
     "runs",
     "sgd",
     "spectral",
+    "static",
     "theory",
     "train",
     "train_on_batches",

@@ -24,13 +24,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import Any, Literal, Self, TypeAlias
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
 
 Strategy: TypeAlias = Literal["auto", "vmap", "sequential", "threads", "sharded"]
@@ -185,10 +185,11 @@ def _seed_mesh() -> jax.sharding.Mesh:
     return jax.make_mesh((jax.device_count(),), ("seeds",), axis_types=(AxisType.Auto,))
 
 
-class AttackNetwork(flax.struct.PyTreeNode):
+@frozen
+class AttackNetwork:
     """An attack on one network as a function of arrays, hashable by its ``apply_fn``."""
 
-    apply_fn: ApplyFn = flax.struct.field(pytree_node=False)
+    apply_fn: ApplyFn = static()
 
     def __call__(self, params, key, own_labels, attack, images, labels, targets):  # noqa: PLR0917
         """Attacks one network; arguments in the order of `map_seeds`, each seed's own first.
@@ -267,7 +268,7 @@ def attack_each(  # noqa: PLR0917 (an attack and its arguments)
     )
 
 
-@flax.struct.dataclass
+@frozen
 class Ensemble:
     """S networks of one architecture.
 
@@ -286,8 +287,8 @@ class Ensemble:
     params: Params
     status: Array
     history: Any
-    seeds: tuple[int, ...] = flax.struct.field(pytree_node=False)
-    apply_fn: ApplyFn = flax.struct.field(pytree_node=False)
+    seeds: tuple[int, ...] = static()
+    apply_fn: ApplyFn = static()
 
     def __len__(self) -> int:
         """S."""

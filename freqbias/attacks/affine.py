@@ -27,11 +27,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks.levels import Scalar, water_level
 from freqbias.attacks.norms import (
     L0,
@@ -61,7 +61,7 @@ ClosedFormNorm: TypeAlias = L0 | L1 | L2 | Linf | FourierL1 | FourierLinf | Weig
 _SLACK_LADDER = (2.0, 8.0, 32.0, 128.0, 512.0, 2048.0)
 
 
-@flax.struct.dataclass
+@frozen
 class AffineAttack(CheckedAttack):
     """The closed form as an attack, called like any other; made by `affine_attack`.
 
@@ -73,7 +73,7 @@ class AffineAttack(CheckedAttack):
 
     norm: ClosedFormNorm
     epsilon: Scalar | None = None
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=None)
+    bounds: Bounds | None = static(default=None)
 
     def __call__(
         self,
@@ -147,8 +147,8 @@ class AffineAttack(CheckedAttack):
         fourier = isinstance(self.norm, FourierL1 | FourierLinf | WeightedFourierL2)
         if fourier and self.bounds is not None:
             raise ValueError(
-                f"bounds must be None for {self.norm.name}: a Fourier norm has no closed form with "
-                f"the box; got {self.bounds}."
+                f"bounds must be None for {type(self.norm).__name__}: a Fourier norm has no closed "
+                f"form with the box; got {self.bounds}."
             )
         if isinstance(self.norm, L0) and self.epsilon is not None and self.bounds is None:
             raise ValueError("bounds must be given for a budget in l0, whose ball has no end.")

@@ -21,12 +21,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Self
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import losses, record
 from freqbias.attacks.driver import (
     Answer,
@@ -99,7 +99,7 @@ class AutoState(NamedTuple):
     goal: tuple[Array, ...]  # (labels,) or (labels, aim)
 
 
-@flax.struct.dataclass
+@frozen
 class AutoPGD(IterativeAttack):
     """Auto-PGD in any norm; made by `apgd`.
 
@@ -121,14 +121,13 @@ class AutoPGD(IterativeAttack):
 
     norm: Norm
     epsilon: Scalar
-    num_steps: int = flax.struct.field(pytree_node=False, default=100)
-    num_restarts: int = flax.struct.field(pytree_node=False, default=1)
-    num_targets: int | None = flax.struct.field(pytree_node=False, default=None)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    loss: str | LossFn = flax.struct.field(pytree_node=False, default="cross_entropy")
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="apgd")
+    num_steps: int = static(default=100)
+    num_restarts: int = static(default=1)
+    num_targets: int | None = static(default=None)
+    targeted: bool = static(default=False)
+    loss: str | LossFn = static(default="cross_entropy")
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
@@ -281,7 +280,7 @@ class AutoPGD(IterativeAttack):
         )
 
 
-@flax.struct.dataclass
+@frozen
 class SparseAutoPGD(AutoPGD):
     """Auto-PGD in the L1 norm, with steps of adaptive sparsity; made by `apgd`.
 
@@ -312,8 +311,7 @@ class SparseAutoPGD(AutoPGD):
       Croce and Hein, 2103.01208, algorithm 1, and its multi-epsilon form.
     """
 
-    multi_epsilon: bool = flax.struct.field(pytree_node=False, default=False)
-    name: str = flax.struct.field(pytree_node=False, default="apgd_l1")
+    multi_epsilon: bool = static(default=False)
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.apgd import AutoPGD, apgd
 from freqbias.attacks.driver import forward, query
@@ -59,7 +59,7 @@ def worst_case(perturbations: Sequence[Perturbation]) -> Perturbation:
     return worst
 
 
-@flax.struct.dataclass
+@frozen
 class AutoAttack(CheckedAttack):
     """Attacks one after the other, each on the images that still stand; made by `auto_attack`.
 
@@ -83,10 +83,9 @@ class AutoAttack(CheckedAttack):
     norm: Norm
     epsilon: Scalar
     attacks: tuple[Attack, ...]
-    batch_size: int = flax.struct.field(pytree_node=False, default=128)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    name: str = flax.struct.field(pytree_node=False, default="auto_attack")
+    batch_size: int = static(default=128)
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

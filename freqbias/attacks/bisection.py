@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import auto
 from freqbias.attacks.evaluate import at_epsilon
 from freqbias.attacks.norms import Bounds, Norm
@@ -16,7 +16,7 @@ from freqbias.ensemble import perturb_fn
 from freqbias.typing import ApplyFn, Array, Key, Params
 
 
-@flax.struct.dataclass
+@frozen
 class Bisection(CheckedAttack):
     """A budget attack as a minimal one: bisection over epsilon, for each image; made by `bisect`.
 
@@ -32,8 +32,7 @@ class Bisection(CheckedAttack):
     """
 
     attack: Attack
-    num_bisections: int = flax.struct.field(pytree_node=False, default=10)
-    name: str = flax.struct.field(pytree_node=False, default="bisection")
+    num_bisections: int = static(default=10)
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

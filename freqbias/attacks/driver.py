@@ -146,7 +146,7 @@ def query(  # noqa: PLR0917 (a network, its inputs, and where to look)
 
 
 class IterativeAttack(CheckedAttack):
-    """What all iterative attacks share; a subclass is a ``flax.struct.dataclass``.
+    """What all iterative attacks share; a subclass is `freqbias.frozen`.
 
     A subclass has the fields below and the methods `begin`, `program` and `finalize`, all pure, and
     extends `check`. Its numbers are traced leaves, its options static fields.

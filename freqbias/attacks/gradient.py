@@ -15,12 +15,12 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Self
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import losses, record
 from freqbias.attacks.driver import (
     Answer,
@@ -51,7 +51,7 @@ class GradientState(NamedTuple):
     goal: tuple[Array, ...]  # (labels,) or (labels, targets)
 
 
-@flax.struct.dataclass
+@frozen
 class GradientAttack(IterativeAttack):
     """Steepest ascent of a loss within a ball and a box; made by `pgd` and `fgsm`.
 
@@ -77,17 +77,15 @@ class GradientAttack(IterativeAttack):
     norm: Norm
     epsilon: Scalar
     step_size: Scalar
-    num_steps: int = flax.struct.field(pytree_node=False)
-    num_restarts: int = flax.struct.field(pytree_node=False, default=1)
-    random_start: bool = flax.struct.field(pytree_node=False, default=True)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    loss: str | LossFn = flax.struct.field(pytree_node=False, default="cross_entropy")
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    schedule: Schedule | None = flax.struct.field(pytree_node=False, default=None)
-    transform: optax.GradientTransformation | None = flax.struct.field(
-        pytree_node=False, default=None
-    )
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
+    num_steps: int = static()
+    num_restarts: int = static(default=1)
+    random_start: bool = static(default=True)
+    targeted: bool = static(default=False)
+    loss: str | LossFn = static(default="cross_entropy")
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    schedule: Schedule | None = static(default=None)
+    transform: optax.GradientTransformation | None = static(default=None)
+    driver: Driver = static(default="auto")
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
@@ -171,14 +169,12 @@ class GradientAttack(IterativeAttack):
         )
 
 
-@flax.struct.dataclass
+@frozen
 class OptimizerAttack(GradientAttack):
     """Ascent of a loss by an optax optimiser, projected onto ball and box; made by `optimizer_pgd`.
 
     ``transform`` is the optimiser: step_size * schedule(k) times its update is added to delta.
     """
-
-    name: str = flax.struct.field(pytree_node=False, default="optimizer")
 
     def direction(self, state: GradientState, gradients: Array) -> tuple[Array, Any]:
         """The optimiser's update of delta; it descends, so it sees the gradient's negative."""

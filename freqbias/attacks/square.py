@@ -10,12 +10,12 @@ import math
 from functools import partial
 from typing import NamedTuple, Self
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import losses, record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
 from freqbias.attacks.gradient import project
@@ -46,7 +46,7 @@ class SquareState(NamedTuple):
     goal: tuple[Array, ...]  # ()
 
 
-@flax.struct.dataclass
+@frozen
 class SquareAttack(IterativeAttack):
     """Random search in L-inf, L2 or L1; made by `square`.
 
@@ -65,13 +65,12 @@ class SquareAttack(IterativeAttack):
 
     norm: Norm
     epsilon: Scalar
-    num_steps: int = flax.struct.field(pytree_node=False, default=5000)
-    num_restarts: int = flax.struct.field(pytree_node=False, default=1)
-    first_share: float = flax.struct.field(pytree_node=False, default=0.8)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="square")
+    num_steps: int = static(default=5000)
+    num_restarts: int = static(default=1)
+    first_share: float = static(default=0.8)
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
@@ -125,8 +124,9 @@ class SquareAttack(IterativeAttack):
         sides = square_sides(self.num_steps, height, width, first_share=self.first_share)
         side = jnp.asarray(np.array(sides, np.int32))[state.step + 1]
         keys = fold_each(state.start_keys, state.step + 1)
-        proposals = {"l1": _propose_l1, "l2": _propose_l2, "linf": _propose_linf}
-        propose = jax.vmap(proposals[self.norm.name], (0, 0, None, None))
+        proposals = {L1: _propose_l1, L2: _propose_l2, Linf: _propose_linf}
+        kind = next(kind for kind in proposals if isinstance(self.norm, kind))
+        propose = jax.vmap(proposals[kind], (0, 0, None, None))
         moved = propose(keys, state.current, side, self.epsilon)
         if isinstance(self.norm, L1) and images.shape[-1] > 1:
             delta = project(self.norm, self.epsilon, images, moved, bounds=self.bounds)

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import losses
 from freqbias.attacks.driver import Driver, choose_driver
 from freqbias.attacks.levels import Scalar
@@ -69,7 +69,7 @@ class _Batches(NamedTuple):
     weights: Array  # 1, or 0 for a row that only fills the last batch
 
 
-@flax.struct.dataclass
+@frozen
 class UniversalAttack(CheckedAttack):
     """One perturbation for all images; made by `universal`.
 
@@ -90,13 +90,12 @@ class UniversalAttack(CheckedAttack):
     epsilon: Scalar
     step_size: Scalar
     clamp: Scalar = 9.0
-    num_epochs: int = flax.struct.field(pytree_node=False, default=10)
-    batch_size: int = flax.struct.field(pytree_node=False, default=128)
-    loss: str | LossFn = flax.struct.field(pytree_node=False, default="cross_entropy")
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="universal")
+    num_epochs: int = static(default=10)
+    batch_size: int = static(default=128)
+    loss: str | LossFn = static(default="cross_entropy")
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def find(  # noqa: PLR0917 (the arguments of a call)
         self,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import norm_table
 import numpy as np
 import optax
 
@@ -17,6 +18,7 @@ from freqbias.attacks import (
     FourierL1,
     FourierLinf,
     Linf,
+    WeightedFourierL2,
     affine_attack,
     apgd,
     auto_attack,
@@ -36,15 +38,15 @@ from freqbias.attacks import (
     smallest_budget,
     square,
     universal,
-    weighted_fourier_l2,
 )
-from freqbias.spectral import band_mask, radius_grid
+from freqbias.spectral import band_mask
 
 SHAPE = (6, 5, 2)  # H, W, C: no two alike
 NUM_IMAGES = 12
 NUM_CLASSES = 4
 SPARSE_L1 = L1(step_fraction=0.1)
-WEIGHTED = weighted_fourier_l2(0.5 + 4 * radius_grid(SHAPE[:2]))
+NORMS = norm_table.norms(SHAPE)
+WEIGHTED = next(norm for norm in NORMS if isinstance(norm, WeightedFourierL2))
 LOW_BAND = band_mask(SHAPE[:2], 0, 0.3)
 
 
@@ -411,13 +413,8 @@ UNIVERSAL_CASES = [  # one perturbation for all images: only what a call promise
 ]
 EPSILON = {  # at which about half of the images fall
     L0(): 1,
-    L1(): 0.5,
     SPARSE_L1: 0.5,
-    L2(): 0.25,
-    Linf(): 0.03,
-    FourierL1(): 1.0,
-    FourierLinf(): 0.03,
-    WEIGHTED: 0.3,
+    **{norm: case.epsilon for norm, case in NORMS.items()},
 }
 
 
@@ -426,14 +423,6 @@ def rounding(norm):
 
     Each pixel of it is off by up to 2^-24; the norm of such an error, and 1e-6 of the radius.
     """
-    pixels, size = np.prod(SHAPE[:2]), np.prod(SHAPE)
-    worst = {
-        "l0": 0,
-        "l1": size,
-        "l2": size**0.5,
-        "linf": 1,
-        "fourier_l1": size,
-        "fourier_linf": pixels**0.5,
-        "weighted_fourier_l2": np.max(WEIGHTED.weights) * size**0.5,
-    }
-    return 2.0**-24 * worst[norm.name] + 1e-6 * EPSILON[norm]
+    case = NORMS.get(norm)  # the other is L0, of which a pixel's error changes nothing
+    most = 0 if case is None else case.most(*SHAPE, norm_table.weights(SHAPE))
+    return 2.0**-24 * most + 1e-6 * EPSILON[norm]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from attack_table import affine
+from norm_table import norm_id
 from scipy import optimize
 
 from freqbias.attacks import (
@@ -22,7 +23,7 @@ from freqbias.attacks import (
 )
 from freqbias.typing import Status
 
-norms = pytest.mark.parametrize("norm", [L1(), L2(), Linf()], ids=lambda norm: norm.name)
+norms = pytest.mark.parametrize("norm", [L1(), L2(), Linf()], ids=norm_id)
 boxes = pytest.mark.parametrize("bounds", [None, (0.0, 1.0)], ids=["free", "box"])
 SHAPE = (3, 2, 2)
 
@@ -258,7 +259,7 @@ def test_float32_stays_within_a_few_roundings_of_the_exact_distance(norm):
     np.testing.assert_allclose(np.median(ratio), 1, rtol=1e-4)
 
 
-@pytest.mark.parametrize("norm", [L0(), L1(), L2(), Linf()], ids=lambda norm: norm.name)
+@pytest.mark.parametrize("norm", [L0(), L1(), L2(), Linf()], ids=norm_id)
 def test_an_image_the_box_protects_has_infinite_distance(norm, x64):
     """Even black or white everywhere, the label's bias decides."""
     (beta, bias), images, labels, _ = _problem()

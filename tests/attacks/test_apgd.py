@@ -22,28 +22,28 @@ def test_checkpoints_of_a_hundred_steps_are_those_of_the_paper():
 class Reference:
     """One image, one start, by the formulas of the papers; keeps every iterate that was asked."""
 
-    def __init__(self, kind, epsilon, image, loss_and_gradient, stages=((1, 1.0),)):
-        self.kind, self.epsilon, self.stages = kind, epsilon, stages
+    def __init__(self, norm, epsilon, image, loss_and_gradient, stages=((1, 1.0),)):
+        self.norm, self.epsilon, self.stages = norm, epsilon, stages
         self.low, self.high = -image, 1 - image
         self.ask = loss_and_gradient
 
     def size(self, delta):
-        order = {"l1": 1, "l2": 2, "linf": np.inf}[self.kind]
+        order = {L1(): 1, L2(): 2, Linf(): np.inf}[self.norm]
         return np.linalg.norm(delta, order)
 
     def project(self, delta):
         """The nearest point of ball and box by bisection on the Lagrange multiplier."""
-        if self.kind == "linf":
+        if self.norm == Linf():
             delta = np.clip(delta, -self.epsilon, self.epsilon)
 
         def point(t):
-            if self.kind == "l1":
+            if self.norm == L1():
                 delta_t = np.sign(delta) * np.maximum(np.abs(delta) - t, 0)
             else:
                 delta_t = delta / (1 + t)
             return np.clip(delta_t, self.low, self.high)
 
-        if self.kind == "linf" or self.size(point(0)) <= self.epsilon:
+        if self.norm == Linf() or self.size(point(0)) <= self.epsilon:
             return point(0)
         below, above = 0.0, 1e3
         for _ in range(200):
@@ -56,7 +56,7 @@ class Reference:
 
     def run(self, start, num_steps):
         """Iterates [num_steps + 1, D], the start first, and how often the rule struck."""
-        return self.run_l1(start, num_steps) if self.kind == "l1" else self.run_lp(start, num_steps)
+        return self.run_l1(start, num_steps) if self.norm == L1() else self.run_lp(start, num_steps)
 
     def run_lp(self, start, num_steps):
         """2003.01690, algorithm 1."""
@@ -83,7 +83,7 @@ class Reference:
                     eta, here, gradient = eta / 2, x_max, g_max
                     halvings += 1
                 log[k], before = (eta, f_max), k
-            if self.kind == "linf":
+            if self.norm == Linf():
                 ascent = np.sign(gradient)
             else:
                 ascent = gradient / np.linalg.norm(gradient)
@@ -191,7 +191,7 @@ def test_every_iterate_is_that_of_the_reference(norm, epsilon, stages, x64):
             value, gradient = ask(image, label, delta.reshape(SHAPE))
             return float(value), np.asarray(gradient).ravel()
 
-        reference = Reference(norm.name, epsilon, image.ravel(), ask_flat, stages)
+        reference = Reference(norm, epsilon, image.ravel(), ask_flat, stages)
         expected, count = reference.run(np.asarray(starts[index]).ravel(), NUM_STEPS)
         events.append(count)
         found = np.asarray(deltas[:, index]).reshape(NUM_STEPS, -1)

@@ -35,7 +35,7 @@ def test_robust_accuracy_is_within_one_percent_of_foolbox(norm, quantile, proble
     attack = pgd(norm, epsilon=epsilon, num_steps=NUM_STEPS, random_start=False)
     ours = evaluate(attack, network, params, images, labels, jax.random.key(0))
 
-    peer = {"l2": foolbox.attacks.L2PGD, "linf": foolbox.attacks.LinfPGD}[norm.name]
+    peer = {L2(): foolbox.attacks.L2PGD, Linf(): foolbox.attacks.LinfPGD}[norm]
     model = foolbox.JAXModel(
         jax.jit(lambda x: network(params, x)), bounds=(0, 1), data_format="channels_last"
     )

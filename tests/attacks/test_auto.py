@@ -8,11 +8,15 @@ import pytest
 from attack_table import SHAPE, TRACES, affine
 
 from freqbias.attacks import (
+    FAB,
     L1,
     L2,
+    AutoPGD,
     FourierLinf,
     Linf,
     Perturbation,
+    SparseAutoPGD,
+    SquareAttack,
     affine_attack,
     apgd,
     at_epsilon,
@@ -207,26 +211,37 @@ def test_dead_and_broken_networks_are_never_robust(model, key):
         assert result.robust_accuracy == 0 and result.num_flipped == 0
 
 
+def _describe(member, fields):
+    return type(member), *(getattr(member, field, None) for field in fields)
+
+
 def test_the_versions_are_those_of_the_paper():
     def describe(norm, version):
         attack = auto_attack(norm, epsilon=0.1, version=version)
-        fields = ("name", "loss", "num_restarts", "num_steps", "num_targets", "class_by_class")
-        return [tuple(getattr(member, f, None) for f in fields) for member in attack.attacks]
+        fields = ("loss", "num_restarts", "num_steps", "num_targets", "class_by_class")
+        return [_describe(member, fields) for member in attack.attacks]
 
-    aimed, box = ("apgd", "dlr", 1, 100, 9, None), ("square", None, 1, 5000, None, None)
-    by_class = ("fab", None, 1, 100, None, True)
-    plain = ("apgd", "cross_entropy", 1, 100, None, None)
+    aimed, box = (AutoPGD, "dlr", 1, 100, 9, None), (SquareAttack, None, 1, 5000, None, None)
+    by_class = (FAB, None, 1, 100, None, True)
+    plain = (AutoPGD, "cross_entropy", 1, 100, None, None)
     assert describe(Linf(), "standard") == [plain, aimed, by_class, box]
-    restarted = [("apgd", loss, 5, 100, None, None) for loss in ("cross_entropy", "dlr")]
-    fast = ("fab", None, 5, 100, None, False)
+    restarted = [(AutoPGD, loss, 5, 100, None, None) for loss in ("cross_entropy", "dlr")]
+    fast = (FAB, None, 5, 100, None, False)
     assert describe(L2(), "plus") == [*restarted, fast, box, aimed, by_class]
-    sparse = ("apgd_l1", "cross_entropy", 5, 100, None, None)
-    sparse_aimed = ("apgd_l1", "dlr", 1, 100, 5, None)  # as many gradients, shared out otherwise
+    sparse = (SparseAutoPGD, "cross_entropy", 5, 100, None, None)
+    sparse_aimed = (
+        SparseAutoPGD,
+        "dlr",
+        1,
+        100,
+        5,
+        None,
+    )  # as many gradients, shared out otherwise
     assert describe(L1(), "standard") == [sparse, sparse_aimed, by_class, box]
     assert [one[0] for one in describe(L1(), "plus")] == [
-        *("apgd_l1", "apgd_l1", "fab", "square", "apgd_l1", "fab")
+        *(SparseAutoPGD, SparseAutoPGD, FAB, SquareAttack, SparseAutoPGD, FAB)
     ]
-    assert [one[0] for one in describe(FourierLinf(), "standard")] == ["apgd", "apgd"]
+    assert [one[0] for one in describe(FourierLinf(), "standard")] == [AutoPGD, AutoPGD]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +256,7 @@ def test_both_versions_run_and_find_what_there_is(norm, key):
         attack = auto_attack(norm, epsilon=epsilon, version=version)
         few = []
         for member in attack.attacks:
-            changes = {"num_steps": 20 if member.name == "square" else 5}
+            changes = {"num_steps": 20 if isinstance(member, SquareAttack) else 5}
             if getattr(member, "num_targets", None):
                 changes["num_targets"] = 3  # all that there are
             few.append(member.replace(**changes))
@@ -268,15 +283,15 @@ def _targets(model):
 
 
 def test_the_targeted_form_is_that_of_its_members():
-    fields = ("name", "loss", "num_restarts", "targeted")
+    fields = ("loss", "num_restarts", "targeted")
 
     def describe(norm, version):
         attack = auto_attack(norm, epsilon=0.1, version=version, targeted=True)
-        return [tuple(getattr(member, f, None) for f in fields) for member in attack.attacks]
+        return [_describe(member, fields) for member in attack.attacks]
 
     for version, starts in (("standard", 1), ("plus", 5)):
-        plain = [("apgd", loss, starts, True) for loss in ("cross_entropy", "dlr")]
-        rest = [("fab", None, starts, True), ("square", None, 1, True)]
+        plain = [(AutoPGD, loss, starts, True) for loss in ("cross_entropy", "dlr")]
+        rest = [(FAB, None, starts, True), (SquareAttack, None, 1, True)]
         assert describe(Linf(), version) == [*plain, *rest]
         assert describe(FourierLinf(), version) == plain
 

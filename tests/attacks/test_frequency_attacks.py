@@ -10,6 +10,7 @@ import pytest
 from attack_table import SHAPE, TRACES, affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from norm_table import norm_id
 from scipy import optimize, stats
 
 from freqbias.attacks import (
@@ -30,7 +31,7 @@ from freqbias.typing import Status
 
 BOX = (0.0, 1.0)
 LOW, HIGH = band_masks(SHAPE[:2], (0, 0.25, np.inf))
-norms = pytest.mark.parametrize("norm", [L2(), Linf(), FourierLinf()], ids=lambda norm: norm.name)
+norms = pytest.mark.parametrize("norm", [L2(), Linf(), FourierLinf()], ids=norm_id)
 
 
 def _normal(seed, shape=SHAPE):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from norm_table import norm_id
 
 import freqbias as fb
 from freqbias.attacks import L2, Linf, apgd, auto_attack, fab, square
@@ -16,7 +17,7 @@ torch = pytest.importorskip("torch")
 torchattacks = pytest.importorskip("torchattacks")
 
 NUM_TRAIN, NUM_STEPS, NUM_QUERIES = 1200, 50, 500
-EPSILON = {"l2": 0.6, "linf": 0.1}  # about half of the images stand
+EPSILON = {L2(): 0.6, Linf(): 0.1}  # about half of the images stand
 
 
 def network(params, images):
@@ -139,7 +140,7 @@ def test_logits_agree(problem):
 
 def _pairs(norm, epsilon, seed=0):
     """Name -> our attack, and theirs: (model, **options) -> attack."""
-    budget = {"norm": {"l2": "L2", "linf": "Linf"}[norm.name], "eps": epsilon, "seed": seed}
+    budget = {"norm": norm_id(norm), "eps": epsilon, "seed": seed}
     gradient = budget | {"steps": NUM_STEPS}
     ball = {"epsilon": epsilon, "num_steps": NUM_STEPS}
     return {
@@ -194,7 +195,7 @@ def robust_accuracy(problem, norm, epsilon, returned):
 @pytest.mark.parametrize("name", list(_pairs(L2(), 1.0)))
 def test_robust_accuracy_is_at_most_half_a_point_above_torchattacks(name, norm, problem):
     """Of six starts in the mean, for those that start at random: one varies by half a point."""
-    epsilon = EPSILON[norm.name]
+    epsilon = EPSILON[norm]
     num_seeds = 6 if name in ("apgd_ce", "apgd_dlr") else 1
     inputs = torch_images(problem.images), torch.from_numpy(np.array(problem.labels, np.int64))
     ours, theirs = [], []
@@ -206,6 +207,6 @@ def test_robust_accuracy_is_at_most_half_a_point_above_torchattacks(name, norm, 
         returned = peer(problem.model)(*inputs).detach().numpy().transpose(0, 2, 3, 1)
         theirs.append(robust_accuracy(problem, norm, epsilon, jnp.asarray(returned)))
     ours, theirs = np.mean(ours), np.mean(theirs)
-    print(f"{name} {norm.name}: {ours:.4f} (torchattacks {theirs:.4f}) of {len(returned)}")
+    print(f"{name} {norm_id(norm)}: {ours:.4f} (torchattacks {theirs:.4f}) of {len(returned)}")
     assert 0.05 < theirs < 0.95  # else it shows nothing
     assert ours <= theirs + 0.005

@@ -12,12 +12,12 @@ import dataclasses
 from functools import partial
 from typing import NamedTuple, Self
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
 from freqbias.attacks.levels import Scalar
@@ -46,7 +46,7 @@ class Walk(NamedTuple):
     high: Array  # [N], share that is
 
 
-@flax.struct.dataclass
+@frozen
 class BrendelBethge(IterativeAttack):
     """Steps along the boundary within a trust region; made by `brendel_bethge`.
 
@@ -65,13 +65,12 @@ class BrendelBethge(IterativeAttack):
     norm: L0 | L1 | L2 | Linf
     radius: Scalar = 1.0
     starts: Array | None = None
-    num_steps: int = flax.struct.field(pytree_node=False, default=50)
-    num_starts: int = flax.struct.field(pytree_node=False, default=2)
-    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="brendel_bethge")
+    num_steps: int = static(default=50)
+    num_starts: int = static(default=2)
+    num_rivals: int = static(default=NUM_RIVALS)
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def __call__(  # type: ignore[override]
         self,

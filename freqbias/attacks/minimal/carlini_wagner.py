@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import flax.struct
 import jax.numpy as jnp
 import optax
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
 from freqbias.attacks.levels import Scalar
@@ -33,7 +33,7 @@ class Balance(NamedTuple):
     adam: optax.OptState
 
 
-@flax.struct.dataclass
+@frozen
 class CarliniWagner(IterativeAttack):
     """The attack of Carlini and Wagner, L2; made by `carlini_wagner`.
 
@@ -52,13 +52,12 @@ class CarliniWagner(IterativeAttack):
     step_size: Scalar = 1.0
     weight: Scalar = 4.0
     norm: L2 = L2()
-    num_steps: int = flax.struct.field(pytree_node=False, default=50)
-    num_search_steps: int = flax.struct.field(pytree_node=False, default=5)
-    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="carlini_wagner")
+    num_steps: int = static(default=50)
+    num_search_steps: int = static(default=5)
+    num_rivals: int = static(default=NUM_RIVALS)
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

@@ -1,9 +1,9 @@
 """DDN: decoupled direction and norm, in L2."""
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
+from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver
 from freqbias.attacks.levels import Scalar
@@ -15,7 +15,7 @@ from freqbias.attacks.protocol import as_bounds
 from freqbias.typing import Array
 
 
-@flax.struct.dataclass
+@frozen
 class DDN(Descent):
     """Decoupled direction and norm, L2; made by `ddn`.
 
@@ -33,13 +33,12 @@ class DDN(Descent):
     step_size: Scalar = 1.0
     gamma: Scalar = 0.05
     norm: L2 = L2()
-    num_steps: int = flax.struct.field(pytree_node=False, default=50)
-    num_restarts: int = flax.struct.field(pytree_node=False, default=2)
-    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="ddn")
+    num_steps: int = static(default=50)
+    num_restarts: int = static(default=2)
+    num_rivals: int = static(default=NUM_RIVALS)
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def descend(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Self
 
-import flax.struct
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Phase, Program, jacobian
 from freqbias.attacks.levels import Scalar
@@ -18,7 +18,7 @@ from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key
 
 
-@flax.struct.dataclass
+@frozen
 class DeepFool(IterativeAttack):
     """DeepFool in L1, L2 or L-inf; made by `deepfool`.
 
@@ -35,13 +35,12 @@ class DeepFool(IterativeAttack):
 
     norm: L1 | L2 | Linf
     overshoot: Scalar = 0.02
-    num_steps: int = flax.struct.field(pytree_node=False, default=30)
-    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
-    box_aware: bool = flax.struct.field(pytree_node=False, default=False)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="deepfool")
+    num_steps: int = static(default=30)
+    num_rivals: int = static(default=NUM_RIVALS)
+    box_aware: bool = static(default=False)
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

@@ -4,11 +4,11 @@ import dataclasses
 from functools import partial
 from typing import NamedTuple, Self
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import (
     Answer,
@@ -37,7 +37,7 @@ class FABStart(NamedTuple):
     reached: Array  # [N], how far away this start ended, in steps so far
 
 
-@flax.struct.dataclass
+@frozen
 class FAB(IterativeAttack):
     """Fast adaptive boundary attack in L1, L2 or L-inf; made by `fab`.
 
@@ -59,14 +59,13 @@ class FAB(IterativeAttack):
     alpha_max: Scalar = 0.1
     eta: Scalar = 1.05
     beta: Scalar = 0.9
-    num_steps: int = flax.struct.field(pytree_node=False, default=50)
-    num_restarts: int = flax.struct.field(pytree_node=False, default=1)
-    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
-    class_by_class: bool = flax.struct.field(pytree_node=False, default=False)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="fab")
+    num_steps: int = static(default=50)
+    num_restarts: int = static(default=1)
+    num_rivals: int = static(default=NUM_RIVALS)
+    class_by_class: bool = static(default=False)
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
+from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver
 from freqbias.attacks.gradient import project
@@ -18,7 +18,7 @@ from freqbias.attacks.protocol import as_bounds
 from freqbias.typing import Array
 
 
-@flax.struct.dataclass
+@frozen
 class FMN(Descent):
     """Fast minimum-norm attack, L0, L1, L2 or L-inf; made by `fmn`.
 
@@ -38,13 +38,12 @@ class FMN(Descent):
     norm: L0 | L1 | L2 | Linf
     step_size: Scalar = 10.0
     gamma: Scalar = 0.05
-    num_steps: int = flax.struct.field(pytree_node=False, default=50)
-    num_restarts: int = flax.struct.field(pytree_node=False, default=2)
-    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="fmn")
+    num_steps: int = static(default=50)
+    num_restarts: int = static(default=2)
+    num_rivals: int = static(default=NUM_RIVALS)
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

@@ -14,11 +14,11 @@ in other norms phi' is the slope between the last two radii where that is less (
 from functools import partial
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program
 from freqbias.attacks.gradient import project
@@ -44,7 +44,7 @@ class Budget(NamedTuple):
     past_gap: Array  # what the margin lacked there
 
 
-@flax.struct.dataclass
+@frozen
 class SmallestBudget(IterativeAttack):
     """Steepest ascent at a sequence of radii; made by `smallest_budget`.
 
@@ -59,13 +59,12 @@ class SmallestBudget(IterativeAttack):
     """
 
     norm: Norm
-    num_steps: int = flax.struct.field(pytree_node=False, default=20)
-    num_radii: int = flax.struct.field(pytree_node=False, default=8)
-    num_rivals: int = flax.struct.field(pytree_node=False, default=NUM_RIVALS)
-    targeted: bool = flax.struct.field(pytree_node=False, default=False)
-    bounds: Bounds | None = flax.struct.field(pytree_node=False, default=(0.0, 1.0))
-    driver: Driver = flax.struct.field(pytree_node=False, default="auto")
-    name: str = flax.struct.field(pytree_node=False, default="smallest_budget")
+    num_steps: int = static(default=20)
+    num_radii: int = static(default=8)
+    num_rivals: int = static(default=NUM_RIVALS)
+    targeted: bool = static(default=False)
+    bounds: Bounds | None = static(default=(0.0, 1.0))
+    driver: Driver = static(default="auto")
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""

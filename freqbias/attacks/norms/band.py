@@ -14,12 +14,12 @@ gradient of the margin.
 from collections.abc import Callable
 from functools import partial
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._pytree import frozen
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.norms.base import Bounds, Norm, reach
 from freqbias.attacks.norms.fourier import FourierL1, FourierLinf, WeightedFourierL2
@@ -31,7 +31,7 @@ _MAX_ITERATIONS = 40
 _MARGIN = 0.02  # of the root mean square of delta: by how much the search undershoots a box
 
 
-@flax.struct.dataclass
+@frozen
 class BandLimited:
     """A norm on the perturbations of some frequencies only; made by `band_limited`.
 
@@ -46,7 +46,6 @@ class BandLimited:
 
     norm: Norm
     mask: Array
-    name: str = flax.struct.field(pytree_node=False, default="band_limited")
 
     def value(self, delta: Array) -> Array:
         """||delta||, the norm's own."""

@@ -3,10 +3,6 @@
 Every method takes ONE perturbation delta [H, W, C] (any shape works); callers ``vmap`` over images.
 A new geometry is one new class with the methods of `Norm`; every gradient attack then works in it.
 
-Every norm has a static field ``name``, its own, because the treedefs of two dataclasses registered
-with JAX compare equal if their static fields do, whatever their types (jaxlib 0.10): without it,
-``jit`` would now and then run the compiled program of another norm.
-
 Rounding: a projected point exceeds its ball by at most a few units in the last place (relative
 1e-6 in float32); the L-inf ball and the box are kept exactly. The distance re-computed from
 pixels, ``(image + delta) - image``, carries the rounding of the sum as well: up to 6e-8 per pixel
@@ -48,11 +44,6 @@ def reach(image: Array, bounds: Bounds) -> tuple[Array, Array]:
 
 class Norm(Protocol):
     """A norm ||.|| on perturbations: what an attack needs to know of its geometry."""
-
-    @property
-    def name(self) -> str:
-        """Its name, which no other norm has."""
-        ...
 
     def value(self, delta: Array) -> Array:
         """||delta||, a scalar, whose gradient is finite at zero too."""

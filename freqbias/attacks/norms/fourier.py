@@ -20,12 +20,12 @@ Reference:
 
 import math
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._pytree import frozen
 from freqbias.attacks.levels import Scalar, secular_level
 from freqbias.attacks.norms.base import Bounds, Norm, reach
 from freqbias.attacks.norms.lp import L1, L2, along
@@ -35,11 +35,9 @@ from freqbias.typing import Array, ArrayLike, Key
 _MAX_ITERATIONS = 100  # of one step; the next ones mend what is not yet the nearest point
 
 
-@flax.struct.dataclass
+@frozen
 class FourierLinf:
     """Largest modulus of a frequency, max_{f, c} |fft2(delta)|; its dual is `FourierL1`."""
-
-    name: str = flax.struct.field(pytree_node=False, default="fourier_linf")
 
     def value(self, delta: Array) -> Array:
         """||fft2(delta)||_inf."""
@@ -81,11 +79,9 @@ class FourierLinf:
         return _real_image(jnp.maximum(size, _mirror(size)) * _random_phase(phase_key, size))
 
 
-@flax.struct.dataclass
+@frozen
 class FourierL1:
     """Sum of the moduli of all frequencies, sum_{f, c} |fft2(delta)|; dual to `FourierLinf`."""
-
-    name: str = flax.struct.field(pytree_node=False, default="fourier_l1")
 
     def value(self, delta: Array) -> Array:
         """||fft2(delta)||_1."""
@@ -132,7 +128,7 @@ class FourierL1:
         return _real_image((size + _mirror(size)) / 2 * _random_phase(phase_key, size))
 
 
-@flax.struct.dataclass(eq=False)  # arrays have no single truth value: equal means the same object
+@frozen
 class WeightedFourierL2:
     """Weighted energy, sqrt(sum_{f, c} (w_f |fft2(delta)|)^2); made by `weighted_fourier_l2`.
 
@@ -147,7 +143,6 @@ class WeightedFourierL2:
     """
 
     weights: Array
-    name: str = flax.struct.field(pytree_node=False, default="weighted_fourier_l2")
 
     def value(self, delta: Array) -> Array:
         """||w fft2(delta)||_2."""

@@ -2,10 +2,10 @@
 
 import math
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
+from freqbias._pytree import frozen, static
 from freqbias.attacks.levels import Scalar, threshold_level, water_level
 from freqbias.attacks.norms.base import Bounds, reach
 from freqbias.typing import Array, Key
@@ -19,7 +19,7 @@ def along(gradient: Array, steepest: Array) -> Array:
     return 2 * L2().value(steepest) * L2().steepest(gradient)
 
 
-@flax.struct.dataclass
+@frozen
 class L0:
     """Number of changed entries, #{i: delta_i != 0}: no norm, but a distance for minimal attacks.
 
@@ -32,8 +32,7 @@ class L0:
       per_pixel: count pixels [H, W] instead of entries [H, W, C].
     """
 
-    per_pixel: bool = flax.struct.field(pytree_node=False, default=False)
-    name: str = flax.struct.field(pytree_node=False, default="l0")
+    per_pixel: bool = static(default=False)
 
     def value(self, delta: Array) -> Array:
         """Number of changed entries (or pixels), in the dtype of delta."""
@@ -81,7 +80,7 @@ class L0:
         raise ValueError("norm l0 has no uniform law. Use L0 in minimal attacks.")
 
 
-@flax.struct.dataclass
+@frozen
 class L1:
     """Sum of absolute values, sum_i |delta_i|; its dual is the maximum norm.
 
@@ -95,8 +94,7 @@ class L1:
       step: Tramer and Boneh, 1904.13000, section 4 (SLIDE).
     """
 
-    step_fraction: float | None = flax.struct.field(pytree_node=False, default=None)
-    name: str = flax.struct.field(pytree_node=False, default="l1")
+    step_fraction: float | None = static(default=None)
 
     def value(self, delta: Array) -> Array:
         """||delta||_1."""
@@ -170,11 +168,9 @@ class L1:
         return (signs * parts[:size] / jnp.sum(parts)).reshape(shape)
 
 
-@flax.struct.dataclass
+@frozen
 class L2:
     """Euclidean norm, sqrt(sum_i delta_i^2); dual to itself."""
-
-    name: str = flax.struct.field(pytree_node=False, default="l2")
 
     def value(self, delta: Array) -> Array:
         """||delta||_2, scaled by its largest entry so that squares neither over- nor underflow."""
@@ -228,11 +224,9 @@ class L2:
         return sphere[:size].reshape(shape)
 
 
-@flax.struct.dataclass
+@frozen
 class Linf:
     """Maximum norm, max_i |delta_i|; its dual is the L1 norm."""
-
-    name: str = flax.struct.field(pytree_node=False, default="linf")
 
     def value(self, delta: Array) -> Array:
         """||delta||_inf."""

@@ -10,13 +10,14 @@ import pytest
 from attack_table import NUM_CLASSES, affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from norm_table import norm_id
 from scipy import optimize
 
 from freqbias.attacks import L0, L1, L2, FourierL1, Linf, affine_attack, brendel_bethge
 from freqbias.attacks.minimal.trust_region import nearest_on_boundary
 from freqbias.typing import Status
 
-norms = pytest.mark.parametrize("norm", [L2(), Linf(), L1(), L0()], ids=lambda norm: norm.name)
+norms = pytest.mark.parametrize("norm", [L2(), Linf(), L1(), L0()], ids=norm_id)
 slowly = pytest.mark.parametrize(
     "norm",
     [
@@ -24,7 +25,7 @@ slowly = pytest.mark.parametrize(
         pytest.param(Linf(), marks=pytest.mark.slow),
         pytest.param(L1(), marks=pytest.mark.slow),
     ],
-    ids=lambda norm: norm.name,
+    ids=norm_id,
 )
 solve = jax.jit(nearest_on_boundary)
 
@@ -46,9 +47,9 @@ def _by_slsqp(norm, delta, normal, gap, radius, lower, upper):
     size = delta.size
     eye = np.hstack([np.eye(size), -np.eye(size), np.zeros((size, 1))])  # variables -> z
     objectives = {
-        "l2": lambda v: np.sum((eye @ v) ** 2),
-        "l1": lambda v: v[:-1].sum(),
-        "linf": lambda v: v[-1],
+        L2(): lambda v: np.sum((eye @ v) ** 2),
+        L1(): lambda v: v[:-1].sum(),
+        Linf(): lambda v: v[-1],
     }
     constraints = [
         {"type": "eq", "fun": lambda v: normal @ (eye @ v - delta) - gap},
@@ -62,7 +63,7 @@ def _by_slsqp(norm, delta, normal, gap, radius, lower, upper):
     ):
         bounds = [(0, bound) for bound in np.r_[upper, -lower, 2.0]]
         found = optimize.minimize(
-            objectives[norm.name],
+            objectives[norm],
             start,
             method="SLSQP",
             bounds=bounds,
