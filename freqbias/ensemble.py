@@ -282,6 +282,13 @@ class Ensemble:
       history: metrics of the training, leaves [S, ...]; see `freqbias.training.History`.
       seeds: the S seeds.
       apply_fn: (params of one network, images) -> logits.
+
+    Example:
+      >>> from freqbias import attacks
+      >>> network = attacks.example()
+      >>> nets = network.nets
+      >>> nets[1:].seeds, nets.accuracy(network.images, network.labels).shape
+      ((1,), (2,))
     """
 
     params: Params

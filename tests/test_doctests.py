@@ -21,11 +21,6 @@ from freqbias.typing import Status
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(p for p in (ROOT / "freqbias").rglob("*.py") if ">>> " in p.read_text())
-PENDING = (
-    "freqbias.attacks.minimal.brendel_bethge", "freqbias.attacks.minimal.ddn",
-    "freqbias.attacks.minimal.smallest_budget", "freqbias.attacks.norms.band",
-    "freqbias.attacks.norms.fourier",
-)  # fmt: skip  # to be mended; this tuple goes then
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -57,8 +52,6 @@ def module_of(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_the_examples_of_a_module_run(path, tmp_path, monkeypatch):
     name = module_of(path)
-    if name in PENDING:
-        pytest.skip("not mended yet")
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
     found = doctest.DocTestFinder(exclude_empty=True).find(module, name, extraglobs=names())

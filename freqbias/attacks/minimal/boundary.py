@@ -31,16 +31,16 @@ NUM_RIVALS = 9
 """Default number of classes probed: all others of ten."""
 _NUM_BISECTIONS = 16  # about what float32 resolves of a distance
 CONFIDENCE = 1e-4
-"""Share of the clean margin kept beyond the boundary, so that no rounding undoes the result."""
+"""Margin that a result must have, as a share of the clean image's, so that rounding spares it."""
 
 
 class Rivals(NamedTuple):
     """What probing the clean images found."""
 
     classes: Array  # int32 [N, R], strongest first
-    rank: Array  # int32 [], of the class asked for next
+    rank: Array  # int32 [], position in ``classes`` of the one probed next
     distances: Array  # [N, R], of their linearised boundaries; infinity for a zero gradient
-    lengths: Array  # [N, R], the same in L2, whatever the norm of the attack
+    lengths: Array  # [N, R], the L2 norms of the steps to them, whatever the norm of the attack
     aim: Array  # int32 [N], the class aimed at: the nearest, until `aim_at` turns to another
     distance: Array  # [N], its distance
     length: Array  # [N], its length
@@ -93,7 +93,7 @@ def pick(chosen: Array, values: Array) -> Array:
 
 
 def target_loss(logits: Array, targets: Array, aims: Array) -> Array:
-    """Logit of the target minus the largest other; aims, already given by the target, play no part.
+    """Logit of the target minus the largest other logit.
 
     Args:
       logits: [N, K].
@@ -196,9 +196,10 @@ def probe(attack: Any, images: Array, labels: Array, state: Any, answer: Answer)
 
 
 def aim_at(rivals: Rivals, position: Scalar) -> Rivals:
-    """Aims at the rival of this position, int [], in the order of distance; after the last, again.
+    """Aims at a rival by its position in the order of distance, int []: 0 is the nearest.
 
-    Of equals, and of those not yet probed, the strongest comes first.
+    Positions beyond the last begin again at 0. Of rivals at equal distance (those not yet probed
+    are at infinity) the stronger comes first.
     """
     mine, other = rivals.distances[:, :, None], rivals.distances[:, None, :]
     number = mine.shape[1]
@@ -218,10 +219,10 @@ def widen(  # noqa: PLR0917 (a linearised network and the attack on it)
     gradients: Array,
     points: Array,
 ) -> Array:
-    """Gaps, widened so that what a step over them reaches counts as adversarial.
+    """Gaps, widened so that a step across them ends where the image counts as adversarial.
 
-    By twice the confidence; but at least (of an image on the boundary the confidence is 0) by what
-    rounding can take from the difference of two logits z and z - gap, of gradient g at x:
+    Each grows by twice the confidence. This is 0 for an image on the boundary; so it grows at least
+    by what rounding can take from the difference of two logits z and z - gap, of gradient g at x:
 
         4 eps (2 |z| + |gap| + sum_i |g_i| max(|x_i|, eps)).
 
@@ -245,7 +246,7 @@ def widen(  # noqa: PLR0917 (a linearised network and the attack on it)
 
 
 def positive(distance: Array) -> Array:
-    """The distance [N] of a probe; 1 where there is none, or the image is on the boundary."""
+    """A distance [N] to divide by: 1 instead of 0 (an image on the boundary) and of infinity."""
     return jnp.where((distance > 0) & jnp.isfinite(distance), distance, 1)
 
 
@@ -278,7 +279,7 @@ def clip(images: Array, delta: Array, *, bounds: Bounds | None) -> Array:
 
 
 def aims(state: MinimalState, fell: Array | None = None) -> Array:
-    """Whither to go [N]: to the class aimed at until the image fell, to the strongest rival after.
+    """Class to go towards [N]: the one aimed at until the image fell, the strongest rival after.
 
     Args:
       state: of the attack.

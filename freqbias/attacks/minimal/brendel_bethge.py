@@ -295,18 +295,18 @@ def brendel_bethge(
 ) -> BrendelBethge:
     """The Brendel-Bethge attack: the smallest adversarial perturbation in L2, L-inf, L1 or L0.
 
-    The first start is sought along the gradient, towards the class of the nearest linearised
-    boundary, or given at the call; the others are sought from noise. An image whose starts all fail
-    has an infinite distance. The trust region shrinks geometrically, to 1e-3 of its first size (in
-    L0, where no entry changes for less, to 1e-1); it and the step beyond the
-    boundary are measured in L2 norms of the iterate, so that no result depends on the unit of a
-    pixel. A line search towards the clean image ends the attack.
+    A start is an adversarial image. The first is sought along the gradient, towards the class of
+    the nearest linearised boundary, or given at the call; the others are sought from noise. An
+    image for which none is found has an infinite distance. The trust region shrinks geometrically,
+    to 1e-3 of its first size; in L0, where a step has to be as long as an entry is large, to 1e-1.
+    Its radius and the step beyond the boundary are measured in L2 norms of the iterate, so that no
+    result depends on the unit of a pixel. A line search towards the clean image ends each start.
 
     Args:
       norm: the geometry.
       num_steps: gradient steps from each start.
       radius: of the first trust region, in L2 norms of the iterate; by default 0.5, in L0 1. On
-        trained networks a larger one ends further away, and in L0 a smaller one.
+        trained networks the attack ends further away with a larger one, in L0 with a smaller one.
       num_starts: starts per image, one after the other.
       num_rivals: classes whose linearised boundary is measured first, one gradient each; the
         strongest at the clean image.
@@ -322,11 +322,15 @@ def brendel_bethge(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> attack = brendel_bethge(L2())
-      >>> found = attack(apply_fn, params, images, labels, jax.random.key(0))
-      >>> found.distance  # [N]
-      >>> others = images[jnp.array([jnp.argmax(labels != label) for label in labels])]
-      >>> attack(apply_fn, params, images, labels, key, starts=others)  # of another class
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> network, key = attacks.example(), jax.random.key(0)
+      >>> attack = attacks.brendel_bethge(attacks.L2(), num_steps=10)
+      >>> found = attack(*network, key)
+      >>> far = network.images + attacks.pgd(attacks.L2(), epsilon=3.0)(*network, key).delta
+      >>> started = attack(*network, key, starts=far)  # from adversarial images of one's own
+      >>> bool((abs(started.distance - found.distance) < 0.01 * found.distance).all())
+      True
 
     Reference:
       Brendel et al., Accurate, reliable and fast robustness evaluation, 1907.01003, section 2.

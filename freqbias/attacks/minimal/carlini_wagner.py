@@ -181,14 +181,18 @@ def carlini_wagner(
     Adam of its own, from the clean image; c is bisected image by image, between weights that left
     the image standing and weights that made it fall. No stop depends on other images.
 
-    It differs from the paper in four ways. tanh covers 1.5 of the box, and delta is clipped: a
-    pixel on the edge has a finite u and moves (affine models of black and white images are then
-    solved to 0.1 %; with 1.05 of the box, to 1.5 %). c and the learning rate are measured by the
-    linearised boundary, and thus depend neither on the scale of the logits nor on that of a pixel;
-    with c in units of distance^2 / margin, 2 is the least that makes a linear network fall. The
-    learning rate falls to 1 % along a cosine, since at a constant rate the hinge holds the iterate
-    a step away from the optimum; 50 steps then do. Until the image falls, f is aimed at the class
-    of the nearest linearised boundary. A line search takes the last overshoot away.
+    It differs from the paper in five ways.
+
+    * tanh covers 1.5 times the box, and delta is clipped: so a pixel on the edge has a finite u,
+      and moves. (Affine models of black and white images are then solved to 0.1 %; with 1.05 times
+      the box, to 1.5 %.)
+    * c and the learning rate are measured by the linearised boundary, so that they depend neither
+      on the scale of the logits nor on that of a pixel. With c in units of distance^2 / margin, 2
+      is the least at which a linear network falls.
+    * The learning rate falls to 1 % along a cosine; at a constant rate the iterate would stay a
+      step away from the optimum. So 50 steps suffice.
+    * Until the image falls, f is the difference to the class of the nearest linearised boundary.
+    * A line search removes the rest of the way beyond the boundary.
 
     Args:
       num_steps: steps of Adam for each weight c.
@@ -209,7 +213,11 @@ def carlini_wagner(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> found = carlini_wagner()(apply_fn, params, images, labels, jax.random.key(0))
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> attack = attacks.carlini_wagner(num_steps=20, num_search_steps=2)
+      >>> bool(attack(*attacks.example(), jax.random.key(0)).is_adversarial.all())
+      True
 
     Reference:
       Carlini and Wagner, 1608.04644, sections V and VI.A.

@@ -34,7 +34,7 @@ class FABStart(NamedTuple):
 
     keys: Key  # [N]
     restart: Array  # int32 [], starts made
-    reached: Array  # [N], how far away this start ended, in steps so far
+    reached: Array  # [N], norm of the last iterate
 
 
 @frozen
@@ -44,7 +44,7 @@ class FAB(IterativeAttack):
     Attributes:
       norm: the geometry.
       alpha_max: largest share of the clean image's projection in a step; traced.
-      eta: length of a step in ways to the boundary; traced.
+      eta: length of a step over the distance to the boundary; traced.
       beta: share of the perturbation kept after a success; traced.
       num_steps: steps from each start.
       num_restarts: starts per image.
@@ -116,7 +116,7 @@ class FAB(IterativeAttack):
         both = near.distance + jax.vmap(self.norm.value)(clean_steps)
         share = jnp.where(both > 0, near.distance / jnp.where(both > 0, both, 1), 0)
         share = jnp.minimum(share, self.alpha_max)
-        if self.targeted:  # drawn back, a step across one boundary of the target undoes another's
+        if self.targeted:  # else a step across one boundary of the target would undo an earlier one
             share = jnp.where(best.is_adversarial, share, 0)
         share = column(share)
         delta = (1 - share) * (state.delta + self.eta * near.steps)
@@ -188,9 +188,9 @@ def fab(
 
     and where x_{i+1} is adversarial, it goes back to image + beta (x_{i+1} - image).
 
-    It differs from the paper in this: the nearest boundary is the nearest *within the box*, the
-    last line search has 16 bisections along projections onto shrinking balls, and alpha is 0 in a
-    targeted attack until the target is reached.
+    It differs from the paper in three ways: the nearest boundary is the nearest *within the box*;
+    the last line search has 16 bisections, along projections onto shrinking balls; in a targeted
+    attack alpha is 0 until the target is reached.
 
     Args:
       norm: the geometry.
@@ -198,14 +198,14 @@ def fab(
       num_restarts: starts per image: the image itself, then uniform in half the best distance.
       num_rivals: other classes looked at, the strongest at the clean image; each step costs
         num_rivals + 1 gradients.
-      class_by_class: instead, num_steps towards each rival in turn, one gradient a step; an image
+      class_by_class: num_steps towards each rival in turn instead, of one gradient each; the image
         is adversarial in any other class (FAB-T of 2003.01690).
       alpha_max: largest share of the image's own projection.
-      eta: length of a step, in ways to the boundary.
+      eta: length of a step over the distance to the boundary.
       beta: share of the perturbation kept after a success, < 1.
       targeted: towards ``targets``, given at the call: adversarial only there (the paper's targeted
-        form is ``class_by_class``). A step knows one boundary at a time, and a target among many
-        classes has several: in L-inf `fmn` often reaches it nearer.
+        form is ``class_by_class``). The region of a target among many classes has several
+        boundaries, of which a step sees one: in L-inf `fmn` often reaches it nearer.
       bounds: (low, high) of a pixel, or None for no box.
       driver: "auto", "scan" or "host".
 
@@ -217,7 +217,11 @@ def fab(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> found = fab(Linf(), num_restarts=3)(apply_fn, params, images, labels, jax.random.key(0))
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> attack = attacks.fab(attacks.Linf(), num_steps=5, num_restarts=2)
+      >>> bool(attack(*attacks.example(), jax.random.key(0)).is_adversarial.all())
+      True
 
     Reference:
       Croce and Hein, 1907.02044, algorithm 1; class by class, 2003.01690, section 5.

@@ -102,14 +102,18 @@ def fmn(
     the first where delta_k is adversarial; gamma_k falls to 0 and alpha_k to 1 % along a cosine; in
     L0 the radius changes by at least one entry.
 
-    It differs from the paper in five ways. The first start aims at the class of the nearest
-    linearised boundary, the second at that of the second nearest (as in `ddn`). The first radius is
-    its distance in the norm *and the box*; until an image falls, the radius grows by gamma (in the
-    paper it is linearised anew at each step, which without the box in mind stalls in front of the
-    boundary). Ball and box are projected onto at once, exactly. Steps are measured by the L2 length
-    of the way to that boundary, not in absolute units, and are long: ten such lengths at first,
-    since a step that leaves the ball far behind is what brings an L-inf iterate into a corner and
-    an L1 or L0 iterate onto the best entries. A line search takes the last overshoot away.
+    It differs from the paper in five ways.
+
+    * The first start aims at the class of the nearest linearised boundary, the second at that of
+      the second nearest (as in `ddn`).
+    * The first radius is the distance of that boundary in the norm *and the box*; until the image
+      falls, the radius grows by gamma. (In the paper it is the linearised distance, taken anew at
+      each step; where the box is in the way, that stalls in front of the boundary.)
+    * The projection is onto ball and box at once, and exact.
+    * Steps are measured by the L2 length of the way to that boundary, not in absolute units, and
+      are long, ten such lengths at first: a step far out of the ball is what brings an L-inf
+      iterate into a corner and an L1 or L0 iterate onto the best entries.
+    * A line search removes the rest of the way beyond the boundary.
 
     Args:
       norm: the geometry.
@@ -132,7 +136,11 @@ def fmn(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> found = fmn(Linf())(apply_fn, params, images, labels, jax.random.key(0))
+      >>> import jax
+      >>> from freqbias import attacks
+      >>> found = attacks.fmn(attacks.Linf(), num_steps=10)(*attacks.example(), jax.random.key(0))
+      >>> bool(found.is_adversarial.all())
+      True
 
     Reference:
       Pintor et al., 2102.12827, algorithm 1.

@@ -28,9 +28,9 @@ from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key
 
-_LEAD = 1e-3  # by which Newton's radius is exceeded: of a concave phi it is always a little short
+_LEAD = 1e-3  # by which the radius tried exceeds Newton's, always a little short if phi is concave
 _STEP = 2  # length of the first step at a radius, in radii
-_FLAT = 10  # the box makes phi flatter by this factor at most: noise could give any slope
+_FLAT = 10  # of phi's slope without the box to that with it, at most: the secant's may be noise
 _TIE = 1e-5  # relative difference that rounding does not make
 
 
@@ -122,8 +122,8 @@ class SmallestBudget(IterativeAttack):
     ) -> MinimalState:
         """Scores the iterate and moves it up the margin, within its ball.
 
-        Of iterates on one ball a later one counts as nearer: else rounding chose among them, and an
-        image's result would depend on its batch.
+        Iterates on one ball are equally far but for rounding. A later one counts as nearer, by a
+        little, so that rounding, which depends on the batch, does not choose among them.
         """
         stretch = 1 + _TIE * (self.num_steps - state.step).astype(images.dtype)
         state = boundary.keep(self.norm, labels, state, answer, stretch=stretch)
@@ -144,8 +144,8 @@ class SmallestBudget(IterativeAttack):
         best, gradients = record.take_gradients(state.best, answer.gradients)
         radius, low, high, past, past_gap = state.own
         distance = record.nearest_distance(best)
-        # No tie may decide: what was found on this ball lies on it up to rounding and a stretch;
-        # and once Newton's method has converged, ``new`` is ``high`` up to rounding.
+        # Rounding must not decide: a point found on this ball is as far as its radius, up to
+        # rounding and the stretch; once Newton's method has converged, so are ``new`` and ``high``.
         fell = distance <= (1 + _TIE * (self.num_steps + 1)) * radius
         low, high = jnp.where(fell, low, radius), jnp.minimum(high, distance)
         gap, dual = self._gap(state, answer), jax.vmap(self.norm.dual)(gradients)
@@ -200,8 +200,8 @@ def smallest_budget(
 ) -> SmallestBudget:
     """The smallest epsilon at which steepest ascent succeeds, and the perturbation, in any norm.
 
-    Slower than attacks made for one norm (`ddn`, `fmn`), but it needs nothing of the norm beyond
-    the `Norm` methods: the attack for a norm `band_limited` to some frequencies.
+    Slower than attacks made for one norm (`ddn`, `fmn`), but of the norm it needs the methods of
+    `Norm` alone. So it is the attack for a norm `band_limited` to some frequencies.
 
     Args:
       norm: the geometry.
@@ -221,8 +221,12 @@ def smallest_budget(
       ValueError: a number or an option is out of range.
 
     Example:
-      >>> attack = smallest_budget(band_limited(L2(), band_mask((28, 28), 1 / 4, 1)), bounds=None)
-      >>> attack(apply_fn, params, images, labels, key).distance  # [N]
+      >>> import jax
+      >>> from freqbias import attacks, spectral
+      >>> norm = attacks.band_limited(attacks.L2(), spectral.band_mask((8, 8), 1 / 4, 1))
+      >>> attack = attacks.smallest_budget(norm, num_steps=5, num_radii=3, bounds=None)
+      >>> attack(*attacks.example(), jax.random.key(0)).distance.shape
+      (4,)
     """
     attack = SmallestBudget(
         norm=norm,

@@ -15,8 +15,8 @@ and clipped to the box:
 <b, z> grows with tau, so that tau is the root of one piecewise linear equation; ||z - delta||_2
 grows and ||z|| falls with theta, so that theta is the largest at which the trust region holds. Both
 are found by bracketed iterations with a fixed limit: nothing can hang or become singular. (In L1, s
-ends at 100 largest pixels, where entries of nearly equal |b| may still share what one should take:
-within 1 % of the optimum.)
+is at most 100 times the largest pixel. Entries of nearly equal |b| may then still share what one of
+them should take alone, which costs at most 1 % of the optimum.)
 
 **L0.** The problem is combinatorial. For fixed multipliers, an entry is either 0 or
 clip(delta + tau b), and of several those stay that are worth most,
@@ -25,8 +25,8 @@ clip(delta + tau b), and of several those stay that are worth most,
 
 the worth by which `L0.project_box` chooses as well. As few of them as reach the plane are kept, and
 moved onto it by the shortest way. The larger tau, the more a kept entry moves, and the fewer are
-kept: tau is the largest at which the trust region holds. (Lagrange's multipliers see no set but
-these: of 300 random problems of 8 entries, 2 % were not solved with the fewest.)
+kept: tau is the largest at which the trust region holds. (Sets of entries that no tau selects are
+not found: of 300 random problems of 8 entries, 2 % were not solved with the fewest.)
 """
 
 from collections.abc import Callable
@@ -152,7 +152,7 @@ def _worthiest(  # noqa: PLR0917 (the numbers of one problem)
 
     ends = jnp.zeros((), integer), jnp.full((), jnp.iinfo(integer).max, integer)
     least, _ = jax.lax.fori_loop(0, jnp.iinfo(integer).bits - 1, halve, ends)
-    # The last one kept is at least itself: not so by rounding, where XLA computes bits twice.
+    # The least one kept has to pass for itself, even if XLA computes it twice and rounds otherwise.
     return jnp.repeat(bits >= least - _ROUNDING_BITS, group)
 
 

@@ -1,9 +1,9 @@
 """A norm on the perturbations of some frequencies only.
 
-Nothing is filtered afterwards. The real images whose spectrum vanishes outside a symmetric mask M
-are a linear subspace V, spanned by the cosines and sines of M, and multiplication of the spectrum
-by M is the orthogonal projection P onto it. `band_limited` turns a `Norm` into its restriction to
-V: every attack then moves in V only.
+The real images whose spectrum vanishes outside a symmetric mask M are a linear subspace V, spanned
+by the cosines and sines of M, and multiplication of the spectrum by M is the orthogonal projection
+P onto it. `band_limited` turns a `Norm` into its restriction to V. An attack in this norm moves
+within V at every step; its result is not filtered afterwards.
 
     attack = pgd(band_limited(L2(), spectral.band_mask((28, 28), 1/8, 1/4)), epsilon=0.5)
 
@@ -28,15 +28,16 @@ from freqbias.spectral import filters, fourier
 from freqbias.typing import Array, ArrayLike, Key
 
 _MAX_ITERATIONS = 40
-_MARGIN = 0.02  # of the root mean square of delta: by how much the search undershoots a box
+_MARGIN = 0.02  # of the box by which `_near` searches, in root mean squares of delta
 
 
 @frozen
 class BandLimited:
     """A norm on the perturbations of some frequencies only; made by `band_limited`.
 
-    Exact in L2 and in the norms of the spectrum, without the box. For another norm, whose ball and
-    V fit less well together, and for ball, box and V at once, each method says what it gives.
+    Without the box, all methods are exact in L2 and in the Fourier norms. In other norms, and with
+    the box, the points of V within the ball (and the box) have no closed form; each method says
+    what it gives instead.
 
     Attributes:
       norm: the norm.
@@ -52,14 +53,17 @@ class BandLimited:
         return self.norm.value(delta)
 
     def dual(self, gradient: Array) -> Array:
-        """Dual norm of P gradient: max of <gradient, v> over the v of V (others: at least that)."""
+        """Dual norm of P gradient: the max of <gradient, v> over the unit ball within V.
+
+        In L1 and L-inf it is an upper bound of that.
+        """
         return self.norm.dual(self._gradient(gradient))
 
     def steepest(self, gradient: Array) -> Array:
         """Argmax of <gradient, v> over the unit ball within V.
 
-        For another norm P s / ||P s||, with s the steepest direction of P gradient: not the argmax,
-        but always an ascent, since <gradient, P s> = <P gradient, s> is its dual norm.
+        In L1 and L-inf it is P s / ||P s|| instead, with s the steepest direction of P gradient. It
+        is not the argmax, but it ascends: <gradient, P s> = <P gradient, s> is positive.
         """
         direction = self.norm.steepest(self._gradient(gradient))
         if isinstance(self.norm, L2):
@@ -71,7 +75,7 @@ class BandLimited:
     def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
         """As ``steepest`` in L2, and in Fourier norms without the box; else `along` P gradient.
 
-        The weighted norm has its own way along P gradient.
+        In `WeightedFourierL2` it is that norm's ``ascent`` of P gradient.
         """
         limited, direction = self._gradient(gradient), self.steepest(gradient)
         if isinstance(self.norm, WeightedFourierL2):
@@ -80,7 +84,7 @@ class BandLimited:
         return direction if fits or isinstance(self.norm, L2) else along(limited, direction)
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
-        """Nearest point of the ball within V (L-inf: near the nearest; others: a point of it)."""
+        """Nearest point of the ball within V; in L-inf a point near it, in L1 some point."""
         limited = self._limit(delta)
         if isinstance(self.norm, L2):
             return self.norm.project(limited, epsilon)
@@ -96,9 +100,9 @@ class BandLimited:
         No closed form exists; see `_near`. The three sets are kept to rounding, and the box
         exactly.
 
-        If many pixels are black or white, the three may have little or nothing but 0 in common: a
-        wave of mean zero cannot be positive wherever a background is black. Then ``bounds=None``,
-        or images that leave room, tell more.
+        If many pixels are black or white, the three may have little more than 0 in common: on a
+        black background a perturbation can only be positive, and a wave of mean zero is not. Then
+        attack with ``bounds=None``, or images of less contrast.
         """
         lower, upper = reach(image, bounds)
         if isinstance(self.norm, Linf):  # this ball is a box, others go together with V
@@ -109,8 +113,8 @@ class BandLimited:
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Uniform in the unit ball within V.
 
-        The direction of white noise, at a radius whose power dim V is uniform (for another norm,
-        directions are not quite uniform).
+        The direction is that of white noise, and the radius to the power dim V is uniform in
+        [0, 1]. (In other norms than L2 the directions are not exactly uniform.)
         """
         noise_key, radius_key = jax.random.split(key)
         noise = self._limit(jax.random.normal(noise_key, shape, dtype))
@@ -148,8 +152,15 @@ def band_limited(norm: Norm, mask: ArrayLike) -> BandLimited:
       ValueError: mask is not [H, W], not of zeros and ones, not symmetric, or empty.
 
     Example:
-      >>> high = band_limited(L2(), band_mask((28, 28), 1 / 4, math.inf))
-      >>> found = pgd(high, epsilon=0.5)(apply_fn, params, images, labels, key)
+      >>> import jax
+      >>> from freqbias import attacks, spectral
+      >>> mask = spectral.band_mask((8, 8), 1 / 4, 1)
+      >>> high = attacks.band_limited(attacks.L2(), mask)
+      >>> attack = attacks.pgd(high, epsilon=0.5, num_steps=3, bounds=None)
+      >>> found = attack(*attacks.example(), jax.random.key(0))
+      >>> spectrum = abs(jax.numpy.fft.fft2(found.delta[..., 0]))
+      >>> bool((spectrum[:, ~mask] < 1e-4).all())
+      True
     """
     _checks.rank("mask", mask, 2)
     if _checks.is_concrete(mask):
@@ -166,9 +177,10 @@ def band_limited(norm: Norm, mask: ArrayLike) -> BandLimited:
 def _near(project_fn: Callable[[Array], Array], delta: Array, lower: Array, upper: Array) -> Array:
     """A point of a convex set and a box, both of which hold 0, near the nearest to delta.
 
-    Between the set and a box smaller by a small margin, Dykstra's algorithm with Nesterov's
-    momentum, until the point of the set rests within the box itself. If it does not lie there after
-    the last iteration, it is scaled towards 0 until it does, which keeps it in the set.
+    Dykstra's algorithm with Nesterov's momentum, between the set and a box that is smaller by a
+    small margin, until the point of the set lies within the box itself and no longer moves. If it
+    does not lie there after the last iteration, it is scaled towards 0 until it does, which keeps
+    it in the set.
 
     Reference:
       Boyle and Dykstra, 1986; Beck and Teboulle, 2009.

@@ -58,13 +58,15 @@ class Norm(Protocol):
         ...
 
     def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
-        """Where to step from a point of the ball to be brought back by ``project``.
+        """Direction of a step from a point of the ball; ``project`` then brings it back there.
 
-        It is normal to the ball at ``steepest`` of the gradient: of a constant gradient, projected
-        steps of any length end at the best point. In most norms, ``steepest`` itself.
+        If the gradient is the same everywhere, the best point of the ball is ``steepest``. Steps
+        stay there if their direction is normal to the ball at this point. In most norms
+        ``steepest`` itself is.
 
-        With ``boxed`` ``project_box`` brings it back, and it is normal to ball and box at the best
-        point of both. Where the ball's faces are not the box's, only the gradient is: `along`.
+        With ``boxed``, ``project_box`` brings the step back, and the direction must be normal to
+        the intersection of ball and box at its best point. There ``steepest`` is so only if the
+        faces of the ball are parallel to those of the box; the gradient always is: `along`.
         """
         ...
 

@@ -6,8 +6,8 @@ moduli alone keeps it so. Both halves of the plane count: a wave and its mirror 
 entries of a Fourier norm.
 
 With the box no projection has a closed form. `project_ball_and_box` iterates to the nearest point;
-what it returns keeps both constraints wherever it stops. Nor do steepest steps end at the best
-point of ball and box: there ``ascent`` is along the gradient.
+what it returns keeps both constraints, converged or not. With the box, steepest steps do not end at
+the best point either, so ``ascent`` is then along the gradient.
 
 Rounding: as in base.py. The distance re-computed from pixels carries up to 6e-8
 per pixel in float32, hence 6e-8 sqrt(H W) in `FourierLinf`, 6e-8 H W C in `FourierL1` and
@@ -32,7 +32,7 @@ from freqbias.attacks.norms.lp import L1, L2, along
 from freqbias.spectral import fourier
 from freqbias.typing import Array, ArrayLike, Key
 
-_MAX_ITERATIONS = 100  # of one step; the next ones mend what is not yet the nearest point
+_MAX_ITERATIONS = 100  # in one step of an attack; the next steps approach the nearest point further
 
 
 @frozen
@@ -133,10 +133,10 @@ class WeightedFourierL2:
     """Weighted energy, sqrt(sum_{f, c} (w_f |fft2(delta)|)^2); made by `weighted_fourier_l2`.
 
     Its ball is an ellipsoid, whose outward normal at ``steepest`` of a gradient is the gradient,
-    not ``steepest`` itself. Steepest steps with Euclidean projections would end, on an affine
-    model, at spectrum X / w^4, with X that of the gradient; the best point has X / w^2. So
-    ``ascent`` is along the gradient, and long enough that no frequency moves less than in the
-    steepest step.
+    not ``steepest`` itself. With X the spectrum of the gradient, the best point for an affine model
+    has a spectrum proportional to X / w^2; steepest steps with Euclidean projections would end at
+    X / w^4. So ``ascent`` is along the gradient, and so long that no frequency moves less than in
+    a steepest step.
 
     Attributes:
       weights: w, [H, W] or [H, W, 1], positive, w_f = w_{-f}, in fftfreq order; traced.
@@ -159,7 +159,7 @@ class WeightedFourierL2:
         return _real_image(normalized / self._plane(gradient) ** 2)
 
     def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
-        """A multiple of the gradient: ``steepest``, frequency f (w_f / min w)^2 times as long."""
+        """A multiple of the gradient: ``steepest`` with frequency f times (w_f / min w)^2."""
         del boxed
         lightest = jnp.min(self._plane(gradient))
         dual = self.dual(gradient) * lightest
@@ -198,9 +198,9 @@ def weighted_fourier_l2(weights: ArrayLike) -> WeightedFourierL2:
     """The norm sqrt(sum_{f, c} (w_f |fft2(delta)|)^2).
 
     Args:
-      weights: w, [H, W] or [H, W, 1], one positive number per frequency, in fftfreq order (DC at
-        [0, 0]; a shifted plane of even sizes is symmetric too, and is not noticed) and with
-        w_f = w_{-f}: what is large is expensive to change.
+      weights: w, [H, W] or [H, W, 1], one positive number per frequency, with w_f = w_{-f}: a
+        frequency of large weight is expensive to change. In fftfreq order, DC at [0, 0]. (A plane
+        of even sizes in fftshift order is symmetric as well, and is not noticed.)
 
     Returns:
       The norm.
@@ -210,7 +210,12 @@ def weighted_fourier_l2(weights: ArrayLike) -> WeightedFourierL2:
       ValueError: another shape, or concrete and not positive, finite and symmetric.
 
     Example:
-      >>> norm = weighted_fourier_l2(1 + 10 * spectral.radius_grid((28, 28)))  # prefers low f
+      >>> import jax.numpy as jnp
+      >>> from freqbias import attacks, spectral
+      >>> norm = attacks.weighted_fourier_l2(1 + 10 * spectral.radius_grid((8, 8)))
+      >>> wave = jnp.tile(jnp.array([1.0, -1.0]), (8, 4))[..., None]  # half a cycle per pixel
+      >>> float(norm.value(jnp.ones((8, 8, 1)))), float(norm.value(wave))
+      (8.0, 48.0)
     """
     _checks.floating("weights", weights)
     shape = np.shape(weights)
@@ -239,10 +244,10 @@ def project_ball_and_box(
 
         z = P_box(delta - y),   y <- (z + y) - P_ball(z + y),
 
-    with Nesterov's momentum and a restart where the momentum points back. It ends when the point z
-    of the box and the point of the ball agree to rounding: after about 20 iterations for a gradient
-    step out of the ball, after hundreds for a point at a hundred times the radius. Then z is scaled
-    into the ball: the box holds 0, and so the result keeps both constraints, converged or not.
+    with Nesterov's momentum, which starts anew where it points back. It ends when z, a point of the
+    box, and the point of the ball agree to rounding: after about 20 iterations for a gradient step
+    out of the ball, after hundreds for a point at a hundred times the radius. Then z is scaled into
+    the ball. As the box holds 0, the result keeps both constraints, converged or not.
 
     Args:
       norm: whose ``project`` is used.

@@ -12,9 +12,10 @@ from freqbias.typing import Array, Key
 
 
 def along(gradient: Array, steepest: Array) -> Array:
-    """The gradient, twice as long in L2 as a steepest direction.
+    """The direction of the gradient, of twice the L2 norm of a steepest direction.
 
-    Steps this long bring to its modulus in the ball, within a few, also what has a small gradient.
+    With a step of this length, entries (or frequencies) whose gradient is small reach their size at
+    the best point of the ball within a few steps too.
     """
     return 2 * L2().value(steepest) * L2().steepest(gradient)
 
@@ -59,10 +60,10 @@ class L0:
         return self._keep(delta, jnp.abs(delta), epsilon)
 
     def project_box(self, delta: Array, image: Array, epsilon: Scalar, bounds: Bounds) -> Array:
-        """Exact: clips, and keeps the entries whose loss would move the point farthest away.
+        """Exact: clips, and keeps the entries that bring the point nearest to delta.
 
-        Entry i at its clipped value z_i rather than at 0 shortens the squared distance to delta by
-        delta_i^2 - (delta_i - z_i)^2.
+        To keep entry i, at its clipped value z_i, instead of setting it to 0 lowers the squared
+        distance to delta by delta_i^2 - (delta_i - z_i)^2.
         """
         clipped = jnp.clip(delta, *reach(image, bounds))
         return self._keep(clipped, jnp.sqrt(clipped * (2 * delta - clipped)), epsilon)
@@ -107,8 +108,8 @@ class L1:
     def steepest(self, gradient: Array) -> Array:
         """The sign of the largest |gradient_i| (of equals, the first) at i, zero elsewhere.
 
-        The box is not looked at: a pixel at its bound may be chosen, and a step be lost. Hence
-        ``ascent``.
+        It ignores the box: the pixel may be at its bound already, where a step changes nothing. So
+        attacks step along ``ascent``.
 
         Raises:
           ValueError: ``step_fraction`` is not in (0, 1].
@@ -125,9 +126,9 @@ class L1:
         return jnp.zeros_like(flat).at[largest].set(signs).reshape(gradient.shape)
 
     def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
-        """As ``steepest``; but in the box, which soon stops one pixel, `along` the gradient.
+        """As ``steepest``; in the box `along` the gradient, unless there is a ``step_fraction``.
 
-        A ``step_fraction`` is kept in the box as well.
+        (In the box, a single pixel is soon at its bound.)
         """
         direction = self.steepest(gradient)
         whole = boxed and self.step_fraction is None
@@ -150,7 +151,7 @@ class L1:
 
     def _shrink(self, delta: Array, clipped: Array, room: Array, epsilon: Scalar) -> Array:
         size = jnp.abs(delta)
-        gap = jnp.max(size) - size  # mu is sought as a distance from the top: sharp if few remain
+        gap = jnp.max(size) - size  # of mu to the largest entry: precise if few entries remain
         shrunk = jnp.clip(threshold_level(gap, room, epsilon) - gap, 0, room)
         inside = self.value(clipped) <= epsilon
         z = jnp.where(inside, clipped, jnp.sign(delta) * shrunk)
