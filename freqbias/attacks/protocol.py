@@ -234,8 +234,9 @@ class CheckedAttack:
     """What the attacks of this package share: a call, what it checks, and when it raises.
 
     A subclass is a frozen pytree with `check` and `find`. There are two ways in. A call is for one
-    network, and raises if that is broken. `perturb` is for one network of many, whose results must
-    not be lost for another's sake: of a broken network its statuses tell, and nothing raises.
+    network, and raises if that is broken. `perturb` is for one network of many, where an error
+    would lose the results of the others: it raises nothing about the network, whose images are
+    DIVERGED. Both raise if an argument is wrong.
     """
 
     targeted: bool

@@ -291,8 +291,8 @@ BAD = {
 @pytest.mark.parametrize("bad", BAD)
 @all_cases
 def test_bad_input_raises_an_error_that_names_it(case, bad, key):
-    if case.bounds is None and bad in ("images range", "images nan"):
-        pytest.skip("Without a box any pixel is one.")
+    if case.bounds is None and bad == "images range":
+        pytest.skip("Without a box any finite number is a pixel.")
     changes, error, words = BAD[bad]
     model = attack_table.make_model(case.model, case.seed)
     attack = case.make(EPSILON[case.norm])

@@ -191,6 +191,16 @@ def test_bad_slices_raise(index, error, nets):
         nets[index]
 
 
+def test_an_attack_of_ones_own_needs_a_call_alone(nets, data, key):
+    """A pytree that is called as an attack is one, in an ensemble and in `evaluate`."""
+    own = jax.tree_util.Partial(lambda *network, targets=None: PGD(*network, targets=targets))
+    expected = nets.attack(PGD, *data, key=key, strategy="sequential")
+    for strategy in ("vmap", "sequential"):
+        _same(nets.attack(own, *data, key=key, strategy=strategy), expected)
+        options = {"seeds": SEEDS, "strategy": strategy, "batch_size": 5}
+        _same(evaluate(own, mlp, nets.params, *data, key, **options).perturbation, expected)
+
+
 def test_bad_seeds_raise(nets, data, key):
     for seeds in ((0, 1), (0, 1, 2, 2), (0, 1, 2, -1)):
         with pytest.raises(ValueError, match="seeds"):
