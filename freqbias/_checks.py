@@ -81,6 +81,19 @@ def floating(name: str, array: Any) -> None:
         raise TypeError(f"{name} must be float32 or float64; got {dtype}.")
 
 
+def finite(name: str, array: Any) -> None:
+    """Raises ValueError if an entry of ``array`` is NaN or infinite."""
+    if not is_concrete(array) or not np.size(array):
+        return
+    if isinstance(array, jax.Array) and any(d.platform != "cpu" for d in array.devices()):
+        with jax.ensure_compile_time_eval():  # where it lies: it may be large
+            good = bool(jnp.all(jnp.isfinite(array)))
+    else:
+        good = bool(np.all(np.isfinite(_extremes(array))))  # NaN propagates to both
+    if not good:
+        raise ValueError(f"{name} must be finite; found NaN or infinity.")
+
+
 def images(array: Any, *, name: str = "images", unit_range: bool = True) -> None:
     """Raises unless ``array`` is a batch of images [N, H, W, C], float, finite and in [0, 1].
 
@@ -97,11 +110,10 @@ def images(array: Any, *, name: str = "images", unit_range: bool = True) -> None
     floating(name, array)
     if 0 in np.shape(array):
         raise ValueError(f"{name} must not be empty; got shape {np.shape(array)}.")
-    if is_concrete(array):
-        low, high = (float(bound) for bound in _extremes(array))  # NaN propagates to both
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise ValueError(f"{name} must be finite; found NaN or infinity.")
-        if unit_range and (low < 0.0 or high > 1.0):
+    finite(name, array)
+    if unit_range and is_concrete(array):
+        low, high = (float(bound) for bound in _extremes(array))
+        if low < 0.0 or high > 1.0:
             raise ValueError(f"{name} must lie in [0, 1]; got values in [{low:g}, {high:g}].")
 
 

@@ -46,14 +46,16 @@ PLANE_AXES = (-2, -1)
 
 
 def check_images(images: Any, name: str = "images") -> None:
-    """Raises unless ``images`` is real [..., H, W, C], float32 or float64, and not empty.
+    """Raises unless ``images`` is real [..., H, W, C], float32 or float64, not empty and finite.
 
-    Values are not looked at: perturbations and gradients are images too.
+    Any range will do: perturbations and gradients are images too. Inside ``jit`` values cannot be
+    read; an image that is not finite then has no power (see ``profile``).
     """
     _checks.floating(name, images)
     shape = np.shape(images)
     if len(shape) < 3 or 0 in shape[-3:]:
         raise ValueError(f"{name} must be [..., H, W, C] with H, W, C >= 1; got shape {shape}.")
+    _checks.finite(name, images)
 
 
 def check_shape(shape: Any) -> tuple[int, int]:
@@ -77,7 +79,8 @@ def fft2(images: ArrayLike) -> Array:
 
     Raises:
       TypeError: ``images`` is not float32 or float64.
-      ValueError: ``images`` has fewer than three axes or an empty one.
+      ValueError: ``images`` has fewer than three axes or an empty one, or (outside ``jit``) an
+        entry that is NaN or infinite.
     """
     check_images(images)
     return jnp.fft.fft2(images, axes=IMAGE_AXES, norm="ortho")

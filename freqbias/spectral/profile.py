@@ -13,13 +13,14 @@ each, so they are fixed here:
 3. *DC* is the mean of the image and no pattern. It is left out unless ``include_dc`` is set.
 4. Each image is normalised *before* averaging, so that each counts alike; averaging raw power
    would weight an image by the square of its norm.
-5. Images *without power* (zero, or, without DC, constant) have no spectrum. They are left out of
-   averages, not counted as a zero frequency: see ``has_power``.
+5. Images *without power* (zero, or, without DC, constant) have no spectrum: theirs is NaN, and so
+   is every statistic of it. Averages leave them out; ``has_power`` says which they are.
 
-**Without power** means: not finite, or the share of the frequencies asked for lies below the
-rounding of the transform, i.e. their amplitude is less than 32 machine epsilons of the whole. A
-constant image has non-zero Fourier coefficients in floating point; without this threshold their
-rounding noise would be normalised and reported as a white spectrum.
+**Without power** means that the share of the frequencies asked for lies below the rounding of the
+transform: their amplitude is less than 32 machine epsilons of the whole. A constant image has
+non-zero Fourier coefficients in floating point; without this threshold their rounding noise would
+be normalised and reported as a white spectrum. Images that hold NaN or infinity are refused where
+their values can be read; inside ``jit`` they have no power.
 """
 
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ class RadialProfile(NamedTuple):
     """A power spectrum as a function of the radius. Σ count · mean = total power."""
 
     frequency: np.ndarray  # [R], nominal radius of each bin, cycles per pixel
-    mean: Array  # [..., R], mean power of the coefficients in the bin, 0 in an empty bin
-    count: np.ndarray  # type: ignore[assignment]  # [R], how many coefficients of the full plane the bin holds
+    mean: Array  # [..., R], mean power of the coefficients in the bin
+    count: np.ndarray  # type: ignore[assignment]  # [R], coefficients of the full plane in the bin, at least 1
 
 
 def power_spectrum(images: ArrayLike) -> Array:
@@ -85,23 +86,26 @@ def _rescaled_power(images: Array) -> Array:
     return power_spectrum(images / jnp.where(largest > 0, largest, 1))
 
 
-def normalize(power: Array, keep: np.ndarray) -> tuple[Array, Array]:
+def normalize(
+    power: Array, keep: np.ndarray, *, zero_for_none: bool = False
+) -> tuple[Array, Array]:
     """Shares of power p = P / Σ P over the frequencies ``keep``; zero elsewhere.
 
     Args:
       power: [..., H, W], non-negative.
       keep: boolean [H, W].
+      zero_for_none: whether p is 0 where there is no power, instead of NaN.
 
     Returns:
-      (p, valid): p [..., H, W] sums to 1 where ``valid`` [...], else it is zero everywhere and so
-      is its derivative.
+      (p, valid): p [..., H, W] sums to 1 where ``valid`` [...]; elsewhere its derivative is zero.
     """
     kept = jnp.where(jnp.broadcast_to(keep, power.shape), power, 0)
     kept_total = jnp.sum(kept, axis=(-2, -1), keepdims=True)
     total = jnp.sum(power, axis=(-2, -1), keepdims=True)
     threshold = (32 * float(jnp.finfo(power.dtype).eps)) ** 2
     valid = (kept_total > threshold * total) & jnp.isfinite(total)
-    shares = jnp.where(valid, kept, 0) / jnp.where(valid, kept_total, 1)
+    none = 0.0 if zero_for_none else jnp.nan
+    shares = jnp.where(valid, kept, none) / jnp.where(valid, kept_total, 1)
     return shares, valid[..., 0, 0]
 
 
@@ -122,7 +126,7 @@ def normalized_power(images: ArrayLike, *, include_dc: bool = False) -> Array:
       include_dc: whether the DC takes part; if not, p[0, 0] = 0.
 
     Returns:
-      p [..., H, W], summing to 1; zero for an image without power.
+      p [..., H, W], summing to 1; NaN for an image without power.
 
     Raises:
       TypeError, ValueError: as in ``fourier.fft2``.
@@ -131,11 +135,14 @@ def normalized_power(images: ArrayLike, *, include_dc: bool = False) -> Array:
     return _normalized_power(images, bool(include_dc))[0]
 
 
-@partial(jax.jit, static_argnums=1)
-def _normalized_power(images: Array, include_dc: bool) -> tuple[Array, Array]:
-    """(p, valid) of images."""
+@partial(jax.jit, static_argnums=(1, 2))
+def _normalized_power(
+    images: Array, include_dc: bool, zero_for_none: bool = False
+) -> tuple[Array, Array]:
+    """`normalize` of images."""
     power = rescaled_power(images)
-    return normalize(power, dc_mask(power.shape[-2:], include_dc))
+    keep = dc_mask(power.shape[-2:], include_dc)
+    return normalize(power, keep, zero_for_none=zero_for_none)
 
 
 def mean_spectrum(
@@ -144,7 +151,7 @@ def mean_spectrum(
     """The average over images of their normalised power.
 
     Power per image, channels summed, normalised, then averaged: each image counts alike. Images
-    without power are left out; if none is left the result is zero.
+    without power are left out; if none is left the result is NaN.
 
     Args:
       images: real, [..., H, W, C].
@@ -155,10 +162,17 @@ def mean_spectrum(
       The leading axes that are left, then [H, W]; sums to 1.
 
     Raises:
-      ValueError: ``axis`` is not a leading axis of ``images``.
+      TypeError, ValueError: as in ``fourier.fft2``; ValueError if ``axis`` is not a leading axis of
+        ``images``.
 
     Example:
-      delta [S, N, H, W, C] of S seeds: ``mean_spectrum(delta, axis=1)`` is [S, H, W].
+      Of the perturbations of 2 networks, 5 images each, the second network's are zero:
+
+      >>> delta = np.random.default_rng(0).normal(size=(2, 5, 8, 8, 1)).astype(np.float32)
+      >>> delta[1] = 0
+      >>> power = mean_spectrum(delta, axis=1)
+      >>> power.shape, np.isnan(power[1]).all()
+      ((2, 8, 8), np.True_)
     """
     fourier.check_images(images)
     rank = np.ndim(images)
@@ -173,9 +187,10 @@ def mean_spectrum(
 
 @partial(jax.jit, static_argnums=(1, 2))
 def _mean_spectrum(images: Array, leading: tuple[int, ...], include_dc: bool) -> Array:
-    shares, valid = _normalized_power(images, include_dc)
+    shares, valid = _normalized_power(images, include_dc, True)
     number = jnp.sum(valid, axis=leading)[..., None, None]
-    return jnp.sum(shares, axis=leading) / jnp.maximum(number, 1)
+    mean = jnp.sum(shares, axis=leading) / jnp.maximum(number, 1)
+    return jnp.where(number > 0, mean, jnp.nan)
 
 
 def radial_profile(power: ArrayLike) -> RadialProfile:
@@ -184,24 +199,24 @@ def radial_profile(power: ArrayLike) -> RadialProfile:
     Bin b holds the frequencies with rint(radius · max(H, W)) = b: rings one cycle per (longer)
     image side wide, centred at b / max(H, W) cycles per pixel. k and -k share a bin. The corners
     are included, up to radius 1/√2. White noise gives a flat mean, since the mean is over
-    coefficients, whose number grows with the radius; Σ count · mean is the total.
+    coefficients, whose number grows with the radius; Σ count · mean is the total. No bin is empty.
 
     Args:
-      power: [..., H, W], full plane, fftfreq order.
+      power: [..., H, W], full plane, fftfreq order; where it is NaN (no spectrum) so is the mean.
 
     Returns:
       RadialProfile(frequency [R], mean [..., R], count [R]).
 
     Raises:
       TypeError: ``power`` is not float32 or float64.
-      ValueError: fewer than two axes, or an empty one.
+      ValueError: fewer than two axes, an empty one, or a power that is negative or infinite.
     """
     power = check_power(power)
     shape = power.shape[-2:]
     longer = max(shape)
     bins = np.rint(fourier.radius_grid(shape) * longer).astype(int).ravel()
     count = np.bincount(bins)
-    mean = _bin_means(power, bins, np.maximum(count, 1))
+    mean = _bin_means(power, bins, count)
     return RadialProfile(np.arange(count.size) / longer, mean, count)
 
 
@@ -214,11 +229,18 @@ def _bin_means(power: Array, bins: Array, number: Array) -> Array:
 
 
 def check_power(power: ArrayLike) -> Array:
-    """Returns ``power`` as a JAX array, or raises unless it is real, >= 0 and [..., H, W]."""
+    """Returns ``power`` as a JAX array, or raises unless it is real, [..., H, W] and >= 0.
+
+    NaN passes: the power of nothing (`normalized_power`, `mean_spectrum`).
+    """
     _checks.floating("power", power)
     shape = np.shape(power)
     if len(shape) < 2 or 0 in shape[-2:]:
         raise ValueError(f"power must be [..., H, W] with H, W >= 1; got shape {shape}.")
-    if _checks.is_concrete(power) and bool(jnp.any(jnp.less(power, 0))):
-        raise ValueError("power must not be negative; is this a spectrum in decibels, or images?")
+    if _checks.is_concrete(power):
+        values = np.asarray(power)  # can be read even inside jit
+        if np.any(values < 0):
+            raise ValueError("power must not be negative; is this in decibels, or are these images?")
+        if np.any(np.isinf(values)):
+            raise ValueError("power must not be infinite.")
     return jnp.asarray(power)

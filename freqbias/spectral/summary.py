@@ -33,9 +33,9 @@ channels *and* averaging. Mean frequency has no such bias: by symmetry E p[k] = 
   hold 22 % of white noise.
 
 **No spectrum.** A zero image (a minimal perturbation of an image that is already misclassified, the
-gradient of a dead network), or without DC a constant one, has no spectrum. Its statistics are 0, so
-is their derivative, nothing is NaN, and ``has_power`` / ``SpectralSummary.valid`` is False: average
-only where it is True.
+gradient of a dead network), or without DC a constant one, has no spectrum. Its statistics are NaN,
+their derivative is 0, and ``has_power`` / ``SpectralSummary.valid`` is False. Averages over images
+must leave it out and say so: ``freqbias.inference.image_means`` does.
 
 Statistics of a mean spectrum are not means of statistics. For those linear in p (mean frequency,
 band fraction) the two agree; entropy and participation ratio of an average are larger.
@@ -105,11 +105,12 @@ def mean_frequency(
       unit: unit of the result.
 
     Returns:
-      [...]; 0 where there is no power.
+      [...]; NaN where there is no power.
 
     Raises:
       TypeError: ``x`` is not float32 or float64.
-      ValueError: unknown option, wrong rank, negative power, or no frequency left.
+      ValueError: unknown option, wrong rank, no frequency left, power that is negative or infinite,
+        or (outside ``jit``) images that hold NaN or infinity.
 
     Example:
       A wave of 3 cycles along an image of 32 pixels has mean frequency 3/32.
@@ -143,7 +144,7 @@ def half_power_frequency(
       unit: unit of the result and of the interpolation.
 
     Returns:
-      [...]; 0 where there is no power.
+      [...]; NaN where there is no power.
 
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
@@ -172,7 +173,7 @@ def band_fraction(
       max_radius: as in ``mean_frequency``.
 
     Returns:
-      [...] in [0, 1]; 0 where there is no power.
+      [...] in [0, 1]; NaN where there is no power.
 
     Raises:
       TypeError, ValueError: as in ``mean_frequency``; ValueError unless 0 <= low < high.
@@ -200,7 +201,7 @@ def entropy(
       max_radius: as in ``mean_frequency``.
 
     Returns:
-      [...]; 0 where there is no power.
+      [...]; NaN where there is no power.
 
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
@@ -224,7 +225,7 @@ def participation_ratio(
       max_radius: as in ``mean_frequency``.
 
     Returns:
-      [...]; 0 where there is no power.
+      [...]; NaN where there is no power.
 
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
@@ -251,7 +252,7 @@ def hoyer(
       max_radius: as in ``mean_frequency``.
 
     Returns:
-      [...]; 0 where there is no power.
+      [...]; NaN where there is no power.
 
     Raises:
       TypeError, ValueError: as in ``mean_frequency``; ValueError if fewer than two frequencies
@@ -279,7 +280,8 @@ def has_power(
       max_radius: as in ``mean_frequency``.
 
     Returns:
-      Boolean [...]: False for a zero image, without DC also for a constant one, and for NaN.
+      Boolean [...]: False for a zero image, without DC also for a constant one, and inside ``jit``
+      for one that is not finite.
 
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
@@ -422,7 +424,7 @@ def null(
 class _Shares(NamedTuple):
     """Normalised power and what it was normalised over."""
 
-    p: Array  # [..., H, W]
+    p: Array  # [..., H, W], NaN where not valid
     valid: Array  # [...]
     number: int  # frequencies taking part
 
@@ -511,13 +513,13 @@ def _half_power_frequency(shares: _Shares, unit: Unit) -> Array:
     middle = (within[..., :-1] + within[..., 1:]) / 2  # c_i of the docstring
     upper = jnp.clip(jnp.sum(middle < 0.5, axis=-1, keepdims=True), 1, max(rings.size - 1, 1))
     if rings.size == 1:  # a single ring: nothing to interpolate
-        return jnp.where(shares.valid, jnp.asarray(rings[0], p.dtype), 0)
+        return jnp.where(shares.valid, jnp.asarray(rings[0], p.dtype), jnp.nan)
     c_low = jnp.take_along_axis(middle, upper - 1, axis=-1)[..., 0]
     c_high = jnp.take_along_axis(middle, upper, axis=-1)[..., 0]
     r_low, r_high = (jnp.asarray(rings, p.dtype)[i[..., 0]] for i in (upper - 1, upper))
     gap = c_high - c_low
     position = jnp.clip((0.5 - c_low) / jnp.where(gap > 0, gap, 1), 0, 1)
-    return jnp.where(shares.valid, r_low + position * (r_high - r_low), 0)
+    return jnp.where(shares.valid, r_low + position * (r_high - r_low), jnp.nan)
 
 
 def _band_fraction(shares: _Shares, unit: None, low: Any, high: Any) -> Array:
@@ -531,7 +533,7 @@ def _entropy(shares: _Shares, unit: None = None) -> Array:
 
 def _participation_ratio(shares: _Shares, unit: None = None) -> Array:
     square = jnp.sum(jnp.square(shares.p), axis=(-2, -1))
-    return jnp.where(shares.valid, 1 / jnp.where(shares.valid, square, 1), 0)
+    return jnp.where(shares.valid, 1 / jnp.where(shares.valid, square, 1), jnp.nan)
 
 
 def _hoyer(shares: _Shares, unit: None = None) -> Array:
@@ -541,7 +543,7 @@ def _hoyer(shares: _Shares, unit: None = None) -> Array:
     amplitude = jnp.where(p > 0, jnp.sqrt(jnp.where(p > 0, p, 1)), 0)
     root = math.sqrt(shares.number)
     ratio = jnp.sum(amplitude, axis=(-2, -1))  # l1/l2, since Σ p = 1
-    return jnp.where(shares.valid, (root - ratio) / (root - 1), 0)
+    return jnp.where(shares.valid, (root - ratio) / (root - 1), jnp.nan)
 
 
 def _linear_moments(values: np.ndarray, channels: int, averaged: int) -> tuple[float, float]:

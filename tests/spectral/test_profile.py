@@ -56,10 +56,30 @@ def test_each_image_counts_alike_in_the_mean_whatever_its_norm(key):
 
 def test_images_without_power_are_left_out_of_the_mean(key):
     one = jax.random.normal(key, (8, 8, 1))
-    none = [jnp.zeros_like(one), jnp.full_like(one, 0.3), jnp.full_like(one, jnp.nan)]
+    none = [jnp.zeros_like(one), jnp.full_like(one, 0.3)]
     mean = profile.mean_spectrum(jnp.stack([one, *none]), axis=0)
     np.testing.assert_allclose(mean, profile.normalized_power(one), atol=1e-7)
-    assert not profile.mean_spectrum(jnp.stack(none), axis=0).any()
+    with_bad = jnp.stack([one, *none, jnp.full_like(one, jnp.nan)])
+    mean = jax.jit(lambda x: profile.mean_spectrum(x, axis=0))(with_bad)
+    np.testing.assert_allclose(mean, profile.normalized_power(one), atol=1e-7)
+
+
+def test_the_spectrum_of_nothing_is_nan_and_its_slope_zero():
+    none = jnp.stack([jnp.zeros((6, 5, 1)), jnp.full((6, 5, 1), 0.3)])
+    for found in (
+        profile.normalized_power(none),
+        jax.jit(profile.normalized_power)(none),
+        profile.mean_spectrum(none, axis=0),
+        profile.radial_profile(profile.normalized_power(none)).mean,
+    ):
+        assert np.isnan(found).all()
+    slope = jax.grad(lambda x: jnp.sum(profile.mean_spectrum(x, axis=0)))(none)
+    np.testing.assert_array_equal(slope, 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 64), (64, 2), (3, 64), (5, 13), (31, 32), (2, 3)])
+def test_no_bin_is_empty(shape):
+    assert profile.radial_profile(jnp.ones(shape)).count.min() >= 1
 
 
 def test_the_mean_is_per_seed(key):
@@ -132,6 +152,10 @@ def test_profile_under_jit_and_vmap(key):
         (lambda: profile.radial_profile(jnp.ones(4)), ValueError, "power must be"),
         (lambda: profile.radial_profile(jnp.ones((4, 4), int)), TypeError, "power"),
         (lambda: profile.power_spectrum(jnp.ones((4, 4))), ValueError, "images"),
+        (lambda: profile.power_spectrum(jnp.full((4, 4, 1), jnp.nan)), ValueError, "finite"),
+        (lambda: profile.mean_spectrum(jnp.full((2, 4, 4, 1), jnp.inf), axis=0), ValueError,
+         "images must be finite"),
+        (lambda: profile.normalized_power(np.full((4, 4, 1), np.nan)), ValueError, "finite"),
     ],
 )
 def test_bad_arguments_are_named(call, error, match):

@@ -308,7 +308,7 @@ def test_bands_add_up_and_min_max_scaling_only_moves_the_dc(key):
 
 @pytest.mark.parametrize("domain", ["pixel", "power"])
 @pytest.mark.parametrize("include_dc", [False, True])
-def test_no_power_is_zero_and_flagged_with_finite_gradient(domain, include_dc):
+def test_no_power_is_nan_with_a_slope_of_zero(domain, include_dc):
     """Zero images, and constant ones, whose Fourier coefficients are not exactly zero."""
     constants = jnp.array([0.0, 0.3, -0.7])
     x = jnp.broadcast_to(constants[:, None, None, None], (3, 7, 31, 1))
@@ -322,12 +322,46 @@ def test_no_power_is_zero_and_flagged_with_finite_gradient(domain, include_dc):
         return jnp.sum(values * weights[None]), values
 
     slope, values = jax.jit(jax.grad(weighted, has_aux=True))(x)
+    without = np.array([True, not include_dc, not include_dc])
+    np.testing.assert_array_equal(np.isnan(values), np.tile(without[:, None], 6))
     assert bool(jnp.all(jnp.isfinite(slope)))
-    assert bool(jnp.all(jnp.isfinite(values)))
-    without = slice(0, 1) if include_dc else slice(0, 3)
-    np.testing.assert_array_equal(values[without], 0)
     np.testing.assert_array_equal(slope[without], 0)
-    assert spectral.has_power(x, **options).tolist() == [False, include_dc, include_dc]
+    np.testing.assert_array_equal(spectral.has_power(x, **options), ~without)
+    outside_jit = [statistic(x, **options) for statistic in STATISTICS.values()]
+    np.testing.assert_array_equal(np.isnan(np.stack(outside_jit, -1)), np.isnan(values))
+
+
+def test_a_summary_of_nothing_is_nan_in_every_field(key):
+    images = jax.random.normal(key, (2, 8, 8, 1)).at[0].set(0.0)
+    for found in (spectral.summarize(images), jax.jit(spectral.summarize)(images)):
+        assert found.valid.tolist() == [False, True]
+        for name, values in zip(found._fields[:-1], found[:-1], strict=True):
+            assert np.isnan(values).tolist() == [True, False], name
+
+
+def test_half_of_a_single_ring_is_nan_without_power():
+    """Where one ring is all there is, nothing is interpolated."""
+    options = dict(max_radius=0.26)
+    x = jnp.stack([jnp.zeros((4, 4, 1)), _wave((4, 4), 0, 1)])
+    found = spectral.half_power_frequency(x, **options)
+    assert np.isnan(found[0])
+    assert float(found[1]) == pytest.approx(0.25)
+
+
+def test_the_spectrum_of_nothing_has_no_statistics(key):
+    """A seed of whose images none has power: its mean spectrum is NaN, and so is all from there."""
+    delta = jax.random.normal(key, (2, 3, 8, 8, 1)).at[1].set(0.0)
+    spectra = spectral.mean_spectrum(delta, axis=1)
+    found = spectral.summarize(spectra, domain="power")
+    assert found.valid.tolist() == [True, False]
+    assert np.isnan(found.mean_frequency).tolist() == [False, True]
+
+
+def test_concrete_power_is_checked_inside_jit_too():
+    """The values of a constant can be read under a trace; they were once traced by the check."""
+    power = np.ones((4, 4), np.float32)
+    found = jax.jit(lambda scale: scale * spectral.entropy(power, domain="power"))(1.0)
+    assert float(found) == pytest.approx(math.log(15), rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [28, 32, 31, 227])
@@ -350,14 +384,24 @@ def test_gradients_are_finite_and_right(key, x64):
     assert bool(jnp.all(jnp.isfinite(jacobian(wave))))
 
 
-def test_one_bad_image_of_a_batch_is_flagged_and_the_others_are_as_alone(key):
+def test_one_bad_image_of_a_batch_leaves_the_others_as_alone(key):
+    """Inside jit, where its values cannot be read."""
     images = jax.random.normal(key, (3, 8, 8, 1)).at[1].set(jnp.nan)
-    found = spectral.summarize(images)
+    found = jax.jit(spectral.summarize)(images)
     assert found.valid.tolist() == [True, False, True]
     alone = spectral.summarize(images[2])
     for batch, single in zip(found[:-1], alone[:-1], strict=True):
-        assert float(batch[1]) == 0.0
+        assert np.isnan(batch[1])
         np.testing.assert_allclose(batch[2], single, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("statistic", [*STATISTICS.values(), spectral.has_power])
+def test_images_that_are_not_finite_are_refused(statistic, bad):
+    images = np.ones((2, 4, 4, 1), np.float32)
+    images[1, 2, 3, 0] = bad
+    with pytest.raises(ValueError, match="images must be finite"):
+        statistic(images)
 
 
 # Transformations and precision.
@@ -398,6 +442,8 @@ def test_a_new_averaging_does_not_recompile():
         (lambda x: spectral.mean_frequency(x[..., 0, 0]), ValueError, "images must be"),
         (lambda x: spectral.mean_frequency(x.astype(int)), TypeError, "images"),
         (lambda x: spectral.entropy(x[..., 0] - 2, domain="power"), ValueError, "negative"),
+        (lambda x: spectral.entropy(x[..., 0] / 0, domain="power"), ValueError, "infinite"),
+        (lambda x: spectral.summarize(x * jnp.nan), ValueError, "images must be finite"),
         (lambda x: spectral.band_fraction(x, 0.3, 0.2), ValueError, "low"),
         (lambda x: spectral.hoyer(x[:1, :2]), ValueError, "two frequencies"),
         (lambda x: spectral.null((4, 4), key=None, averaged=0), ValueError, "averaged"),
