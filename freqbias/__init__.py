@@ -11,8 +11,11 @@ Over many seeds at once:
 >>> attack = fb.attacks.pgd(fb.attacks.L2(), epsilon=0.5, num_steps=5)
 >>> found = nets.attack(attack, data.test.images[:8], data.test.labels[:8], key=key)
 >>> frequency = fb.spectral.mean_frequency(found.delta)  # [3, 8], cycles per pixel
->>> fb.inference.mean_interval(fb.inference.image_means(frequency).mean).num_seeds
-3
+>>> per_network = fb.inference.image_means(frequency)  # over the images that have a frequency
+>>> per_network.num_images  # a minimal attack leaves misclassified images as they are: no frequency
+array([8, 8, 8])
+>>> fb.inference.mean_interval(per_network.mean).population  # print it for numbers
+'seeds'
 """
 
 from freqbias import attacks as attacks

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from freqbias import inference
+from freqbias import inference, spectral
 
 
 def test_images_without_a_value_are_left_out_and_the_others_counted():
@@ -24,6 +24,16 @@ def test_image_means_are_in_float64_over_the_last_axis(rng):
     np.testing.assert_allclose(found.mean, values.astype(np.float64).mean(axis=-1), rtol=1e-12)
     np.testing.assert_array_equal(found.num_images, 1000)
     assert inference.image_means([0.5, 0.25]).mean == 0.375
+
+
+def test_zero_perturbations_do_not_count_as_low_frequencies(rng):
+    """The recipe of README on what a minimal attack leaves alone: misclassified images."""
+    delta = rng.normal(size=(2, 6, 8, 8, 1)).astype(np.float32)
+    delta[:, ::2] = 0
+    found = inference.image_means(spectral.mean_frequency(delta))
+    attacked = np.mean(spectral.mean_frequency(delta[:, 1::2]), axis=1)
+    np.testing.assert_allclose(found.mean, attacked, rtol=1e-6)
+    np.testing.assert_array_equal(found.num_images, 3)
 
 
 def test_an_estimate_says_whom_it_speaks_of(rng):

@@ -168,7 +168,7 @@ def replace_spectrum(dataset: Dataset, other: Dataset) -> Dataset:
     top, left = (tall - height) // 2, (wide - width) // 2
     cropped = other.train.images[:, top : top + height, left : left + width]
     spectra = map_images(spectral.normalized_power, cropped)
-    present = spectra.sum(axis=(1, 2)) > 0.5  # images without power have no spectrum
+    present = ~np.isnan(spectra).any(axis=(1, 2))  # images without power have no spectrum
     if not present.any():
         raise ValueError(f"other must have images that are not constant; got {other.name}.")
     shares = np.asarray(np.mean(spectra[present], axis=0, dtype=np.float64))

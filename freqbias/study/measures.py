@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from freqbias import attacks, ensemble, ops, spectral, theory
+from freqbias import attacks, ensemble, inference, ops, spectral, theory
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset, Split
 from freqbias.ensemble import Ensemble
@@ -208,22 +208,13 @@ def minimal_columns(of: Measured) -> dict[str, np.ndarray]:
     strategy = seed_strategy(of.setting)
     predicted = np.argmax(nets.logits(images, strategy=strategy), axis=-1)
     found = nets.attack(attack, images, predicted, key=of.key, strategy=strategy)
-    summary = spectral.summarize(found.delta)
     flipped = np.asarray(found.flipped)
     distance = np.where(flipped, found.distance, np.inf)
     size = np.linalg.norm(np.asarray(images).reshape(len(images), -1), axis=1)
     medians = [np.median(values, axis=1) for values in (distance, distance / size)]
     finite = [np.where(np.isfinite(values), values, np.nan) for values in medians]
-    frequency = _masked_mean(summary.mean_frequency, np.asarray(summary.valid) & flipped)
+    frequency = inference.image_means(spectral.mean_frequency(found.delta), where=flipped).mean
     return dict(zip(names, (*finite, frequency), strict=True))
-
-
-def _masked_mean(values: Any, where: Any) -> np.ndarray:
-    """Mean over images of [S, N]; NaN for a seed without any."""
-    values, where = np.asarray(values, np.float64), np.asarray(where)
-    count = where.sum(axis=1)
-    total = np.where(where, values, 0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def attack_columns(of: Measured) -> dict[str, np.ndarray]:
@@ -233,14 +224,14 @@ def attack_columns(of: Measured) -> dict[str, np.ndarray]:
     flipped = np.asarray(found.flipped)
     evaluation = attacks.summarize(found)
     columns = {
-        name: _masked_mean(value, summary.valid) for name, value in statistics(summary).items()
+        name: inference.image_means(value).mean for name, value in statistics(summary).items()
     }
     return {
         "robust_accuracy": evaluation.robust_accuracy,
         "num_flipped": flipped.sum(axis=1),
-        "mean_frequency_flipped": _masked_mean(
-            summary.mean_frequency, np.asarray(summary.valid) & flipped
-        ),
+        "mean_frequency_flipped": inference.image_means(
+            summary.mean_frequency, where=flipped
+        ).mean,
         **columns,
     }
 
@@ -262,13 +253,27 @@ def margin_gradients(of: Measured) -> Array:
 
 @jax.jit
 def own_minus_others(a: Array, b: Array) -> tuple[Array, Array]:
-    """Cosine of a[s] with b[s], and that minus its mean cosine with b[t], t != s; each [S]."""
-    flat = [x.reshape(*x.shape[:2], -1) for x in (a, b)]
+    """Cosine of a[s] with b[s], and that minus its mean cosine with b[t], t != s; each [S].
+
+    A cosine is the mean over the images on which both have a direction, i.e. are finite and not
+    zero. Where there is none it is NaN, and not counted among the others.
+    """
+    num_seeds, num_images = a.shape[:2]
+    flat = [x.reshape(num_seeds, num_images, -1) for x in (a, b)]
     norms = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in flat]
-    a, b = (x / jnp.where(n > 0, n, 1) for x, n in zip(flat, norms, strict=True))
-    cosines = jnp.einsum("snp,tnp->st", a, b) / a.shape[1]
+    there = [jnp.isfinite(n) & (n > 0) for n in norms]
+    a, b = (
+        jnp.where(t, x, 0) / jnp.where(t, n, 1)
+        for x, n, t in zip(flat, norms, there, strict=True)
+    )
+    both = jnp.einsum("sn,tn->st", *(t[..., 0].astype(a.dtype) for t in there))
+    # Times N / N = 1 where all images count: not one bit differs from the plain mean.
+    cosines = jnp.einsum("snp,tnp->st", a, b) / num_images * (num_images / both)
     own = jnp.diagonal(cosines)
-    others = (cosines.sum(axis=1) - own) / max(a.shape[0] - 1, 1)
+    known = ~jnp.isnan(cosines)
+    number = jnp.sum(known, axis=1) - 1
+    sum_of_others = jnp.sum(jnp.where(known, cosines, 0), axis=1) - own
+    others = sum_of_others / max(num_seeds - 1, 1) * ((num_seeds - 1) / number)
     return own, own - others
 
 
@@ -279,12 +284,18 @@ def alignment_columns(of: Measured) -> dict[str, Any]:
         return dict.fromkeys(("cosine_own", "alignment", "spectrum_alignment"), empty)
     delta = of.perturbed.delta
     own, alignment = own_minus_others(-delta, of.features)
-    powers = [spectral.normalized_power(x) for x in (delta, of.features)]
+    powers = [spectral.normalized_power(x) for x in (delta, _finite(of.features))]
     return {
         "cosine_own": own,
         "alignment": alignment,
         "spectrum_alignment": own_minus_others(*powers)[1],
     }
+
+
+def _finite(images: Array) -> Array:
+    """The same, with zero, which has no spectrum, for all that a diverged network gives."""
+    good = jnp.all(jnp.isfinite(images), axis=(-3, -2, -1), keepdims=True)
+    return jnp.where(good, images, 0)
 
 
 def kernel_columns(of: Measured) -> dict[str, Any]:
@@ -320,8 +331,8 @@ def predictor_columns(of: Measured) -> dict[str, Any]:
     trained = _contrasts(of.attacked.params)
     initial = _contrasts(_predictors(of.nets.apply_fn, of.start, of.dataset.image_shape))
     return {
-        "beta_mean_frequency": spectral.mean_frequency(trained).mean(axis=1),
-        "learned_mean_frequency": spectral.mean_frequency(trained - initial).mean(axis=1),
+        "beta_mean_frequency": spectral.mean_frequency(_finite(trained)).mean(axis=1),
+        "learned_mean_frequency": spectral.mean_frequency(_finite(trained - initial)).mean(axis=1),
     }
 
 
@@ -416,9 +427,10 @@ def arrays_to_draw(of: Measured) -> dict[str, np.ndarray]:
     setting, delta = of.setting, of.perturbed.delta
     first_kernel = arms.family(setting.architecture).first_kernel
     power = spectral.mean_spectrum(delta, axis=1)
+    some = ~np.isnan(power[:, 0, 0])
     arrays = {
         "profile": profile_of(power).mean,
-        "spectrum": power.mean(axis=0),
+        "spectrum": (power[some] if some.any() else power).mean(axis=0),
         "examples": delta[0, :NUM_EXAMPLES],
     }
     if first_kernel is not None:
@@ -444,7 +456,7 @@ def null_columns(dataset: Dataset, num_images: int, key: Key) -> dict[str, float
     found = spectral.null(dataset.image_shape[:2], key=key, channels=dataset.image_shape[2])
     nulls = {f"null_{name}": float(value) for name, value in statistics(found.mean).items()}
     data = spectral.mean_frequency(jnp.asarray(dataset.test.images[:num_images]))
-    return {**nulls, "data_mean_frequency": float(data.mean())}
+    return {**nulls, "data_mean_frequency": float(data[~jnp.isnan(data)].mean())}
 
 
 MEASUREMENTS: tuple[Measurement, ...] = (

@@ -135,6 +135,44 @@ def test_own_minus_others_by_hand():
     np.testing.assert_allclose(difference, [1.0, 0.2], atol=1e-6)
 
 
+def test_networks_and_images_without_a_direction_are_nobody_s_other(key):
+    """Four seeds: one diverged, one dead; of the live ones an image without a perturbation."""
+    delta = jax.random.normal(key, (4, 5, 6, 6, 1))
+    features = jax.random.normal(jax.random.key(1), delta.shape) + delta
+    live = jnp.array([0, 3])
+    alone = measures.own_minus_others(delta[live, 1:], features[live, 1:])
+    delta = delta.at[:, 0].set(0.0).at[1].set(0.0)
+    features = features.at[1].set(0.0).at[2].set(jnp.nan)
+    for got, expected in zip(measures.own_minus_others(delta, features), alone, strict=True):
+        assert np.isnan(got).tolist() == [False, True, True, False]
+        np.testing.assert_allclose(got[live], expected, rtol=1e-5)
+
+
+def test_what_a_diverged_seed_leaves_behind_spoils_no_other(digits, monkeypatch):
+    """Its features and its predictor are NaN: its row is empty, the others' are as ever."""
+    relu, linear = (Setting("digits", regime, "fc", 1) for regime in ("relu", "linear"))
+    budget = dataclasses.replace(BUDGET, seeds=(0, 1, 2))
+    expected = [networks.run_setting(s, digits, budget) for s in (relu, linear)]
+    train = networks.training.train
+
+    def broken(*arguments, **options):
+        nets = train(*arguments, **options)
+        params = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), nets.params)
+        return dataclasses.replace(nets, params=params, status=nets.status.at[1].set(1))
+
+    monkeypatch.setattr(networks.training, "train", broken)
+    for setting, (rows, arrays) in zip((relu, linear), expected, strict=True):
+        found, drawn = networks.run_setting(setting, digits, budget)
+        assert [row["status"] for row in found[:3]] == ["ok", "diverged", "ok"]
+        for name in ("mean_frequency", "cosine_own", "beta_mean_frequency"):
+            np.testing.assert_array_equal(found[0][name], rows[0][name], err_msg=name)
+        assert np.isnan(found[0]["alignment"]) == (setting is linear)
+        assert np.isfinite(drawn[setting.array("spectrum")]).all()
+        profile = drawn[setting.array("profile")]
+        assert np.isnan(profile[1]).all()
+        np.testing.assert_array_equal(profile[0], arrays[setting.array("profile")][0])
+
+
 def test_dead_seeds_keep_a_row():
     columns = {"mean_frequency": np.array([0.1, np.nan]), "num_flipped": np.array([3, 0])}
     rows = networks._rows({"arm": "conv_full_d1"}, columns, (5, 7), ["ok", "dead"])

@@ -272,9 +272,7 @@ def _beta_columns(
         "train_accuracy": jnp.sum(right(images, labels) & members, 1) / jnp.sum(members, 1),
         "test_accuracy": right(*test).mean(axis=1),
         **{name: value for name, value in summary._asdict().items() if name != "valid"},
-        "learned_mean_frequency": jnp.where(
-            spectral.has_power(learned), spectral.mean_frequency(learned), jnp.nan
-        ),
+        "learned_mean_frequency": spectral.mean_frequency(learned),
         "learned_share": energy[1] / (energy[1] + energy[2]),
         "outside_share": 1 - jnp.sum((flat @ basis) ** 2, axis=1) / energy[0],
         "seed_cosine": others.ravel(),
@@ -338,7 +336,8 @@ def _delta_columns(
         flat = found.delta.reshape(len(labels), -1)
         size = jnp.linalg.norm(flat, axis=1)
         cosine = jnp.abs(flat @ beta.ravel()) / jnp.where(size > 0, size, 1.0)
-        return cosine.min(), cosine.mean(), spectral.mean_frequency(found.delta).mean()
+        frequency = jnp.nanmean(spectral.mean_frequency(found.delta))
+        return cosine.min(), cosine.mean(), frequency
 
     return jax.vmap(one)(beta)
 
