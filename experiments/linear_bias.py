@@ -16,7 +16,7 @@ preset       what                                                               
 ===========  ==========================================================================  ==========
 
 Written to ``--out``: rows.csv (one row per task, arm, N, initial scale, step size, seed and
-recorded step), claims.json (by ``claims_linear.toml``), limits.json, config.json, figures,
+recorded step), claims.json (by ``freqbias/study/linear/claims.toml``), limits.json, config.json, figures,
 report.html.
 """
 

@@ -21,7 +21,7 @@ from absl import flags as absl_flags
 
 from freqbias import runs
 from freqbias.cli import flags
-from freqbias.study import sweep
+from freqbias.study import finished
 
 SHARDS = absl_flags.DEFINE_list(
     "shards",
@@ -102,8 +102,7 @@ def execute(plan: Plan) -> None:
     """Joins, then finishes as a sweep that was run at once."""
     overwrite = flags.OVERWRITE.value
     run = runs.merge(plan.shards, plan.out, config=plan.together, overwrite=overwrite)
-    sweep.join_descriptions(plan.shards, run)
-    sweep.finish(run)
+    finished.join(plan.shards, run)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from absl import flags as absl_flags
 
 from freqbias import _checks, inference, runs
 from freqbias.cli import flags
-from freqbias.study import sweep
+from freqbias.study import finished
 
 DEALS = absl_flags.DEFINE_integer("deals", 1000, "How often the seeds of an arm are dealt anew.")
 FEWEST = 4  # seeds in a half
@@ -39,14 +39,16 @@ class Plan(NamedTuple):
 def prepare() -> Plan:
     """Checks the flags and reads the rows."""
     _checks.positive_int("deals", DEALS.value)
-    registry = sweep.registry_of(flags.RUN.value)
-    margins = {c.margin for c in registry.claims if c.statistic == "mean_frequency"}
+    registry = finished.registry_of(flags.RUN.value)
+    margins = {
+        claim.margin
+        for claim in registry.claims
+        if claim.statistic == "mean_frequency" and claim.kind == "contrast"
+    }
     if not margins:
         raise ValueError(f"run {flags.RUN.value} must have a claim on mean_frequency; it has none.")
-    rows = runs.read_rows(flags.RUN.value)
-    return Plan(
-        Path(flags.RUN.value), rows[rows["final"]], min(margins), registry.confidence, DEALS.value
-    )
+    rows = finished.judged_rows(flags.RUN.value)
+    return Plan(Path(flags.RUN.value), rows, min(margins), registry.confidence, DEALS.value)
 
 
 def execute(plan: Plan) -> None:

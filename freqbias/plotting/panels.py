@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from freqbias import inference, schema
 from freqbias.plotting.style import DPI, GREY, INK, PAGE_WIDTH, Style
@@ -33,7 +35,7 @@ def columns_for(num: int) -> int:
     return 2 if num == 4 else min(3, max(1, num))
 
 
-def laid_out(figure: Figure, handles: Sequence[Line2D]) -> Figure:
+def laid_out(figure: Figure, handles: Sequence[Artist]) -> Figure:
     """Adds the legend and settles the layout, once for all files.
 
     The figure keeps no layout engine: with one, matplotlib draws it twice for each file.
@@ -118,11 +120,77 @@ def draw_point(
     return mean
 
 
-def null_line(ax: Axes, panel: pd.DataFrame, *, vertical: bool) -> None:
-    """What white noise of the same shape gives, across the panel."""
-    if "null_mean_frequency" in panel and panel["null_mean_frequency"].notna().any():
+def draw_course(
+    ax: Axes,
+    steps: Sequence[float],
+    values: Sequence[np.ndarray],
+    style: Style,
+    *,
+    marker: Any = None,
+    log: bool = False,
+) -> dict[float, float]:
+    """A line of means over steps, with the band of their 95 % t intervals over seeds.
+
+    Args:
+      ax: the panel.
+      steps: where the line has points.
+      values: of each step the seeds' values; what is not finite is left out, and steps of which
+        nothing is left.
+      style: colour and line.
+      marker: at every step; None for none.
+      log: geometric means, of the values above 0.
+
+    Returns:
+      The mean at each step that has one.
+    """
+    shown, bands = [], []
+    for step, seeds in zip(steps, values, strict=True):
+        finite = np.asarray(seeds, np.float64)[np.isfinite(seeds)]
+        finite = np.log(finite[finite > 0]) if log else finite
+        if len(finite):
+            shown.append(float(step))
+            bands.append(seed_interval(finite))
+    if not shown:
+        return {}
+    mean, low, high = np.exp(np.transpose(bands)) if log else np.transpose(bands)
+    ax.plot(shown, mean, color=style.color, linestyle=style.linestyle, marker=marker, markersize=3,
+            markeredgewidth=0)  # fmt: skip
+    ax.fill_between(shown, low, high, color=style.color, alpha=0.18, linewidth=0)
+    return dict(zip(shown, mean.tolist(), strict=True))
+
+
+def step_axis(axes: Sequence[Axes], steps: Sequence[int], *, stacked: bool = False) -> None:
+    """Training steps on every axis: 0, then a log scale; the label on the lowest panel.
+
+    Args:
+      axes: the panels of one column, the lowest last.
+      steps: what is shown; the last of them is named too.
+      stacked: many narrow panels in a column: numbers on the lowest only, powers of ten.
+    """
+    most = max(steps)
+    powers = [10**k for k in range(10) if 10**k * (1 if stacked else 2) <= most]
+    ticks = [0, *powers] if stacked else [0, *powers, most]
+    for ax in axes:
+        ax.set_xscale("symlog", linthresh=1, linscale=0.4)
+        labels = [_step_label(tick, short=stacked) for tick in ticks]
+        ax.set_xticks(ticks, labels if ax is axes[-1] or not stacked else [])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(-0.15, most * 1.15)
+    axes[-1].set_xlabel("training step")
+
+
+def _step_label(step: int, *, short: bool) -> str:
+    return f"$10^{{{len(str(step)) - 1}}}$" if short and step > 1000 else f"{step:,}"
+
+
+def null_line(
+    ax: Axes, panel: pd.DataFrame, *, vertical: bool, column: str = "mean_frequency"
+) -> None:
+    """What white noise of the same shape gives for a column, across the panel."""
+    null = panel.get(f"null_{column}")
+    if null is not None and null.notna().any():
         draw = ax.axvline if vertical else ax.axhline
-        draw(panel["null_mean_frequency"].mean(), color=GREY, linestyle=":", linewidth=1.2)
+        draw(null.mean(), color=GREY, linestyle=":", linewidth=1.2)
 
 
 def say(ax: Axes, text: str) -> None:

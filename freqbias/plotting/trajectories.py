@@ -1,7 +1,5 @@
 """What changes during training: frequency and the size of perturbations at recorded steps."""
 
-from collections.abc import Sequence
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -12,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from freqbias.plotting.panels import (
     arm_handle,
     columns_for,
+    draw_course,
     grid_of_panels,
     in_panel,
     laid_out,
@@ -21,7 +20,7 @@ from freqbias.plotting.panels import (
     panels_of,
     primary_attack,
     say,
-    seed_interval,
+    step_axis,
 )
 from freqbias.plotting.style import STYLE, UNKNOWN, Drawn, Style, panel_name
 
@@ -70,7 +69,7 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn =
         above.set_title(panel_name(*panel), loc="left", fontweight="bold")
         if below:
             _lines(below[0], here, looks, DISTANCE, log=True)
-        _step_axis([above, *below], sorted(set(here["step"])))
+        step_axis([above, *below], sorted(set(here["step"])))
         if index % num_cols == 0:
             above.set_ylabel("mean frequency\n(cycles/pixel)")
             for ax in below:
@@ -84,20 +83,10 @@ def _lines(ax: Axes, panel: pd.DataFrame, looks: Drawn, column: str, *, log: boo
     """A line with its band for every arm of a panel."""
     drawn = False
     for arm, of_arm in panel.groupby("arm", sort=False):
-        steps, bands = [], []
-        for step in sorted(set(of_arm["step"])):
-            values = live_values(of_arm[of_arm["step"] == step], column)
-            values = np.log(values[values > 0]) if log else values
-            if len(values):
-                steps.append(float(step))
-                bands.append(seed_interval(values))
-        if steps:
-            mean, low, high = np.exp(np.transpose(bands)) if log else np.transpose(bands)
-            style = looks[str(arm)]
-            ax.plot(steps, mean, color=style.color, linestyle=style.linestyle,
-                    marker=style.marker, markersize=3, markeredgewidth=0)  # fmt: skip
-            ax.fill_between(steps, low, high, color=style.color, alpha=0.18, linewidth=0)
-            drawn = True
+        steps = sorted(set(of_arm["step"]))
+        values = [live_values(of_arm[of_arm["step"] == step], column) for step in steps]
+        style = looks[str(arm)]
+        drawn |= bool(draw_course(ax, steps, values, style, marker=style.marker, log=log))
     if log and drawn:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -105,17 +94,6 @@ def _lines(ax: Axes, panel: pd.DataFrame, looks: Drawn, column: str, *, log: boo
         ax.yaxis.set_minor_locator(NullLocator())
     if not drawn:
         say(ax, "not measured" if log else "no live\nnetwork")
-
-
-def _step_axis(axes: Sequence[Axes], steps: Sequence[int]) -> None:
-    """Step 0 and then a log scale; the label on the lowest panel."""
-    for ax in axes:
-        ax.set_xscale("symlog", linthresh=1, linscale=0.4)
-        powers = [10**k for k in range(10) if 2 * 10**k <= max(steps)]
-        ax.set_xticks([0, *powers, max(steps)], [f"{step:,}" for step in (0, *powers, max(steps))])
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.set_xlim(-0.15, max(steps) * 1.15)
-    axes[-1].set_xlabel("training step")
 
 
 @mpl.rc_context(STYLE)

@@ -11,6 +11,7 @@ from freqbias.study.claims import load_registry as load_registry
 from freqbias.study.design import BUDGETS as BUDGETS
 from freqbias.study.design import Design as Design
 from freqbias.study.engine import configure as configure
+from freqbias.study.finished import finish as finish
 from freqbias.study.measures import MEASUREMENTS as MEASUREMENTS
 from freqbias.study.measures import Measured as Measured
 from freqbias.study.measures import Measurement as Measurement
@@ -20,7 +21,6 @@ from freqbias.study.setting import Asked as Asked
 from freqbias.study.setting import Budget as Budget
 from freqbias.study.setting import Setting as Setting
 from freqbias.study.sweep import Plan as Plan
-from freqbias.study.sweep import finish as finish
 from freqbias.study.sweep import plan as plan
 from freqbias.study.sweep import run as run
 

@@ -19,10 +19,11 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 
 from freqbias import data, report, runs
 from freqbias.data import Dataset
-from freqbias.study import arms, claims, courses, design, engine, networks
+from freqbias.study import arms, claims, courses, description, design, engine, networks
 from freqbias.study.claims import Registry
 from freqbias.study.design import Design
 from freqbias.study.engine import Job, Task
@@ -127,7 +128,13 @@ def open_run(
         overwrite=overwrite,
         resume=resume,
     )
-    runs.save_json(run, "study.json", _description(plan))
+    description.write(
+        run,
+        "sweep",
+        arms.as_drawn(plan.settings, plan.budget),
+        plan.registry,
+        figures=[m.figure for m in plan.measurements if m.figure is not None],
+    )
     return run
 
 
@@ -182,65 +189,37 @@ def execute(
     finish(run)
 
 
+def judged_rows(run: str | os.PathLike) -> pd.DataFrame:
+    """The rows of a run that its claims are judged on: of trained networks, with their curves."""
+    rows = runs.read_rows(run)
+    rows = courses.with_curves(rows, description.read(run).registry.accuracy_floor)
+    return rows[rows["final"]]
+
+
+def verdicts(run: str | os.PathLike) -> claims.Verdicts:
+    """What ``claims.json`` says of a run, from its rows."""
+    registry = description.read(run).registry
+    records = claims.judge(judged_rows(run), registry)
+    return {
+        "claims": records,
+        "independence": claims.judge_independence(records, registry),
+        "readings": claims.readings(runs.read_rows(run), registry),
+    }
+
+
 def finish(run: Path) -> None:
     """Judges the rows of a run, joins its arrays, draws and reports."""
-    rows = runs.write_rows(run)
+    runs.write_rows(run)
     config = runs.read_config(run)["config"]
-    registry = registry_of(run)
-    read_off = courses.with_curves(rows, registry.accuracy_floor)
-    records = claims.judge(read_off[read_off["final"]], registry)
-    independence = claims.judge_independence(records, registry)
-    read = claims.readings(rows, registry)
-    found = {"claims": records, "independence": independence, "readings": read}
+    found = verdicts(run)
     runs.save_json(run, "claims.json", found)
     arrays: dict[str, Any] = {}
     for name in (*config["settings"], *config["datasets"]):
         arrays |= runs.load_arrays(run, f"arrays/{name}")
     runs.save_arrays(run, "spectra", **arrays)
     path = report.write_report(run)
-    print(claims.as_table(records) if records else "no claim is decided by these settings")
-    if independence:
-        print(claims.independence_table(independence))
-    if read:
-        print(claims.readings_table(read))
+    print(claims.as_text(found))
     print(f"report: {path}")
-
-
-def registry_of(run: str | os.PathLike) -> Registry:
-    """The claims for which a run was made.
-
-    Raises:
-      FileNotFoundError: ``run`` holds no run of a study.
-    """
-    return claims.parse_registry(runs.load_json(run, "study.json")["registry"])
-
-
-def join_descriptions(shards: Sequence[str | os.PathLike], run: Path) -> None:
-    """Writes the ``study.json`` of a run that was merged from shards."""
-    found = [runs.load_json(shard, "study.json") for shard in shards]
-    joined = dict(found[0])
-    for other in found[1:]:
-        joined["drawn"] = report.Drawn.from_json(joined["drawn"]).joined(
-            report.Drawn.from_json(other["drawn"])
-        ).as_json()  # fmt: skip
-        ids = [claim["id"] for claim in joined["registry"]["claim"]]
-        more = [claim for claim in other["registry"]["claim"] if claim["id"] not in ids]
-        joined["registry"] = {
-            **joined["registry"],
-            "claim": [*joined["registry"]["claim"], *more],
-            "accuracy_floor": other["registry"]["accuracy_floor"]
-            | joined["registry"]["accuracy_floor"],
-        }
-    runs.save_json(run, "study.json", joined)
-
-
-def _description(plan: Plan) -> dict[str, Any]:
-    figures = [m.figure for m in plan.measurements if m.figure is not None]
-    return {
-        "drawn": arms.as_drawn(plan.settings, plan.budget).as_json(),
-        "figures": [list(figure) for figure in figures],
-        "registry": claims.as_content(plan.registry),
-    }
 
 
 def _jobs(plan: Plan, run: Path) -> list[Job]:

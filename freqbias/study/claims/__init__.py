@@ -13,8 +13,10 @@ from freqbias.study.claims.registry import load_registry as load_registry
 from freqbias.study.claims.registry import parse_registry as parse_registry
 from freqbias.study.claims.registry import select as select
 from freqbias.study.claims.registry import with_arms as with_arms
+from freqbias.study.claims.tables import Verdicts as Verdicts
 from freqbias.study.claims.tables import as_markdown as as_markdown
 from freqbias.study.claims.tables import as_table as as_table
+from freqbias.study.claims.tables import as_text as as_text
 from freqbias.study.claims.tables import independence_table as independence_table
 from freqbias.study.claims.tables import readings_table as readings_table
 
@@ -23,9 +25,11 @@ __all__ = [
     "Claim",
     "Independence",
     "Registry",
+    "Verdicts",
     "as_content",
     "as_markdown",
     "as_table",
+    "as_text",
     "independence_table",
     "judge",
     "judge_independence",

@@ -63,6 +63,15 @@ class Registry(NamedTuple):
     accuracy_floor: Mapping[str, float]
     independence: tuple[Independence, ...] = ()
 
+    def joined(self, other: "Registry") -> "Registry":
+        """The claims and floors of both; what both have is as here."""
+        ids = [claim.id for claim in self.claims]
+        more = tuple(claim for claim in other.claims if claim.id not in ids)
+        return self._replace(
+            claims=self.claims + more,
+            accuracy_floor={**other.accuracy_floor, **self.accuracy_floor},
+        )
+
 
 def load_registry(path: str | os.PathLike = CARO2024) -> Registry:
     """Reads and checks a registry.

@@ -2,9 +2,38 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
+
+
+class Verdicts(TypedDict):
+    """The contents of ``claims.json``."""
+
+    claims: list[dict[str, Any]]  # from `judge`
+    independence: list[dict[str, Any]]  # from `judge_independence`
+    readings: list[dict[str, Any]]  # from `readings`
+
+
+def as_text(
+    found: Verdicts, *, markdown: bool = False, datasets: Sequence[str] | None = None
+) -> str:
+    """All verdicts as tables, for the terminal or in Markdown.
+
+    Args:
+      found: the verdicts.
+      markdown: in Markdown, then of the primary attack only.
+      datasets: as in `as_markdown`.
+    """
+    records = found["claims"]
+    if not records:
+        return "no claim is decided by these settings"
+    tables = [as_markdown(records, datasets) if markdown else as_table(records)]
+    if found["independence"]:
+        tables.append(independence_table(found["independence"], markdown=markdown))
+    if found["readings"]:
+        tables.append(readings_table(found["readings"], markdown=markdown))
+    return "\n\n".join(tables)
 
 
 def as_table(records: Sequence[Mapping[str, Any]]) -> str:

@@ -6,10 +6,9 @@ sample is a mask on it. Everything a row says is computed from the effective pre
 start beta_0, and the multipliers that training leaves.
 """
 
-import dataclasses
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -18,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks, attacks, ops, spectral, theory
-from freqbias.study.linear.tasks import SHAPE, SIDE, Task, TaskPlan, members_of
+from freqbias.study.linear.design import Descent
+from freqbias.study.linear.limits import own_norm, regularizer_of, rounded, two_layer_cost
+from freqbias.study.linear.tasks import SHAPE, BinaryTask, TaskPlan, members_of
 from freqbias.study.setting import Setting
 from freqbias.theory import DirectionState, LinearNet, Regularizer
 from freqbias.typing import Array, Status
@@ -33,31 +34,29 @@ class Group(NamedTuple):
     decay_steps: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """What is spent on every arm and task alike."""
-
-    seeds: tuple[int, ...] = tuple(range(8))
-    init_scales: tuple[float, ...] = (1.0, 0.5, 0.03)
-    num_steps: int = 1000
-    step_size: float = 0.01  # relative to the norm of the weights, decaying
-    decay_steps: float = 100.0
-    large_step_size: float = 0.05  # constant; at initial scale 1 only
-    stationarity_images: int = 128  # largest sample on which KKT residuals are fitted
-    random_key: int = 0
-
-
-# --- Training and rows ----------------------------------------------------------------------------
+NETS: Mapping[str, Callable[[int, int], LinearNet]] = {
+    "fc": lambda depth, _: theory.dense_net(SHAPE, depth),
+    "conv": lambda depth, kernel_size: theory.conv_net(SHAPE, depth, kernel_size=kernel_size),
+    "locally_connected": lambda depth, kernel_size: theory.locally_connected_net(
+        SHAPE, depth, kernel_size=kernel_size
+    ),
+}
+"""From depth and kernel size to the linear network of an architecture, one channel wide."""
 
 
 def make_net(setting: Setting) -> LinearNet:
-    """The linear network of an arm; fully connected nets are of width one, balanced."""
-    if setting.architecture == "fc":
-        return theory.dense_net(SHAPE, setting.depth)
-    kernel_size = setting.kernel_size(SHAPE)
-    if setting.architecture == "conv":
-        return theory.conv_net(SHAPE, setting.depth, kernel_size=kernel_size)
-    return theory.locally_connected_net(SHAPE, setting.depth, kernel_size=kernel_size)
+    """The linear network of an arm; fully connected nets are of width one, balanced.
+
+    Raises:
+      ValueError: an architecture that has no linear network here.
+    """
+    _checks.one_of("architecture", setting.architecture, NETS)
+    return NETS[setting.architecture](setting.depth, setting.kernel_size(SHAPE))
+
+
+def task_name(dataset: str, arm: str) -> str:
+    """The name of what is trained at once: of its rows' file, and of its random draws."""
+    return f"{dataset}.{arm}"
 
 
 def record_steps(num_steps: int) -> list[int]:
@@ -68,29 +67,29 @@ def record_steps(num_steps: int) -> list[int]:
     return sorted(steps)
 
 
-def make_groups(plan: TaskPlan, budget: Budget) -> list[Group]:
+def make_groups(plan: TaskPlan, descent: Descent) -> list[Group]:
     """Every sample size at every initial scale, and with large steps at scale 1."""
-    small = (budget.step_size, budget.decay_steps)
-    large = (budget.large_step_size, 1e9)  # constant
-    pairs = itertools.product(plan.num_train, budget.init_scales)
+    small = (descent.step_size, descent.decay_steps)
+    large = (descent.large_step_size, 1e9)  # constant
+    pairs = itertools.product(plan.num_train, descent.init_scales)
     groups = [Group(num, scale, *small) for num, scale in pairs]
     return groups + [Group(num, 1.0, *large) for num in plan.num_train]
 
 
-def run_setting(
-    setting: Setting, task: Task, plan: TaskPlan, budget: Budget
+def follow(
+    setting: Setting, task: BinaryTask, plan: TaskPlan, descent: Descent
 ) -> list[dict[str, Any]]:
     """Trains one arm on one task, everywhere at once, and measures it at each recorded step.
 
     Returns:
       One row per group, seed and recorded step.
     """
-    net, groups, seeds = make_net(setting), make_groups(plan, budget), budget.seeds
-    samples = members_of(task, plan.num_train, seeds, budget.random_key)
+    net, groups, seeds = make_net(setting), make_groups(plan, descent), descent.seeds
+    samples = members_of(task, plan.num_train, seeds, descent.random_key)
     order = [plan.num_train.index(group.num_train) for group in groups]
     members = jnp.asarray(samples[order].reshape(-1, len(task.labels)))
     root = jax.random.fold_in(
-        jax.random.key(budget.random_key), zlib.crc32(f"{task.name}.{setting.arm}".encode())
+        jax.random.key(descent.random_key), zlib.crc32(task_name(task.name, setting.arm).encode())
     )
     keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.asarray(seeds, jnp.uint32))
 
@@ -101,9 +100,9 @@ def run_setting(
     scale = jnp.log(spread([group.init_scale for group in groups])) / net.degree
     state = state._replace(log_scale=state.log_scale + scale)
     images, labels = jnp.asarray(task.images), jnp.asarray(task.labels)
-    meter = _Meter(setting, net, task, budget=budget, groups=groups, start=state, members=members)
+    meter = _Meter(setting, net, task, descent=descent, groups=groups, start=state, members=members)
     table, done = [], 0
-    for step in record_steps(budget.num_steps):
+    for step in record_steps(descent.num_steps):
         state = theory.train_direction(
             net,
             state,
@@ -115,8 +114,8 @@ def run_setting(
             members=members,
         )
         done = step
-        table.append({"step": step, **meter(state, last=step == budget.num_steps)})
-    return _rows(setting, task, budget, groups, table)
+        table.append({"step": step, **meter(state, last=step == descent.num_steps)})
+    return _rows(setting, task, descent, groups, table)
 
 
 class _Meter:
@@ -126,14 +125,14 @@ class _Meter:
         self,
         setting: Setting,
         net: LinearNet,
-        task: Task,
+        task: BinaryTask,
         *,
-        budget: Budget,
+        descent: Descent,
         groups: Sequence[Group],
         start: DirectionState,
         members: Array,
     ):
-        self.setting, self.net, self.task, self.budget = setting, net, task, budget
+        self.setting, self.net, self.task, self.descent = setting, net, task, descent
         self.groups, self.members = groups, members
         self.images, self.labels = jnp.asarray(task.images), jnp.asarray(task.labels)
         self.test = jnp.asarray(task.test_images), jnp.asarray(task.test_labels)
@@ -191,7 +190,7 @@ class _Meter:
         if name in ("l2", "fourier"):
             own = l2 if name == "l2" else fourier
         elif name:
-            own = gap(regularizer_of(name), _two_layer_cost(name, state.params))
+            own = gap(regularizer_of(name), two_layer_cost(name, state.params))
         else:
             own = jnp.full_like(l2, jnp.nan)
         return {"gap_l2": l2, "gap_fourier": fourier, "gap_own": own}
@@ -203,11 +202,11 @@ class _Meter:
         if not (fc or full):
             return out
         for index, group in enumerate(
-            np.repeat(np.arange(len(self.groups)), len(self.budget.seeds)).tolist()
+            np.repeat(np.arange(len(self.groups)), len(self.descent.seeds)).tolist()
         ):
             num, scale, step_size, _ = self.groups[group]
-            small = step_size == self.budget.step_size and scale == 1.0
-            if separated[index] and small and num <= self.budget.stationarity_images:
+            small = step_size == self.descent.step_size and scale == 1.0
+            if separated[index] and small and num <= self.descent.stationarity_images:
                 here = np.asarray(self.members[index])
                 out[index] = theory.fourier_stationarity(
                     betas[index],
@@ -342,7 +341,7 @@ def _delta_columns(
     return jax.vmap(one)(beta)
 
 
-def _principal_subspace(task: Task, share: float = 0.99) -> np.ndarray:
+def _principal_subspace(task: BinaryTask, share: float = 0.99) -> np.ndarray:
     """Orthonormal basis [D, r] of the directions that hold ``share`` of the pool's variance."""
     flat = task.images.reshape(len(task.images), -1).astype(np.float64)
     values, vectors = np.linalg.eigh(flat.T @ flat)
@@ -361,8 +360,8 @@ def nulls() -> dict[str, float]:
 
 def _rows(
     setting: Setting,
-    task: Task,
-    budget: Budget,
+    task: BinaryTask,
+    descent: Descent,
     groups: Sequence[Group],
     table: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -370,7 +369,7 @@ def _rows(
     separated = np.stack([columns["separated"] for columns in table])
     first = np.where(separated.any(0), separated.argmax(0), -1)
     rows = []
-    for index, (group, seed) in enumerate(itertools.product(groups, budget.seeds)):
+    for index, (group, seed) in enumerate(itertools.product(groups, descent.seeds)):
         at = table[first[index]]["step"] if first[index] >= 0 else None
         common = {
             "dataset": task.name,
@@ -385,115 +384,20 @@ def _rows(
             "step_size": group.step_size,
             "seed": seed,
             "attack": "closed_form_l2",  # beta is its perturbation, up to scale and sign
+            "geometry": "l2",
+            "method": "closed_form",
+            "box": False,
             "separation_step": at,
             **nulls(),
         }
         for columns in table:
             diverged = bool(columns["diverged"][index])
-            row = {**common, "step": columns["step"], "status": "diverged" if diverged else "ok"}
+            step = columns["step"]
+            row = {**common, "step": step, "final": step == descent.num_steps}
+            row["status"] = "diverged" if diverged else "ok"
             row["separated"] = bool(columns["separated"][index]) and not diverged
             for name, values in columns.items():
                 if name not in ("step", "diverged", "separated"):
-                    row[name] = None if diverged else _rounded(values[index])
+                    row[name] = None if diverged else rounded(values[index])
             rows.append(row)
     return rows
-
-
-def _rounded(value: Any) -> float | None:
-    """Six digits, as many as float32 has; None for NaN."""
-    value = float(value)
-    return float(f"{value:.6g}") if np.isfinite(value) else None
-
-
-# --- Norms and limits -----------------------------------------------------------------------------
-
-
-@cache
-def regularizer_of(name: str) -> Regularizer:
-    """``l2``, ``fourier``, ``kernel_3`` or ``locally_connected_3``; always the same object."""
-    kind, _, taps = name.rpartition("_")
-    if kind == "kernel":
-        return theory.kernel_regularizer(int(taps))
-    if kind == "locally_connected":
-        return theory.locally_connected_regularizer(int(taps))
-    return {"l2": theory.l2_regularizer, "fourier": theory.fourier_regularizer}[name]()
-
-
-def own_norm(setting: Setting) -> str:
-    """The norm whose margin an arm maximises in the limit; empty where no norm is known."""
-    if setting.architecture == "fc":
-        return "l2"
-    if setting.depth > 1:
-        return ""
-    if setting.kernel == "full":
-        return "fourier"
-    return (
-        f"{'kernel' if setting.architecture == 'conv' else setting.architecture}_{setting.kernel}"
-    )
-
-
-def _two_layer_cost(name: str, params: Any) -> Array:
-    """2 ||U|| ||V||, times sqrt(D) for convolutions: the least weight cost by scaling layers."""
-    first, second = params["kernels"][0], params["readout"]
-    norms = [jnp.linalg.norm(x.reshape(len(x), -1), axis=1) for x in (first, second)]
-    scale = SIDE if name.startswith("kernel") else 1  # sqrt(D)
-    return 2 * scale * norms[0] * norms[1]
-
-
-class LimitPlan(NamedTuple):
-    """A maximum margin to solve for."""
-
-    norm: str
-    num_train: int
-    max_iterations: int
-
-
-def solve_limits(
-    task: Task, plans: Sequence[LimitPlan], seeds: Sequence[int], budget: Budget
-) -> list[dict[str, Any]]:
-    """Maximum-margin predictors on the samples of a few seeds, certified to 1e-3 or marked.
-
-    Returns:
-      JSON-ready mappings: norm, num_train, seed, status, gap, iterations, mean_frequency,
-      participation_ratio, hoyer.
-    """
-    out = []
-    for plan, seed in itertools.product(plans, seeds):
-        here = members_of(task, [plan.num_train], [seed], budget.random_key)[0, 0]
-        found = theory.max_margin(
-            task.images[here],
-            task.labels[here],
-            regularizer_of(plan.norm),
-            tolerance=1e-3,
-            max_iterations=plan.max_iterations,
-        )
-        summary = spectral.summarize(jnp.asarray(found.weights, jnp.float32))
-        known = found.status == Status.OK
-        names = ("mean_frequency", "participation_ratio", "hoyer")
-        out.append(
-            {
-                "norm": plan.norm,
-                "num_train": plan.num_train,
-                "seed": seed,
-                "status": found.status.name.lower(),
-                "gap": _rounded(found.gap),
-                "max_iterations": plan.max_iterations,
-                **{name: _rounded(getattr(summary, name)) if known else None for name in names},
-            }
-        )
-    return out
-
-
-def check_budget(budget: Budget) -> None:
-    """Raises ValueError or TypeError unless a budget can be spent."""
-    if len(_checks.seeds(budget.seeds)) < 2:
-        raise ValueError(f"seeds must be at least 2, to have a spread; got {list(budget.seeds)}.")
-    _checks.positive_int("num_steps", budget.num_steps)
-    for name in ("step_size", "large_step_size", "decay_steps", "init_scales"):
-        _checks.positive(name, getattr(budget, name))
-    if len(set(budget.init_scales)) != len(budget.init_scales):
-        raise ValueError(f"init_scales must not repeat; got {list(budget.init_scales)}.")
-    if 1.0 not in budget.init_scales:
-        raise ValueError(f"init_scales must hold 1; got {list(budget.init_scales)}.")
-    if budget.step_size == budget.large_step_size:
-        raise ValueError(f"step_size and large_step_size must differ; both {budget.step_size}.")

@@ -8,10 +8,11 @@ import pandas as pd
 
 from freqbias.report import Page, ReportFigure, Section, Table
 from freqbias.study.linear import figures, summary
-from freqbias.study.linear.courses import nulls
-from freqbias.study.linear.presets import STYLES
+from freqbias.study.linear.figures import Column
+from freqbias.study.linear.summary import Results
 
 CONV_FC = ("conv_k3_d1", "fc_d1")
+CONV_FC_NAMES = ("conv K=3", "FC")
 SHALLOW = (
     *("fc_d1", "conv_k3_d1", "conv_k7_d1", "conv_full_d1", "locally_connected_k3_d1"),
     *("conv_k3_d2", "conv_k3_d3"),
@@ -30,6 +31,7 @@ LAYERS = {
     "K=3, layer 2 of 2": ("conv_k3_d2", "kernel_slack_2"),
 }
 LOSSES = (-0.05, -0.1, -0.2, -0.3, -0.5, -0.75, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
+_GAPS = (0.0, 1.3)
 _FREQUENCY = "mean frequency of beta (cycles/pixel)"
 _LEARNED = "mean frequency of beta \N{MINUS SIGN} beta₀ (cycles/pixel)"
 _BANDS = (
@@ -43,54 +45,64 @@ _CELLS = (
 )
 
 
-def make_page(
-    rows: pd.DataFrame,
-    limits: Sequence[Mapping[str, Any]],
-    claims: Sequence[Mapping[str, Any]],
-    titles: Mapping[str, str],
-) -> Page:
+def make_page(results: Results, claims: Sequence[Mapping[str, Any]]) -> Page:
     """The page.
 
     Args:
-      rows: the table of the run.
-      limits: maximum margins (``linear_study.solve_limits``), each with its ``task``.
+      results: of a run.
       claims: the records of ``claims.json``.
-      titles: of the tasks, by name.
     """
-    there = set(rows["arm"])
-    num_seeds = rows["seed"].nunique()
+    rows = results.rows
     lead = (
-        f"{_networks(rows):,} linear networks ({len(there)} architectures, {len(titles)} binary "
-        f"tasks, {num_seeds} seeds) from initialisation to step {rows['step'].max():,} of "
-        "full-batch descent on the sphere. beta is the effective predictor: a linear network's L2 "
-        "perturbation is parallel to it."
+        f"{_networks(rows):,} linear networks ({rows['arm'].nunique()} architectures, "
+        f"{len(results.tasks)} binary tasks, {rows['seed'].nunique()} seeds) from initialisation "
+        f"to step {results.recorded[-1]:,} of full-batch descent on the sphere. beta is the "
+        "effective predictor: a linear network's L2 perturbation is parallel to it."
     )
     sections = [
-        _when(rows, limits, titles),
-        _claims(claims, titles),
-        _sparsity(rows, limits, titles),
-        _kernels(rows, titles),
-        _attacks(rows, titles),
-        _numbers(rows, limits, titles),
+        _when(results),
+        _claims(results, claims),
+        _sparsity(results),
+        _kernels(results),
+        _attacks(results),
+        _numbers(results),
         _method(rows),
     ]
     return Page("When do local kernels mean higher frequency?", lead, [s for s in sections if s])
 
 
-def _when(
-    rows: pd.DataFrame, limits: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
-) -> Section:
+def _when(results: Results) -> Section:
     """The tension: curves, phase diagrams and the summary in words."""
-    scales = sorted(set(rows["init_scale"]), reverse=True)
-    steps = [float(step) for step in sorted(rows["step"].unique())]
-    shown = [
-        _curves(rows, limits, titles, scale=scale)
-        for scale in dict.fromkeys((scales[0], scales[-1]))
-    ]
-    learned = "learned_mean_frequency"
-    shown.append(_curves(rows, limits, titles, scale=scales[0], column=learned))
-    shown.append(_curves(rows, limits, titles, scale=1.0, large=True))
-    maps = [
+    scales = sorted({cell.init_scale for cell in results.cells}, reverse=True)
+    shown = [_curves(results, scale=scale) for scale in dict.fromkeys((scales[0], scales[-1]))]
+    shown.append(_curves(results, scale=scales[0], column="learned_mean_frequency"))
+    shown.append(_curves(results, scale=1.0, steps="large"))
+    if not set(CONV_FC) <= set(results.present(CONV_FC)):
+        return Section("when", "When", (), (), shown)
+    shown += _maps(results, scales[0])
+    table = Table(
+        "Where the 95 % interval of conv K=3 minus FC lies, step by step (mean frequency of beta, "
+        "cycles per pixel), and the difference at the last step. Computed from the rows.",
+        summary.WORD_COLUMNS,
+        summary.word_table(results, CONV_FC),
+        folded="When, at which scale and at which N conv K=3 is above or below FC: every cell",
+    )
+    short = Table(
+        "Readings (sample size x initial scale x recorded step) in which the 95 % interval of conv "
+        "K=3 minus FC lies above 0 / below 0 / includes it, before and after half of the seeds of "
+        "both are separated; of beta and of what was learned, beta minus beta₀.",
+        summary.TALLY_COLUMNS,
+        summary.tally_table(results, CONV_FC),
+    )
+    words = summary.sentences(results, CONV_FC, CONV_FC_NAMES)
+    return Section("when", "When", words, [short, table], shown)
+
+
+def _maps(results: Results, scale: float) -> list[ReportFigure]:
+    """Phase diagrams of conv minus FC, and several contrasts at one scale."""
+    shown = []
+    steps = [float(step) for step in results.recorded]
+    maps: list[tuple[str, str, str, Any]] = [
         (
             "phase_step",
             "Phase diagram: conv K=3 minus FC over training time, initial scale and sample size",
@@ -127,80 +139,64 @@ def _when(
                 f"Difference in mean frequency, {how}. {_CELLS}",
                 "Heat maps of the difference between conv K=3 and fully connected nets, a row of "
                 "panels per task and a column per sample size.",
-                figures.difference_map(rows, CONV_FC, titles, **options),  # type: ignore[arg-type]
+                figures.difference_map(results, CONV_FC, **options),
             )
         )
-    contrasts = {n: arms for n, arms in CONTRASTS.items() if set(arms) <= set(rows["arm"])}
+    contrasts = {
+        name: arms for name, arms in CONTRASTS.items() if len(results.present(arms)) == len(arms)
+    }
     shown.append(
         ReportFigure(
             "contrasts",
             "Which ingredient: kernel size, sharing, depth",
             "Differences in mean frequency of beta between pairs of arms (columns) at initial "
-            f"scale {scales[0]:g}, small steps; 'unshared' is locally connected with 3 x 3 "
+            f"scale {scale:g}, small steps; 'unshared' is locally connected with 3 x 3 "
             f"windows. {_CELLS}",
             "Heat maps of differences between architectures over training step and sample size.",
-            figures.contrast_map(rows, contrasts, titles, init_scale=scales[0]),
+            figures.contrast_map(results, contrasts, init_scale=scale),
         )
     )
-    words = summary.sentences(rows, CONV_FC, titles, ("conv K=3", "FC"))
-    table = Table(
-        "Where the 95 % interval of conv K=3 minus FC lies, step by step (mean frequency of beta, "
-        "cycles per pixel), and the difference at the last step. Computed from the rows.",
-        summary.WORD_COLUMNS,
-        summary.word_table(rows, CONV_FC, titles),
-        folded="When, at which scale and at which N conv K=3 is above or below FC: every cell",
-    )
-    short = Table(
-        "Readings (sample size x initial scale x recorded step) in which the 95 % interval of conv "
-        "K=3 minus FC lies above 0 / below 0 / includes it, before and after half of the seeds of "
-        "both are separated; of beta and of what was learned, beta minus beta₀.",
-        summary.TALLY_COLUMNS,
-        summary.tally_table(rows, CONV_FC, titles),
-    )
-    return Section("when", "When", words, [short, table], shown)
+    return shown
 
 
 def _curves(
-    rows: pd.DataFrame,
-    limits: Sequence[Mapping[str, Any]],
-    titles: Mapping[str, str],
+    results: Results,
     *,
     scale: float,
     column: str = "mean_frequency",
-    large: bool = False,
+    steps: str = "small",
 ) -> ReportFigure:
-    arms = [arm for arm in SHALLOW if arm in set(rows["arm"])]
     learned = column == "learned_mean_frequency"
     what = "beta minus beta₀" if learned else "beta"
-    how = ", large constant steps" if large else ""
+    how = ", large constant steps" if steps == "large" else ""
+    name = "large_steps" if steps == "large" else f"scale{scale:g}"
     missing = " Margins that were tried and not certified to 1e-3 are named in their panel."
     return ReportFigure(
-        f"time_{'learned' if learned else 'beta'}_{'large_steps' if large else f'scale{scale:g}'}",
+        f"time_{'learned' if learned else 'beta'}_{name}",
         f"Mean frequency of {what} against training time, initial scale {scale:g}{how}",
         f"Mean frequency of {what} (cycles/pixel, zero frequency left out). {_BANDS} Dashed: "
-        f"predictors of maximum margin on the sample of seed 0.{missing if limits else ''}",
+        f"predictors of maximum margin on the sample of seed 0."
+        f"{missing if results.limits else ''}",
         f"Line plots of the mean frequency of {what} by architecture, tasks by sample sizes.",
         figures.curves(
-            rows,
+            results,
             column,
-            arms,
-            titles,
+            results.present(SHALLOW),
             label=_LEARNED if learned else _FREQUENCY,
             init_scale=scale,
-            large_steps=large,
-            limits=limits,
+            steps=steps,
         ),
     )
 
 
-def _claims(claims: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Section:
+def _claims(results: Results, claims: Sequence[Mapping[str, Any]]) -> Section:
     def number(value: float | None) -> str:
         return "\N{EN DASH}" if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
     lines = [
         (
             f"{c['id']} {c['title']}",
-            _sample_title(str(c["dataset"]), titles),
+            _sample_title(str(c["dataset"]), results),
             f"{number(c['estimate'])} [{number(c['low'])}, {number(c['high'])}]",
             f"{c['margin']:g} {c['unit']}",
             f"{c['live_seeds']}/{c['seeds']}",
@@ -244,22 +240,22 @@ def _claims(claims: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> S
     )
 
 
-def _sample_title(dataset: str, titles: Mapping[str, str]) -> str:
+def _sample_title(dataset: str, results: Results) -> str:
     """``patches_1_2, N=128`` with the task's title."""
     name, _, size = dataset.rpartition(", N=")
-    return f"{titles.get(name, name)}, N = {size}"
+    return f"{results.title(name)}, N = {size}"
 
 
-def _sparsity(
-    rows: pd.DataFrame, limits: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
-) -> Section:
+def _sparsity(results: Results) -> Section:
     """C7."""
-    there = set(rows["arm"])
-    wide = [a for a in ("fc_d1", "fc_d2", "conv_full_d1", "conv_full_d2") if a in there]
-    arms = [a for a in ("fc_d1", "conv_k3_d1", "conv_k7_d1", "conv_full_d1", "conv_full_d2",
-                        "locally_connected_k3_d1") if a in there]  # fmt: skip
-    size = _middle_sizes(rows)
-    null = {k.removeprefix("null_"): v for k, v in nulls().items()}
+    wide = results.present(("fc_d1", "fc_d2", "conv_full_d1", "conv_full_d2"))
+    arms = results.present(
+        (
+            *("fc_d1", "conv_k3_d1", "conv_k7_d1", "conv_full_d1", "conv_full_d2"),
+            "locally_connected_k3_d1",
+        )
+    )
+    size = _middle_sizes(results.rows)
     return Section(
         "sparsity",
         "C7: what the margin of each architecture is",
@@ -282,19 +278,19 @@ def _sparsity(
                 f"{_BANDS}",
                 "Line plots of sparsity, duality gap and stationarity residual by architecture.",
                 figures.columns_over_time(
-                    rows,
-                    {
-                        "participation_ratio": "participation ratio",
-                        "hoyer": "Hoyer sparsity",
-                        "gap_own": "gap, own norm",
-                        "parameter_residual": "1 \N{MINUS SIGN} cos(w, \N{MINUS SIGN}grad)",
-                    },
+                    results,
+                    (
+                        Column("participation_ratio", "participation ratio"),
+                        Column("hoyer", "Hoyer sparsity"),
+                        Column("gap_own", "gap, own norm", limits=_GAPS),
+                        Column(
+                            "parameter_residual",
+                            "1 \N{MINUS SIGN} cos(w, \N{MINUS SIGN}grad)",
+                            log=True,
+                        ),
+                    ),
                     arms,
-                    titles,
                     num_train=size,
-                    logarithmic=("parameter_residual",),
-                    ranges={"gap_own": (0.0, 1.3)},
-                    nulls=null,
                 ),
             ),
             ReportFigure(
@@ -305,33 +301,30 @@ def _sparsity(
                 f"for fully connected and full-width nets. Initial scale 1, small steps. {_BANDS}",
                 "Line plots of certified gaps in two norms, fully connected and full-width nets.",
                 figures.columns_over_time(
-                    rows,
-                    {
-                        "gap_l2": "gap, l2",
-                        "gap_fourier": "gap, l1 of the DFT",
-                        "stationarity_residual": "KKT residual",
-                    },
+                    results,
+                    (
+                        Column("gap_l2", "gap, l2", limits=_GAPS),
+                        Column("gap_fourier", "gap, l1 of the DFT", limits=_GAPS),
+                        Column("stationarity_residual", "KKT residual", limits=(0.0, 1.05)),
+                    ),
                     wide,
-                    titles,
                     num_train=size,
-                    ranges={
-                        "gap_l2": (0.0, 1.3),
-                        "gap_fourier": (0.0, 1.3),
-                        "stationarity_residual": (0.0, 1.05),
-                    },
                 ),
             ),
         ],
     )
 
 
-def _kernels(rows: pd.DataFrame, titles: Mapping[str, str]) -> Section:
-    """C8."""
-    there = set(rows["arm"])
+def _kernels(results: Results) -> Section | None:
+    """C8; nothing where no convolution of limited width was run."""
     layers = {
-        title: (arm, f"{column}_change") for title, (arm, column) in LAYERS.items() if arm in there
+        title: (arm, f"{column}_change")
+        for title, (arm, column) in LAYERS.items()
+        if results.present([arm])
     }
-    arms = [arm for arm in ("conv_k3_d1", "conv_k7_d1") if arm in there]
+    if not layers:
+        return None
+    arms = results.present(("conv_k3_d1", "conv_k7_d1"))
     return Section(
         "kernels",
         "C8: kernels against their bound",
@@ -349,7 +342,7 @@ def _kernels(rows: pd.DataFrame, titles: Mapping[str, str]) -> Section:
                 "Below 0: training moved the kernels down, towards their bound. Initial scale 1, "
                 "small steps. Lines: mean over seeds; bands: 95 % t intervals.",
                 "Line plots of the change in kernel slack by layer and sample size.",
-                figures.slack_curves(rows, layers, titles),
+                figures.slack_curves(results, layers),
             ),
             ReportFigure(
                 "slack_frequency",
@@ -357,15 +350,16 @@ def _kernels(rows: pd.DataFrame, titles: Mapping[str, str]) -> Section:
                 "One point per seed at the last step, initial scale 1, small steps. The registered "
                 "claim is the rank correlation within an architecture and sample size.",
                 "Scatter plots of the mean frequency of beta against kernel slack.",
-                figures.slack_scatter(rows, arms, titles),
+                figures.slack_scatter(results, arms),
             ),
         ],
     )
 
 
-def _attacks(rows: pd.DataFrame, titles: Mapping[str, str]) -> Section:
+def _attacks(results: Results) -> Section:
     """The linear half of C6."""
-    last = rows[(rows["step"] == rows["step"].max()) & rows["delta_cosine"].notna()]
+    rows = results.rows
+    last = rows[rows["final"] & rows["delta_cosine"].notna()]
     worst = float(last["delta_cosine"].min())
     boxed = last[last["boxed_delta_cosine"].notna()]
     lines = []
@@ -373,8 +367,8 @@ def _attacks(rows: pd.DataFrame, titles: Mapping[str, str]) -> Section:
         shift = part["boxed_mean_frequency"] - part["mean_frequency"]
         lines.append(
             (
-                titles[str(dataset)],
-                STYLES[str(arm)].label,
+                results.title(str(dataset)),
+                results.looks[str(arm)].label,
                 f"{part['boxed_delta_cosine'].mean():.3f}",
                 f"{shift.mean():+.4f}".replace("-", "\N{MINUS SIGN}"),
                 f"{shift.min():+.4f} to {shift.max():+.4f}".replace("-", "\N{MINUS SIGN}"),
@@ -402,21 +396,19 @@ def _attacks(rows: pd.DataFrame, titles: Mapping[str, str]) -> Section:
     )
 
 
-def _numbers(
-    rows: pd.DataFrame, limits: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
-) -> Section:
-    last = rows[(rows["step"] == rows["step"].max()) & (rows["init_scale"] == 1.0)]
+def _numbers(results: Results) -> Section:
+    rows = results.rows
+    last = rows[rows["final"] & (rows["init_scale"] == 1.0)]
     lines = []
     keys = ["dataset", "num_train", "arm", "step_size"]
-    small = summary.small_step(rows)
     for (dataset, num, arm, step_size), part in last.groupby(keys, sort=False):
         live = part[part["status"] == "ok"]
         lines.append(
             (
-                titles[str(dataset)],
+                results.title(str(dataset)),
                 str(num),
-                STYLES[str(arm)].label,
-                "small" if step_size == small else "large",
+                results.looks[str(arm)].label,
+                "small" if step_size == results.small_step else "large",
                 f"{int(part['separated'].sum())}/{len(part)}",
                 *(
                     _mean(live, name, digits)
@@ -436,7 +428,7 @@ def _numbers(
         )
     solved = [
         (
-            titles[limit["task"]],
+            results.title(limit["task"]),
             str(limit["num_train"]),
             str(limit["norm"]),
             str(limit["status"]).replace("_", " "),
@@ -444,7 +436,7 @@ def _numbers(
             str(limit["max_iterations"]),
             "\N{EN DASH}" if limit["mean_frequency"] is None else f"{limit['mean_frequency']:.3f}",
         )
-        for limit in limits
+        for limit in results.limits
     ]
     failed = int((rows.drop_duplicates(_NETWORK)["status"] != "ok").sum())
     return Section(

@@ -6,13 +6,14 @@ Welch's 95 % interval over seeds.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from freqbias import inference
+from freqbias.plotting import UNKNOWN, Drawn
 
 Clock: TypeAlias = Literal["step", "separation", "loss"]
 """``step``; ``separation``: step / the seed's separation step; ``loss``: log10 of the mean loss."""
@@ -46,12 +47,56 @@ def small_step(rows: pd.DataFrame) -> float:
     return float(rows["step_size"].min())
 
 
-class Reader:
-    """Reads columns on any clock; keeps the parts of the table it has looked up."""
+class Results:
+    """What a run found, as figures, tables and words read it.
 
-    def __init__(self, rows: pd.DataFrame):
+    Attributes:
+      rows: the table, one row per task, arm, sample size, initial scale, step size, seed and step.
+      limits: maximum margins (`limits.solve_limits`), each with its ``task``.
+      looks: how the arms are drawn.
+      tasks: the names of the tasks, in order.
+      cells: every cell, in order.
+      recorded: the recorded steps, rising.
+      small_step: the smaller step size.
+    """
+
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        limits: Sequence[Mapping[str, Any]] = (),
+        titles: Mapping[str, str] | None = None,
+        looks: Drawn = UNKNOWN,
+    ):
+        self.rows, self.limits, self.looks = rows, limits, looks.with_arms(rows["arm"])
+        self.tasks = [str(task) for task in dict.fromkeys(rows["dataset"])]
+        self.cells = cells(rows)
+        self.recorded = [int(step) for step in sorted(rows["step"].unique())]
+        self.small_step = small_step(rows)
+        self._titles = titles or {}
         ordered = rows.sort_values(["seed", "step"], kind="stable")
         self._parts = dict(iter(ordered.groupby([*Cell._fields, "arm"], sort=False)))
+
+    def title(self, task: str) -> str:
+        """A task as people write it."""
+        return self._titles.get(task, task)
+
+    def present(self, arms: Iterable[str]) -> list[str]:
+        """Those of the arms that were run."""
+        there = set(self.rows["arm"])
+        return [arm for arm in arms if arm in there]
+
+    def steps_in_words(self, cell: Cell) -> str:
+        """``small`` or ``large``."""
+        return "small" if cell.step_size == self.small_step else "large"
+
+    def at_scale(self, task: str, init_scale: float, steps: str = "small") -> list[Cell]:
+        """The cells of a task at one initial scale and step size, by sample size."""
+        return [
+            cell
+            for cell in self.cells
+            if (cell.dataset, cell.init_scale) == (task, init_scale)
+            and self.steps_in_words(cell) == steps
+        ]
 
     def table(self, cell: Cell, arm: str, column: str) -> np.ndarray:
         """Values [S, T] by seed and recorded step; [0, 0] if the arm was not run."""
@@ -123,7 +168,7 @@ class Difference(NamedTuple):
 
 
 def difference(
-    reader: Reader,
+    results: Results,
     cell: Cell,
     arms: tuple[str, str],
     column: str,
@@ -132,7 +177,7 @@ def difference(
     grid: Sequence[float],
 ) -> Difference:
     """First arm minus second at equal readings of the clock, with 95 % intervals over seeds."""
-    first, second = (reader.at(cell, arm, column, clock, grid) for arm in arms)
+    first, second = (results.at(cell, arm, column, clock, grid) for arm in arms)
     out = np.full((3, len(grid)), np.nan)
     for g in range(len(grid)):
         groups = [values[:, g][np.isfinite(values[:, g])] for values in (first, second)]
@@ -154,30 +199,28 @@ def runs_of(sign: np.ndarray, steps: Sequence[float]) -> str:
     return "; ".join(parts) or "no estimate"
 
 
-def word_table(
-    rows: pd.DataFrame, arms: tuple[str, str], titles: Mapping[str, str]
-) -> list[list[str]]:
+def word_table(results: Results, arms: tuple[str, str]) -> list[list[str]]:
     """When, where and at which N the first arm is above, below or not distinguishable: rows."""
-    reader, out = Reader(rows), []
-    small = small_step(rows)
-    for cell in cells(rows):
-        steps = reader.steps(cell, arms[0])
-        if not steps.size:
+    out = []
+    for cell in results.cells:
+        steps = list(results.steps(cell, arms[0]))
+        if not steps:
             continue
-        found = difference(reader, cell, arms, "mean_frequency", clock="step", grid=list(steps))
+        found = difference(results, cell, arms, "mean_frequency", clock="step", grid=steps)
         last = (
             f"{found.estimate[-1]:+.3f} [{found.low[-1]:+.3f}, {found.high[-1]:+.3f}]"
             if np.isfinite(found.estimate[-1])
             else "none"
         )
+        separated = [median_separation(results, cell, arm) for arm in arms]
         out.append(
             [
-                titles[cell.dataset],
+                results.title(cell.dataset),
                 str(cell.num_train),
                 f"{cell.init_scale:g}",
-                "small" if cell.step_size == small else "large",
-                _separated(reader, cell, arms),
-                runs_of(found.sign, list(steps)),
+                results.steps_in_words(cell),
+                " / ".join("never" if at is None else f"{at:g}" for at in separated),
+                runs_of(found.sign, steps),
                 last.replace("-", "\N{MINUS SIGN}"),
             ]
         )
@@ -190,22 +233,20 @@ WORD_COLUMNS = (
 )
 
 
-def _separated(reader: Reader, cell: Cell, arms: Sequence[str]) -> str:
-    """The step by which half of the seeds of either arm are separated."""
-    out = []
-    for arm in arms:
-        at = median_separation(reader, cell, arm)
-        out.append("never" if at is None else f"{at:g}")
-    return " / ".join(out)
-
-
-def median_separation(reader: Reader, cell: Cell, arm: str) -> float | None:
+def median_separation(results: Results, cell: Cell, arm: str) -> float | None:
     """The recorded step by which half of the seeds are separated; None if fewer are."""
-    at = np.sort(np.nan_to_num(reader.separation(cell, arm), nan=np.inf))
+    at = np.sort(np.nan_to_num(results.separation(cell, arm), nan=np.inf))
     if not at.size:
         return None
     middle = float(at[(len(at) - 1) // 2])
     return middle if np.isfinite(middle) else None
+
+
+def both_separated(results: Results, cell: Cell, arms: Sequence[str]) -> float | None:
+    """The recorded step by which half of the seeds of every arm are separated; None if never."""
+    at = [median_separation(results, cell, arm) for arm in arms]
+    known = [step for step in at if step is not None]
+    return max(known) if len(known) == len(at) else None
 
 
 class Tally(NamedTuple):
@@ -221,38 +262,36 @@ class Tally(NamedTuple):
 
 
 def tally(
-    rows: pd.DataFrame,
+    results: Results,
     arms: tuple[str, str],
-    dataset: str,
+    task: str,
     column: str = "mean_frequency",
     *,
-    large_steps: bool | None = None,
+    steps: str | None = None,
     separated: bool | None = None,
 ) -> Tally:
     """Counts of above, below and not distinguishable.
 
     Args:
-      rows: the table.
+      results: of a run.
       arms: the first against the second.
-      dataset: the task.
+      task: its name.
       column: the statistic.
-      large_steps: only these cells; None for all.
-      separated: only steps at which half of the seeds of both arms are separated, or only the
+      steps: only cells with ``small`` or ``large`` steps; None for all.
+      separated: only readings at which half of the seeds of both arms are separated, or only the
         others; None for all.
     """
-    reader, small = Reader(rows), small_step(rows)
     total, where = {1: 0, -1: 0, 0: 0}, []
-    for cell in cells(rows):
-        if cell.dataset != dataset or large_steps not in (None, cell.step_size != small):
+    for cell in results.cells:
+        if cell.dataset != task or steps not in (None, results.steps_in_words(cell)):
             continue
-        at = [median_separation(reader, cell, arm) for arm in arms]
-        both = np.inf if None in at else max(step for step in at if step is not None)
-        steps = [
+        both = both_separated(results, cell, arms)
+        read = [
             step
-            for step in reader.steps(cell, arms[0])
-            if step > 0 and separated in (None, step >= both)
+            for step in results.steps(cell, arms[0])
+            if step > 0 and separated in (None, both is not None and step >= both)
         ]
-        found = difference(reader, cell, arms, column, clock="step", grid=steps)
+        found = difference(results, cell, arms, column, clock="step", grid=read)
         for value in total:
             total[value] += int(np.sum(found.sign == value))
         if np.any(found.sign == 1):
@@ -260,47 +299,41 @@ def tally(
     return Tally(total[1], total[-1], total[0], tuple(where))
 
 
-def tally_table(
-    rows: pd.DataFrame, arms: tuple[str, str], titles: Mapping[str, str]
-) -> list[list[str]]:
+def tally_table(results: Results, arms: tuple[str, str]) -> list[list[str]]:
     """Above / below / not distinguishable before and after separation, by task and step size."""
     statistics = {"beta": "mean_frequency", "learned": "learned_mean_frequency"}
     return [
         [
-            titles[dataset],
+            results.title(task),
             what,
-            "large" if large else "small",
+            steps,
             *(
-                str(tally(rows, arms, dataset, column, large_steps=large, separated=separated))
+                str(tally(results, arms, task, column, steps=steps, separated=separated))
                 for separated in (False, True)
             ),
         ]
-        for dataset in dict.fromkeys(rows["dataset"])
+        for task in results.tasks
         for what, column in statistics.items()
-        for large in (False, True)
+        for steps in ("small", "large")
     ]
 
 
 TALLY_COLUMNS = ("task", "of", "steps", "before separation", "after separation")
 
 
-def sentences(
-    rows: pd.DataFrame, arms: tuple[str, str], titles: Mapping[str, str], names: tuple[str, str]
-) -> list[str]:
+def sentences(results: Results, arms: tuple[str, str], names: tuple[str, str]) -> list[str]:
     """One sentence per task on where the first arm is above the second."""
-    small = small_step(rows)
     out = []
-    for dataset in dict.fromkeys(rows["dataset"]):
-        found = tally(rows, arms, dataset)
+    for task in results.tasks:
+        found = tally(results, arms, task)
         text = (
-            f"{titles[dataset]}: {names[0]} lies above {names[1]} in {found.above} of "
+            f"{results.title(task)}: {names[0]} lies above {names[1]} in {found.above} of "
             f"{found.above + found.below + found.neither} readings, below in {found.below}, "
             f"not distinguishable in {found.neither}."
         )
         if found.where:
             where = [
-                f"N = {c.num_train}, init scale {c.init_scale:g}, "
-                f"{'small' if c.step_size == small else 'large'} steps"
+                f"N = {c.num_train}, init scale {c.init_scale:g}, {results.steps_in_words(c)} steps"
                 for c in found.where
             ]
             text += f" Above at some step: {'; '.join(where)}."
@@ -313,8 +346,7 @@ def final_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
     A seed whose sample is not separated by then has status ``not_separated`` and is not live.
     """
-    last = rows.groupby("dataset")["step"].transform("max")
-    final = rows[(rows["step"] == last) & (rows["step_size"] == small_step(rows))].copy()
+    final = rows[rows["final"] & (rows["step_size"] == small_step(rows))].copy()
     unseparated = (final["status"] == "ok") & ~final["separated"].astype(bool)
     final["status"] = final["status"].where(~unseparated, "not_separated")
     sizes = final["num_train"].astype(str)

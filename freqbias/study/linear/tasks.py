@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +27,8 @@ class TaskPlan(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Task:
-    """A binary task, standardised over its pool."""
+class BinaryTask:
+    """Two classes of images, standardised over the pool that samples are drawn from."""
 
     name: str
     title: str
@@ -41,14 +41,31 @@ class Task:
     boxed: bool  # whether pixels lie in [0, 1]
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raises ValueError unless every name is a task's, and none repeats."""
+def check_names(names: Sequence[str], own: Sequence[str] = ()) -> None:
+    """Raises ValueError unless every name is a task's or one of your ``own``, and none repeats."""
     for name in names:
-        dataset_of(name)
+        if name not in own:
+            dataset_of(name)
     if len(set(names)) != len(names):
         raise ValueError(f"tasks must not repeat; got {list(names)}.")
     if not names:
         raise ValueError("tasks must not be empty.")
+
+
+def check_samples(plan: TaskPlan, labels: np.ndarray) -> None:
+    """Raises ValueError unless every sample can be drawn, half of it from either class."""
+    most = max(plan.num_train)
+    if not most <= plan.pool <= len(labels):
+        raise ValueError(
+            f"task {plan.name} has {len(labels)} images, for a pool of {plan.pool} and samples of "
+            f"up to {most}."
+        )
+    fewest = min(int(np.sum(labels == label)) for label in (0, 1))
+    if most // 2 > fewest:
+        raise ValueError(
+            f"task {plan.name} must have {most // 2} images of either class, for samples of "
+            f"{most}; one has {fewest}."
+        )
 
 
 def load_sources(names: Sequence[str]) -> dict[str, Dataset]:
@@ -76,18 +93,33 @@ def dataset_of(name: str) -> str | None:
     return None
 
 
-def make_task(plan: TaskPlan, dataset: Dataset | None, random_key: int) -> Task:
+def make_task(plan: TaskPlan, sources: Mapping[str, Dataset], random_key: int) -> BinaryTask:
     """The pool and the test images of a task.
 
     ``noise``: white images, labels by coin. ``teacher``: images of amplitude 1/f, labelled by a
     linear teacher whose spectrum lies in ``TEACHER_BAND``. Otherwise two classes of a data set, or
     its even against its odd classes; colour is averaged, and images are cropped to 28 x 28.
 
+    Args:
+      plan: its name and the samples drawn of it.
+      sources: the data sets, from `load_sources`.
+      random_key: the root of what is drawn.
+
     Raises:
       ValueError: a class does not exist, the images are too small, or there are too few.
     """
-    if dataset is None:
-        return _synthetic(plan, np.random.default_rng([random_key, zlib.crc32(plan.name.encode())]))
+    source = dataset_of(plan.name)
+    task = (
+        _pair(plan, sources[source])
+        if source
+        else _synthetic(plan, np.random.default_rng([random_key, zlib.crc32(plan.name.encode())]))
+    )
+    check_samples(plan, task.labels)
+    return task
+
+
+def _pair(plan: TaskPlan, dataset: Dataset) -> BinaryTask:
+    """Two classes of a data set, or its even against its odd ones."""
     classes = plan.name.partition("_")[2]
     chosen = []
     for split, limit in ((dataset.train, plan.pool), (dataset.test, NUM_TEST)):
@@ -105,14 +137,9 @@ def make_task(plan: TaskPlan, dataset: Dataset | None, random_key: int) -> Task:
             title = " against ".join(dataset.class_names[k].replace("_", " ") for k in pair)
         chosen.append((_grey(images[:limit]), labels[:limit].astype(np.int32)))
     (images, labels), (test_images, test_labels) = chosen
-    if not max(plan.num_train) <= plan.pool <= len(images):
-        raise ValueError(
-            f"task {plan.name} has {len(images)} images, for a pool of {plan.pool} and samples of "
-            f"up to {max(plan.num_train)}."
-        )
     what = {"fashion": "Fashion-MNIST", "patches": "Photographs"}.get(plan.name.partition("_")[0])
     mean, std = float(images.mean()), float(images.std())
-    return Task(
+    return BinaryTask(
         name=plan.name,
         title=f"{what or dataset.name}, {title}",
         images=((images - mean) / std).astype(np.float32),
@@ -126,7 +153,7 @@ def make_task(plan: TaskPlan, dataset: Dataset | None, random_key: int) -> Task:
 
 
 def members_of(
-    task: Task, num_train: Sequence[int], seeds: Sequence[int], random_key: int
+    task: BinaryTask, num_train: Sequence[int], seeds: Sequence[int], random_key: int
 ) -> np.ndarray:
     """Who trains on what, bool [len(num_train), S, P]: nested, class-balanced, per seed.
 
@@ -151,7 +178,7 @@ def _grey(images: np.ndarray) -> np.ndarray:
     return images[:, y : y + SIDE, x : x + SIDE].mean(axis=-1, keepdims=True)
 
 
-def _synthetic(plan: TaskPlan, rng: np.random.Generator) -> Task:
+def _synthetic(plan: TaskPlan, rng: np.random.Generator) -> BinaryTask:
     """``noise`` and ``teacher``."""
     num = plan.pool + NUM_TEST
     images = rng.standard_normal((num, SIDE, SIDE))
@@ -169,7 +196,7 @@ def _synthetic(plan: TaskPlan, rng: np.random.Generator) -> Task:
     images = images[..., None].astype(np.float32)
     mean, std = float(images[: plan.pool].mean()), float(images[: plan.pool].std())
     images, labels = (images - mean) / std, labels.astype(np.int32)
-    return Task(
+    return BinaryTask(
         name=plan.name,
         title=title,
         images=images[: plan.pool],
