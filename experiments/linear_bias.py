@@ -16,8 +16,8 @@ preset       what                                                               
 ===========  ==========================================================================  ==========
 
 Written to ``--out``: rows.csv (one row per task, arm, N, initial scale, step size, seed and
-recorded step), claims.json (by ``freqbias/study/linear/claims.toml``), limits.json, config.json, figures,
-report.html.
+recorded step), claims.json (by ``freqbias/study/linear/claims.toml``), limits.json, study.json,
+config.json, figures, report.html.
 """
 
 from freqbias.cli import linear_bias
