@@ -240,7 +240,7 @@ def check_power(power: ArrayLike) -> Array:
     if _checks.is_concrete(power):
         values = np.asarray(power)  # can be read even inside jit
         if np.any(values < 0):
-            raise ValueError("power must not be negative; is this in decibels, or are these images?")
+            raise ValueError("power must not be negative; is it in decibels, or are these images?")
         if np.any(np.isinf(values)):
             raise ValueError("power must not be infinite.")
     return jnp.asarray(power)

@@ -229,9 +229,7 @@ def attack_columns(of: Measured) -> dict[str, np.ndarray]:
     return {
         "robust_accuracy": evaluation.robust_accuracy,
         "num_flipped": flipped.sum(axis=1),
-        "mean_frequency_flipped": inference.image_means(
-            summary.mean_frequency, where=flipped
-        ).mean,
+        "mean_frequency_flipped": inference.image_means(summary.mean_frequency, where=flipped).mean,
         **columns,
     }
 
@@ -263,8 +261,7 @@ def own_minus_others(a: Array, b: Array) -> tuple[Array, Array]:
     norms = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in flat]
     there = [jnp.isfinite(n) & (n > 0) for n in norms]
     a, b = (
-        jnp.where(t, x, 0) / jnp.where(t, n, 1)
-        for x, n, t in zip(flat, norms, there, strict=True)
+        jnp.where(t, x, 0) / jnp.where(t, n, 1) for x, n, t in zip(flat, norms, there, strict=True)
     )
     both = jnp.einsum("sn,tn->st", *(t[..., 0].astype(a.dtype) for t in there))
     # Times N / N = 1 where all images count: not one bit differs from the plain mean.
@@ -398,7 +395,7 @@ def _leading(flat: np.ndarray, energy: float) -> np.ndarray:
 def white_share_columns(of: Measured) -> dict[str, np.ndarray]:
     """Share of delta's energy where the training data do not vary, mean over images."""
     share = white_share(of.perturbed.delta, variance_basis(of.dataset))
-    return {"white_share": _masked_mean(share, ~np.isnan(share))}
+    return {"white_share": inference.image_means(share).mean}
 
 
 def predictor_white_share_columns(of: Measured) -> dict[str, np.ndarray]:
@@ -411,8 +408,7 @@ def predictor_white_share_columns(of: Measured) -> dict[str, np.ndarray]:
     basis = variance_basis(of.dataset)
     shares = [white_share(weights, basis) for weights in (trained, trained - initial)]
     return {
-        name: _masked_mean(share, ~np.isnan(share))
-        for name, share in zip(names, shares, strict=True)
+        name: inference.image_means(share).mean for name, share in zip(names, shares, strict=True)
     }
 
 

@@ -153,8 +153,11 @@ def test_profile_under_jit_and_vmap(key):
         (lambda: profile.radial_profile(jnp.ones((4, 4), int)), TypeError, "power"),
         (lambda: profile.power_spectrum(jnp.ones((4, 4))), ValueError, "images"),
         (lambda: profile.power_spectrum(jnp.full((4, 4, 1), jnp.nan)), ValueError, "finite"),
-        (lambda: profile.mean_spectrum(jnp.full((2, 4, 4, 1), jnp.inf), axis=0), ValueError,
-         "images must be finite"),
+        (
+            lambda: profile.mean_spectrum(jnp.full((2, 4, 4, 1), jnp.inf), axis=0),
+            ValueError,
+            "images must be finite",
+        ),
         (lambda: profile.normalized_power(np.full((4, 4, 1), np.nan)), ValueError, "finite"),
     ],
 )
