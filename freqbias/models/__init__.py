@@ -6,6 +6,7 @@ budgets are in units of intensity.
 
 from freqbias.models.convnet import ConvNet
 from freqbias.models.fully_connected import FullyConnected
+from freqbias.models.global_filter import GlobalFilterNet
 from freqbias.models.layers import num_parameters
 from freqbias.models.masked import MaskedConvNet, as_masked, tap_params
 from freqbias.models.patches import ConvMixer, MLPMixer, ViT
@@ -19,6 +20,7 @@ __all__ = [
     "ConvMixer",
     "ConvNet",
     "FullyConnected",
+    "GlobalFilterNet",
     "LocallyConnectedNet",
     "MLPMixer",
     "MaskedConvNet",

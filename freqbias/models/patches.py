@@ -6,6 +6,8 @@ published ConvMixer has batch normalisation, this one normalises each image (ove
 channels), with as many parameters. Initialisation is that of Flax: LeCun normal, zero for biases.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -48,7 +50,7 @@ class ViT(nn.Module):
         _checks.positive_int("heads", self.heads)
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads ({self.heads}); got {self.width}.")
-        x = _patches(self, images)
+        x = embedded_patches(self, images)
         x = x.reshape(x.shape[0], -1, self.width)
         token = self.param("token", nn.initializers.zeros, (1, 1, self.width), x.dtype)
         x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.width)), x], axis=1)
@@ -58,7 +60,7 @@ class ViT(nn.Module):
             mixed = nn.LayerNorm(epsilon=1e-6, name=f"norm_attention_{index}")(x)
             x = x + nn.MultiHeadDotProductAttention(self.heads, name=f"attention_{index}")(mixed)
             mixed = nn.LayerNorm(epsilon=1e-6, name=f"norm_mlp_{index}")(x)
-            x = x + _Mlp(self.width * self.mlp_ratio, name=f"mlp_{index}")(mixed)
+            x = x + Mlp(self.width * self.mlp_ratio, name=f"mlp_{index}")(mixed)
             x = layers.keep(self, f"hidden_{index}", x)
         x = nn.LayerNorm(epsilon=1e-6, name="norm")(x)
         return nn.Dense(self.num_classes, name="head")(x[:, 0])
@@ -95,14 +97,14 @@ class MLPMixer(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
-        x = _patches(self, images)
+        x = embedded_patches(self, images)
         x = x.reshape(x.shape[0], -1, self.width)
         for index in range(self.depth):
             mixed = nn.LayerNorm(epsilon=1e-6, name=f"norm_tokens_{index}")(x)
-            mixed = _Mlp(self.tokens_width, name=f"tokens_{index}")(jnp.swapaxes(mixed, 1, 2))
+            mixed = Mlp(self.tokens_width, name=f"tokens_{index}")(jnp.swapaxes(mixed, 1, 2))
             x = x + jnp.swapaxes(mixed, 1, 2)
             mixed = nn.LayerNorm(epsilon=1e-6, name=f"norm_channels_{index}")(x)
-            x = x + _Mlp(self.channels_width, name=f"channels_{index}")(mixed)
+            x = x + Mlp(self.channels_width, name=f"channels_{index}")(mixed)
             x = layers.keep(self, f"hidden_{index}", x)
         x = nn.LayerNorm(epsilon=1e-6, name="norm")(x)
         return nn.Dense(self.num_classes, name="head")(x.mean(axis=1))
@@ -145,7 +147,7 @@ class ConvMixer(nn.Module):
         def activate(x: Array, name: str) -> Array:
             return nn.GroupNorm(num_groups=1, name=name)(nn.gelu(x, approximate=False))
 
-        x = activate(_patches(self, images), "norm")
+        x = activate(embedded_patches(self, images), "norm")
         for index in range(self.depth):
             depthwise = layers.Conv(
                 self.width,
@@ -161,20 +163,29 @@ class ConvMixer(nn.Module):
         return nn.Dense(self.num_classes, name="head")(x.mean(axis=(1, 2)))
 
 
-class _Mlp(nn.Module):
+class Mlp(nn.Module):
     """Dense, GELU, dense back to the input's width."""
 
     hidden: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Maps [..., width] to [..., width]."""
         width = x.shape[-1]
         x = nn.gelu(nn.Dense(self.hidden, name="expand")(x), approximate=False)
         return nn.Dense(width, name="contract")(x)
 
 
-def _patches(module: ViT | MLPMixer | ConvMixer, images: Array) -> Array:
-    """Standardised patches, embedded: [N, H / P, W / P, width]."""
+def embedded_patches(module: Any, images: Array) -> Array:
+    """Standardised patches, embedded: [N, H / P, W / P, width].
+
+    Args:
+      module: has num_classes, patch_size P, depth, width, mean and std.
+      images: [N, H, W, C] in [0, 1].
+
+    Raises:
+      ValueError: a number is below 1, or P does not divide the image.
+    """
     _checks.positive_ints(module, "num_classes", "patch_size", "depth", "width")
     x = layers.standardize(images, module.mean, module.std)
     size = module.patch_size

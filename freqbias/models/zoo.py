@@ -12,6 +12,7 @@ from flax import linen as nn
 from freqbias import _checks
 from freqbias.models.convnet import ConvNet
 from freqbias.models.fully_connected import FullyConnected
+from freqbias.models.global_filter import GlobalFilterNet
 from freqbias.models.patches import ConvMixer, MLPMixer, ViT
 from freqbias.models.residual import VGG, ResNet
 from freqbias.models.unshared import LocallyConnectedNet, ScatteredConvNet
@@ -28,6 +29,7 @@ ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
     "conv_mixer": ConvMixer,
     "vit": ViT,
     "mlp_mixer": MLPMixer,
+    "global_filter": GlobalFilterNet,
 }
 
 

@@ -172,6 +172,7 @@ _FAMILIES: dict[str, Family] = {
         Family("conv_mixer", "ConvMixer", "#44aa99", "h", _patches, cost=2, **_CONVOLVED),
         Family("vit", "ViT", "#aa1e3c", "*", _patches, cost=5, **_ATTENDING),
         Family("mlp_mixer", "MLP-Mixer", "#ee7788", "d", _patches, cost=4, **_ATTENDING),
+        Family("global_filter", "GFNet", "#332288", "H", _patches, cost=4, **_ATTENDING),
     )
 }  # fmt: skip
 

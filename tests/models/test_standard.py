@@ -15,6 +15,7 @@ SMALL = {
     "vit": {"depth": 1, "width": 8, "heads": 2},
     "mlp_mixer": {"depth": 1, "width": 8, "tokens_width": 4, "channels_width": 8},
     "conv_mixer": {"depth": 1, "width": 8, "kernel_size": 3},
+    "global_filter": {"depth": 1, "width": 8, "mlp_ratio": 2},
     "resnet": {"blocks": (1, 1), "width": 8, "groups": 4},
     "vgg": {"convolutions": (1, 1), "width": 8, "groups": 4},
 }
@@ -147,3 +148,31 @@ def test_a_convolution_is_flax_s_on_the_same_parameters(padding, given):
 def test_bad_options_of_a_convolution_are_named(given, message):
     with pytest.raises(ValueError, match=message):
         layers.Conv(3, 3, **given).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+
+
+def test_a_global_filter_is_a_depthwise_circular_convolution_of_full_width():
+    """Two routes: the product in frequency, and the sum over all shifts of the kernel in space."""
+    model = models.GlobalFilterNet(3, patch_size=1, depth=1, width=8, mlp_ratio=1)
+    images = jax.random.uniform(jax.random.key(0), (2, 6, 4, 2))
+    params = model.init(jax.random.key(1), images)["params"]
+    parts = np.asarray(params["filter_0"], np.float64)
+    assert parts.shape == (6, 3, 8, 2)
+    kernel = np.fft.irfft2(parts[..., 0] + 1j * parts[..., 1], s=(6, 4), axes=(0, 1))
+
+    def norm(x, name):
+        centred = x - x.mean(-1, keepdims=True)
+        x = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+        return x * np.asarray(params[name]["scale"]) + np.asarray(params[name]["bias"])
+
+    def dense(x, layer):
+        return x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+
+    x = dense(np.asarray(images, np.float64), params["embedding"])
+    mixed = norm(x, "norm_filter_0")
+    convolved = sum(
+        kernel[dy, dx] * np.roll(mixed, (dy, dx), axis=(1, 2)) for dy in range(6) for dx in range(4)
+    )
+    hidden = dense(norm(convolved, "norm_mlp_0"), params["mlp_0"]["expand"])
+    x = x + dense(np.asarray(nn.gelu(hidden, approximate=False)), params["mlp_0"]["contract"])
+    expected = dense(norm(x, "norm").mean((1, 2)), params["head"])
+    np.testing.assert_allclose(model.apply({"params": params}, images), expected, atol=2e-5)

@@ -339,6 +339,7 @@ def test_budgets_shrink_with_the_contrast_of_a_transformed_set(monkeypatch):
     [
         Arm("resnet", 1, "3", "SAME"), Arm("vgg", 1, "3", "SAME"),
         Arm("conv_mixer", 1, "3", "SAME"), Arm("vit", 1), Arm("mlp_mixer", 1),
+        Arm("global_filter", 1),
         Arm("conv", 1, "3", "VALID", 4, "adam"),
     ],
     ids=lambda arm: arm.architecture,
