@@ -23,7 +23,12 @@ from freqbias.data.frequency import (
 )
 from freqbias.data.idx import load_idx
 from freqbias.data.stream import Stream, stream_source, stream_tfds
-from freqbias.data.teacher import label_by_teacher, power_law, shuffle_labels
+from freqbias.data.teacher import (
+    label_by_teacher,
+    label_by_turn,
+    power_law,
+    shuffle_labels,
+)
 from freqbias.data.tfds import load_tfds
 
 __all__ = [
@@ -37,6 +42,7 @@ __all__ = [
     "from_arrays",
     "high_pass",
     "label_by_teacher",
+    "label_by_turn",
     "load",
     "load_idx",
     "load_tfds",

@@ -13,6 +13,7 @@ A name is a set, followed by any number of transforms, applied from left to righ
               | planted_FRACTION_AMPLITUDE       a pattern per class on some of the frequencies
               | windowed_TAPER                   borders faded to mid grey
               | teacher_LOW_HIGH                 labels of a teacher that sees one band
+              | turned_SEED                      which way up; sources dealt by the seed
               | shuffled_SEED                    labels shuffled, by ``jax.random.key(SEED)``
 
 Frequencies are in cycles per pixel. Numbers are written the shortest way (0.125, 2, not 0.1250 or
@@ -95,6 +96,10 @@ def _shuffled(dataset: Dataset, seed: float) -> Dataset:
     return teacher.shuffle_labels(dataset, key=_key(seed))
 
 
+def _turned(dataset: Dataset, seed: float) -> Dataset:
+    return teacher.label_by_turn(dataset, key=_key(seed))
+
+
 def _planted(dataset: Dataset, fraction: float, amplitude: float) -> Dataset:
     return frequency.plant_pattern(dataset, fraction, amplitude, key=jax.random.key(0))
 
@@ -116,6 +121,7 @@ _TRANSFORMS: Mapping[str, _Transform] = {
     "planted": _Transform(("FRACTION", "AMPLITUDE"), _planted),
     "windowed": _Transform(("TAPER",), frequency.window),
     "teacher": _Transform(("LOW", "HIGH"), _taught),
+    "turned": _Transform(("SEED",), _turned),
     "shuffled": _Transform(("SEED",), _shuffled),
 }
 _SPECTRUM, _POWER_LAW = "spectrum_", "power_law_"

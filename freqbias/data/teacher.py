@@ -118,6 +118,54 @@ def shuffle_labels(dataset: Dataset, *, key: Key) -> Dataset:
     )
 
 
+def label_by_turn(dataset: Dataset, *, key: Key) -> Dataset:
+    """Which way up an image is: every image four times, turned by 0, 90, 180 and 270 degrees.
+
+    The label is the number of quarter turns, so that no colour and no identity tells it. Sources
+    are split: the classes of ``dataset`` (for ``natural_patches`` the photographs) are dealt into
+    two halves, one for training and one for testing.
+
+    Args:
+      dataset: of square images and at least two classes.
+      key: deals the classes.
+
+    Returns:
+      A Dataset of four classes; training images from the training split of the first half of the
+      classes, test images from the test split of the others.
+
+    Raises:
+      ValueError: the images are not square, or there is one class only.
+    """
+    height, width, _ = dataset.image_shape
+    if height != width:
+        raise ValueError(f"dataset must have square images; got {height} x {width}.")
+    if dataset.num_classes < 2:
+        raise ValueError(f"dataset must have at least two classes; got {dataset.num_classes}.")
+    order = np.asarray(jax.random.permutation(key, dataset.num_classes))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    train, test = (
+        _turned(split, half)
+        for split, half in zip((dataset.train, dataset.test), halves, strict=True)
+    )
+    return dataclasses.replace(
+        dataset,
+        name=f"{dataset.name}+turned",
+        train=train,
+        test=test,
+        class_names=("upright", "quarter turn", "half turn", "three quarter turns"),
+        description=with_note(
+            dataset.description, "Labelled by four rotations, other classes in the test set"
+        ),
+    )
+
+
+def _turned(split: Split, classes: np.ndarray) -> Split:
+    """The images of some classes at every rotation, turn after turn."""
+    pixels = split.pixels[np.isin(split.labels, classes)]
+    turned = np.concatenate([np.rot90(pixels, turns, axes=(1, 2)) for turns in range(4)])
+    return Split(turned, np.repeat(np.arange(4, dtype=np.int32), len(pixels)))
+
+
 def power_law(
     *,
     key: Key,

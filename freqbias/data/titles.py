@@ -24,6 +24,7 @@ _PARTS = (  # pattern of the name of a set or of a transform, what people write
     (r"permuted_(\d+)", r"permuted \1"),
     (r"planted_([^_]+)_([^_]+)", r"patterns planted (\1, \2)"),
     (r"teacher_([^_]+)_([^_]+)", r"teacher \1 to \2"),
+    (r"turned_(\d+)", r"which way up \1"),
     (r"shuffled_0", "labels shuffled"),
     (r"shuffled_(\d+)", r"labels shuffled \1"),
     (r"windowed_([^_]+)", r"windowed \1"),
