@@ -32,6 +32,7 @@ from freqbias.spectral.fourier import negate_frequencies as negate_frequencies
 from freqbias.spectral.fourier import radius_grid as radius_grid
 from freqbias.spectral.fourier import rfft2 as rfft2
 from freqbias.spectral.profile import RadialProfile as RadialProfile
+from freqbias.spectral.profile import axis_share as axis_share
 from freqbias.spectral.profile import mean_spectrum as mean_spectrum
 from freqbias.spectral.profile import normalized_power as normalized_power
 from freqbias.spectral.profile import power_spectrum as power_spectrum
@@ -54,6 +55,7 @@ __all__ = [
     "RadialProfile",
     "SpectralSummary",
     "apply_transfer",
+    "axis_share",
     "band_fraction",
     "band_mask",
     "band_pass",

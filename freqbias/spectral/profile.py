@@ -193,6 +193,33 @@ def _mean_spectrum(images: Array, leading: tuple[int, ...], include_dc: bool) ->
     return jnp.where(number > 0, mean, jnp.nan)
 
 
+def axis_share(power: ArrayLike, *, include_dc: bool = False) -> Array:
+    r"""Share of the power on the two axes of the plane: horizontal and vertical patterns.
+
+    .. math:: \sum_{k_y k_x = 0} P[k] \;/\; \sum_k P[k]
+
+    Images whose opposite sides differ have a cross there, which wrapping them makes. White noise
+    has (H + W - 2) / (H W - 1) without zero frequency.
+
+    Args:
+      power: [..., H, W], full plane in fftfreq order, e.g. of `power_spectrum`.
+      include_dc: whether zero frequency counts.
+
+    Returns:
+      [...] in [0, 1]; NaN where there is no power.
+
+    Raises:
+      TypeError, ValueError: ``power`` is no power spectrum.
+    """
+    power = check_power(power)
+    keep = dc_mask(power.shape[-2:], include_dc)
+    axes = np.zeros(power.shape[-2:], bool)
+    axes[0], axes[:, 0] = True, True
+    total = jnp.sum(jnp.where(keep, power, 0), axis=(-2, -1))
+    share = jnp.sum(jnp.where(keep & axes, power, 0), axis=(-2, -1))
+    return jnp.where(total > 0, share / jnp.where(total > 0, total, 1), jnp.nan)
+
+
 def radial_profile(power: ArrayLike) -> RadialProfile:
     """Mean power as a function of the radius, for square and other shapes, odd and even.
 
