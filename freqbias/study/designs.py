@@ -36,6 +36,7 @@ BLOCKS = (
     Arm("conv_mixer", 2, "7", "SAME"),
     Arm("vit", 2),
     Arm("mlp_mixer", 2),
+    Arm("global_filter", 2),
 )
 SCALES = (1.0, 0.5, 0.1)
 PADDINGS = ("circular", "SAME", "VALID")

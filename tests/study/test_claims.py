@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 
 from freqbias.cli import claims as binary
 from freqbias.inference import Verdict
-from freqbias.study import claims
+from freqbias.study import claims, design, designs
 
 ARMS = {
     "conv_k3_d1": (3, 1),
@@ -271,3 +271,10 @@ def test_arms_that_are_not_fitted_are_not_decided():
     assert found["C2-ends"]["verdict"] == Verdict.SUPPORTED  # fc has no part in it
     linear = rows.assign(fitted_at=np.nan, train_accuracy=0.5, regime="linear")
     assert verdicts(linear)["C1"]["verdict"] == Verdict.SUPPORTED
+
+
+def test_every_claim_can_be_decided_by_the_standard_study():
+    """A claim whose arms nobody runs would never be judged."""
+    asked = design.asked_of_arms(design.cells(designs.reproduce("standard")))
+    registry = claims.load_registry()
+    assert claims.with_arms(registry, asked).claims == registry.claims
