@@ -160,6 +160,8 @@ class IterativeAttack(CheckedAttack):
     Example:
       A call runs the whole program. Step by step, PGD is
 
+      >>> import jax
+      >>> import jax.numpy as jnp
       >>> from freqbias import attacks
       >>> network, key = attacks.example(), jax.random.key(0)
       >>> attack = attacks.pgd(attacks.L2(), epsilon=0.2, num_steps=3)

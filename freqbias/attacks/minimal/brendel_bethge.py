@@ -325,10 +325,10 @@ def brendel_bethge(
       >>> import jax
       >>> from freqbias import attacks
       >>> network, key = attacks.example(), jax.random.key(0)
-      >>> attack = attacks.brendel_bethge(attacks.L2(), num_steps=10)
+      >>> attack = attacks.brendel_bethge(attacks.L2(), num_steps=5, num_starts=1)
       >>> found = attack(*network, key)
-      >>> far = network.images + attacks.pgd(attacks.L2(), epsilon=3.0)(*network, key).delta
-      >>> started = attack(*network, key, starts=far)  # from adversarial images of one's own
+      >>> other = attacks.affine_attack(attacks.L2(), epsilon=3.0, bounds=(0, 1))(*network)
+      >>> started = attack(*network, key, starts=network.images + other.delta)
       >>> bool((abs(started.distance - found.distance) < 0.01 * found.distance).all())
       True
 
