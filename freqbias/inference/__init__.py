@@ -28,12 +28,14 @@ from freqbias.inference.factors import (
 )
 from freqbias.inference.heterogeneity import Heterogeneity, heterogeneity
 from freqbias.inference.images import ImageMeans, image_means
+from freqbias.inference.jackknife import own_minus_others
 from freqbias.inference.power import (
     detectable_effect,
     planted_shift_power,
     predicted_shift_power,
     relabelling_rate,
 )
+from freqbias.inference.sources import EffectRange, effect_range
 from freqbias.inference.verdicts import (
     Decision,
     Direction,
@@ -49,6 +51,7 @@ __all__ = [
     "SEEDS",
     "Decision",
     "Direction",
+    "EffectRange",
     "Estimate",
     "Fitness",
     "Heterogeneity",
@@ -62,10 +65,12 @@ __all__ = [
     "decide",
     "detectable_effect",
     "difference_interval",
+    "effect_range",
     "heterogeneity",
     "holm",
     "image_means",
     "mean_interval",
+    "own_minus_others",
     "planted_shift_power",
     "predicted_shift_power",
     "rank_association",

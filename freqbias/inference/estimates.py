@@ -219,10 +219,11 @@ def crossed_interval(
     )
 
 
-def rank_association(x: Any, y: Any, *, confidence: float = 0.95) -> Estimate:
+def rank_association(x: Any, y: Any, *, num_arms: int = 1, confidence: float = 0.95) -> Estimate:
     """Spearman's rank correlation with a Fisher-z interval.
 
-        rho = Pearson(rank x, rank y),   arctanh rho +- z sqrt((1 + rho^2 / 2) / (n - 3)).
+        rho = Pearson(rank x, rank y),
+        arctanh rho +- z sqrt((1 + rho^2 / 2) / (n - 2 - num_arms)).
 
     Spearman because a monotone relation is claimed, of unknown shape; the interval is symmetric
     on the arctanh scale, on which verdicts are also taken (margins stay correlations). |rho| is
@@ -231,6 +232,8 @@ def rank_association(x: Any, y: Any, *, confidence: float = 0.95) -> Estimate:
     Args:
       x: one number per network [n], n >= 4, not constant. Pairs must be independent.
       y: the other number per network [n].
+      num_arms: of how many arms the means were taken off x and y before; each after the first costs
+        a degree of freedom, n >= 3 + num_arms.
       confidence: two-sided coverage, in (0, 1).
 
     Returns:
@@ -243,9 +246,10 @@ def rank_association(x: Any, y: Any, *, confidence: float = 0.95) -> Estimate:
       Bonett & Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman
       correlations", Psychometrika 65 (2000), equation 3.
     """
-    x, y = checked_sample("x", x), checked_sample("y", y)
-    if x.shape != y.shape or x.size < 4:
-        raise ValueError(f"x and y must have one length >= 4; got {x.size} and {y.size}.")
+    _checks.positive_int("num_arms", num_arms)
+    x, y, least = checked_sample("x", x), checked_sample("y", y), 3 + num_arms
+    if x.shape != y.shape or x.size < least:
+        raise ValueError(f"x and y must have one length >= {least}; got {x.size} and {y.size}.")
     for name, values in (("x", x), ("y", y)):
         if np.ptp(values) == 0:
             raise ValueError(f"{name} must not be constant; every entry is {values[0]}.")
@@ -253,7 +257,7 @@ def rank_association(x: Any, y: Any, *, confidence: float = 0.95) -> Estimate:
     bound = 1 - 6 / (n**3 - n)
     ranks = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
     rho = np.clip(np.corrcoef(*ranks)[0, 1], -bound, bound)
-    standard_error = np.sqrt((1 + rho**2 / 2) / (n - 3))
+    standard_error = np.sqrt((1 + rho**2 / 2) / (n - 2 - num_arms))
     return t_interval(
         rho, standard_error, np.inf, confidence=confidence, num_seeds=n, link="arctanh"
     )

@@ -36,10 +36,30 @@ def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
         if _was_asked(rows, claim, dataset, regime, geometry)
     ]
     by_scale = {scale: _judge_scale(rows, members, registry, scale) for scale in (1.0, 0.5)}
-    return [
+    records = [
         _record(rows, member, registry, *(by_scale[scale][index] for scale in (1.0, 0.5)))
         for index, member in enumerate(members)
     ]
+    return [
+        _after(record, claim, records) for record, (claim, *_) in zip(records, members, strict=True)
+    ]
+
+
+def _after(
+    record: dict[str, Any], claim: Claim, records: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Supported only where the claim that it stands on is: else there is nothing to speak of."""
+    where = ("dataset", "regime", "attack")
+    held = any(
+        other["id"] == claim.after
+        and all(other[name] == record[name] for name in where)
+        and other["verdict"] == Verdict.SUPPORTED
+        for other in records
+    )
+    if not claim.after or held or record["verdict"] != Verdict.SUPPORTED:
+        return record
+    reason = f"{claim.after} is not supported here"
+    return {**record, "verdict": str(Verdict.NOT_DECIDED), "reason": reason}
 
 
 def judge_independence(
@@ -170,9 +190,11 @@ def _estimate(
             return None, f"arm {name} has {len(alive)} live seeds"
     if claim.kind == "association":
         x, y = (np.concatenate(column) for column in _within_arms(claim, live))
-        if min(np.ptp(x), np.ptp(y)) == 0:
-            return None, "all ranks are equal"
-        return inference.rank_association(x, y, confidence=confidence), ""
+        few = len(x) < 3 + len(live)
+        if few or min(np.ptp(x), np.ptp(y)) == 0:
+            return None, "too few live seeds to rank" if few else "all ranks are equal"
+        found = inference.rank_association(x, y, num_arms=len(live), confidence=confidence)
+        return found, ""
     groups = [arm[claim.statistic].to_numpy(float) for arm in live]
     if claim.kind == "trend":
         levels = [float(arm[claim.x].iloc[0]) for arm in live]

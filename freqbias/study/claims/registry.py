@@ -35,6 +35,7 @@ class Claim(NamedTuple):
     x: str = ""  # column of a trend or an association
     data: tuple[str, ...] = ()  # kinds of data set (`data.titles.kinds`); of any kind if empty
     needs: tuple[str, ...] = ()  # what must be asked of the arms, fields of `study.Asked`
+    after: str = ""  # id of the claim that must be supported for this one to be
 
 
 class Independence(NamedTuple):
