@@ -29,6 +29,7 @@ _PARTS = (  # pattern of the name of a set or of a transform, what people write
     (r"shuffled_(\d+)", r"labels shuffled \1"),
     (r"windowed_([^_]+)", r"windowed \1"),
 )
+_PARTS_OF = {"fashion_mnist_mini": "fashion_mnist"}
 _KINDS = ("power_law", "shuffled", "planted")  # sets that floors and claims tell from all others
 
 
@@ -40,6 +41,15 @@ def title(name: str) -> str:
 def base(name: str) -> str:
     """The set that a data set was made of; itself if it was made of none."""
     return name.split("+", maxsplit=1)[0]
+
+
+def source(name: str) -> str:
+    """Where the images of a data set come from: one source for a set, its part and its transforms.
+
+    All sets of drawn noise are one source.
+    """
+    start = base(name)
+    return "power_law" if is_synthetic(name) else _PARTS_OF.get(start, start)
 
 
 def transforms_title(name: str) -> str:

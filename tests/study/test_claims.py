@@ -181,9 +181,28 @@ def test_independence_of_the_data_set_is_found_and_refuted():
         assert (found["id"], found["verdict"]) == ("C4-C1", expected)
         assert found["deviations"]["c"][0] == pytest.approx(2 / 3 * shift, abs=0.002)
         assert found["sd_low"] <= found["sd"] <= found["sd_high"]
+        assert found["range_low"] <= found["range"] <= found["range_high"]
+        assert found["sources"] == ["a", "b", "c"]
         assert "C4-C1" in claims.independence_table([found])
     registry = registry._replace(accuracy_floor={"default": 0.9})  # nowhere decided
     assert claims.judge_independence(claims.judge(pd.concat(rows), registry), registry) == []
+
+
+def test_a_set_its_part_and_its_transforms_are_one_source():
+    rows = [
+        planted({"conv_k3_d1": effect}).assign(dataset=name)
+        for name, effect in (
+            ("fashion_mnist_mini+permuted_0", 0.30), ("fashion_mnist_mini", 0.05),
+            ("fashion_mnist", 0.05), ("b", 0.05),
+        )
+    ]  # fmt: skip
+    registry = claims.select(claims.load_registry(), ["C1"])._replace(
+        accuracy_floor={"default": 0.0}
+    )
+    (found,) = claims.judge_independence(claims.judge(pd.concat(rows), registry), registry)
+    assert found["sources"] == ["fashion_mnist", "b"]
+    assert found["range"] < 0.01
+    assert found["verdict"] == "not decided"  # by two sources
 
 
 def test_tables_show_every_claim():

@@ -65,10 +65,13 @@ def _after(
 def judge_independence(
     records: Sequence[Mapping[str, Any]], registry: Registry
 ) -> list[dict[str, Any]]:
-    """Whether effects depend on the data set, by `freqbias.inference.heterogeneity`.
+    """Whether effects depend on the data, by `freqbias.inference.effect_range` over sources.
 
-    Supported: every data set's effect is shown to lie within the margin of their mean; opposite:
-    some is shown to lie beyond. Data sets on which the claim is not decided do not take part.
+    A set, its parts and its transforms are one source (`freqbias.data.titles.source`), which
+    speaks by the first of its sets, one as it is before a transformed one. Supported: the effects
+    of all sources are shown to lie within the margin of each other; opposite: two are shown to lie
+    further apart; fewer than three sources: not decided. Data sets on which the claim is not
+    decided do not take part. Standard deviation and deviations speak of all data sets.
 
     Args:
       records: what `judge` returned.
@@ -93,6 +96,16 @@ def judge_independence(
                 entry.margin,
                 confidence=registry.confidence,
             )
+            of_source: dict[str, Mapping[str, Any]] = {}
+            for record in sorted(group, key=lambda r: titles.is_derived(r["dataset"])):
+                of_source.setdefault(titles.source(record["dataset"]), record)
+            if len(of_source) < 2:
+                continue
+            apart = inference.effect_range(
+                [_as_estimate(record, registry.confidence) for record in of_source.values()],
+                entry.margin,
+                confidence=registry.confidence,
+            )
             out.append(
                 {
                     **entry._asdict(),
@@ -103,7 +116,11 @@ def judge_independence(
                     "sd_high": found.sd_high,
                     "q": found.q,
                     "p_value": found.p_value,
-                    "verdict": str(found.verdict),
+                    "range": apart.range,
+                    "range_low": apart.low,
+                    "range_high": apart.high,
+                    "sources": list(of_source),
+                    "verdict": str(apart.verdict),
                     "deviations": {
                         record["dataset"]: [deviation.estimate, deviation.low, deviation.high]
                         for record, deviation in zip(group, found.deviations, strict=True)

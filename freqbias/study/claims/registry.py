@@ -45,7 +45,7 @@ class Independence(NamedTuple):
     title: str
     statement: str
     of: str  # id of the claim
-    margin: float  # largest deviation from the mean over data sets that does not matter
+    margin: float  # largest range over sources of data that does not matter
 
 
 class Rules(NamedTuple):
