@@ -17,7 +17,6 @@ CORE = [
     "matplotlib>=3.9",
     "jinja2>=3.1",
     "tqdm>=4.66",
-    "orbax-checkpoint>=0.11",
 ]
 EXTRAS = {
     "test": [

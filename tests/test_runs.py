@@ -100,12 +100,12 @@ def test_overwrite_removes_what_the_run_wrote_and_nothing_else(run):
     runs.write_rows(run)
     runs.save_arrays(run, "spectra", power=np.ones(3))
     runs.output_file(run, "figures/profile.png").write_bytes(b"png")
-    runs.save_checkpoint(run, "conv", {"w": jnp.ones(3)})
+    runs.save_params(run, "params/conv", {"w": jnp.ones(3)})
     mine = {
         "notes.txt": b"mine",
         "settings/mine.csv": b"mine",
         "figures/mine.png": b"mine",
-        "checkpoints/conv/mine": b"mine",
+        "params/mine": b"mine",
         "other.npz": b"mine",
     }
     for name, content in mine.items():
@@ -222,7 +222,7 @@ def test_what_became_of_a_long_value_is_told_in_short(tmp_path):
 
 
 def test_resume_of_another_version_is_refused(run, monkeypatch):
-    monkeypatch.setattr(runs.metadata, "version", lambda package: "0.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "0.0")
     with pytest.raises(ValueError, match="versions differs"):
         runs.open_run(run, CONFIG, resume=True)
 
@@ -260,11 +260,11 @@ def test_killed_at_any_rename_and_resumed_gives_the_same_bytes(tmp_path, monkeyp
         runs.write_rows(run)
         return contents(run)
 
-    expected = everything(tmp_path / "whole")
+    expected, replace = everything(tmp_path / "whole"), os.replace
     for kill_at in itertools.count():
         folder = tmp_path / str(kill_at)
         with monkeypatch.context() as patch:
-            patch.setattr(runs.os, "replace", dying(os.replace, kill_at))
+            patch.setattr(os, "replace", dying(replace, kill_at))
             try:
                 everything(folder)
                 break  # there was no k-th rename
@@ -303,7 +303,7 @@ def test_a_real_kill_leaves_whole_settings(tmp_path):
             runs.append_rows(run, f"{i:06d}", [{"seed": s, "x": i + s / 7} for s in range(500)])
     """
     folder = tmp_path / "run"
-    root = Path(runs.__file__).parents[1]
+    root = Path(runs.__file__).parents[2]
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program), str(folder)],
         stdout=subprocess.PIPE,
@@ -415,7 +415,7 @@ def test_rows_before_any_setting_say_so(run):
         runs.write_rows(run)
 
 
-# --- Arrays, JSON, checkpoints --------------------------------------------------------------------
+# --- Arrays, JSON, parameters ---------------------------------------------------------------------
 
 
 def test_arrays_round_trip_and_carry_no_time(run):
@@ -437,30 +437,19 @@ def test_json_is_strict(run):
         runs.save_json(run, "claims.json", [float("nan")])
 
 
-def test_checkpoints_round_trip_and_are_replaced(run, key):
+def test_params_round_trip_and_are_replaced(run, key):
     params = {"params": {"kernel": jax.random.normal(key, (2, 3)), "bias": jnp.arange(3)}}
-    runs.save_checkpoint(run, "conv", {"old": jnp.ones(2)})
-    runs.save_checkpoint(run, "conv", params)
-    found = runs.load_checkpoint(run, "conv", jax.eval_shape(lambda: params))
+    runs.save_params(run, "params/conv", {"old": [jnp.ones(2)]})
+    runs.save_params(run, "params/conv", params)
+    found = runs.load_params(run, "params/conv", jax.eval_shape(lambda: params))
     assert jax.tree.structure(found) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, found, params)
-    assert [file.name for file in (run / "checkpoints").iterdir()] == ["conv"]
+    assert set(runs.load_arrays(run, "params/conv")) == {"params/kernel", "params/bias"}
     wrong = {"params": {"kernel": jnp.ones((2, 4)), "bias": jnp.arange(3)}}
     with pytest.raises(ValueError, match="like must have the leaves and shapes"):
-        runs.load_checkpoint(run, "conv", wrong)
+        runs.load_params(run, "params/conv", wrong)
     with pytest.raises(ValueError, match="like must have the leaves and shapes"):
-        runs.load_checkpoint(run, "conv", {"other": jnp.ones(2)})
-    with pytest.raises(FileNotFoundError, match="no checkpoint 'fc'"):
-        runs.load_checkpoint(run, "fc", params)
-    (run / "checkpoints" / "conv" / "mine").write_text("mine")
-    with pytest.raises(FileExistsError, match="files this run did not write"):
-        runs.save_checkpoint(run, "conv", params)
-
-
-def test_checkpoints_hold_no_path_of_this_machine(run, tmp_path):
-    runs.save_checkpoint(run, "conv", {"w": jnp.ones(3)})
-    for name, content in contents(run).items():
-        assert str(tmp_path).encode() not in content, name
+        runs.load_params(run, "params/conv", {"other": jnp.ones(2)})
 
 
 # --- Shards ---------------------------------------------------------------------------------------

@@ -1,0 +1,151 @@
+"""The folder of a run: made, refused or gone on with; and what its ``config.json`` says."""
+
+import datetime
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from freqbias.runs.files import MANIFEST, manifest, remove, run_folder, save_manifest
+from freqbias.runs.outputs import save_json
+from freqbias.runs.values import plain, portable
+
+_PACKAGES = ("freqbias", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+_LONGEST = 200  # characters of a message about one value
+
+
+def open_run(
+    path: str | os.PathLike,
+    config: Mapping[str, Any],
+    *,
+    data_checksums: Mapping[str, str] | None = None,
+    device: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Path:
+    """Makes ``path`` the folder of one run and writes its ``config.json``, before anything else.
+
+    A folder that holds another run is refused. With ``overwrite`` the files which that run wrote
+    are removed first, and no others; with ``resume`` the run goes on, if it is the same run:
+    equal config, data checksums, versions and device.
+
+    Args:
+      path: the folder; made if absent. Other people's files in it are left alone.
+      config: every setting that bears on the results (so neither ``overwrite`` nor ``resume``),
+        JSON values. Absolute paths are kept as their last component.
+      data_checksums: data set name -> checksum.
+      device: what computes, if it is not this process; see `this_device`.
+      overwrite: replace the run in ``path``.
+      resume: go on with the run in ``path``, or start it.
+
+    Returns:
+      The folder, to be passed to the other functions.
+
+    Raises:
+      FileExistsError: the folder holds another run, or a file that no run wrote is in the way.
+      ValueError: the run in the folder is a different one, or both options are given.
+      TypeError: a setting is not a JSON value.
+    """
+    if overwrite and resume:
+        raise ValueError("overwrite and resume exclude each other; got both.")
+    folder = Path(path)
+    record = {
+        "config": plain("config", dict(config)),
+        "data": plain("data_checksums", dict(data_checksums or {})),
+        "versions": versions(),
+        "device": dict(device or this_device()),
+        "command": [portable(Path(sys.argv[0]).name), *map(portable, sys.argv[1:])],
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"path must be a folder; {folder} is a file.")
+
+    if (folder / MANIFEST).exists():
+        written = manifest(folder)
+        if (folder / "config.json").exists() and not overwrite:
+            stored = read_config(folder)
+            if not resume:
+                raise FileExistsError(
+                    f"path {folder} holds the results of another run, started {stored['started']}; "
+                    "choose another folder, overwrite it, or resume it."
+                )
+            _same_run(stored, record)
+            return folder
+        # Overwritten, or killed before its config was written: no results yet.
+        remove(folder, written)
+    elif (folder / "config.json").exists():
+        raise FileExistsError(
+            f"path {folder} holds a config.json that no run wrote; choose another folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_manifest(folder, [])
+    save_json(folder, "config.json", record)
+    return folder
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """The ``config.json`` of a run: config, data, versions, device, command, started.
+
+    Raises:
+      FileNotFoundError: ``path`` holds no run.
+    """
+    return json.loads((run_folder(path) / "config.json").read_text(encoding="utf-8"))
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that bear on numbers, in this process."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # run from a checkout
+            found[package] = "not installed"
+    return found
+
+
+def this_device() -> dict[str, Any]:
+    """What this process computes on."""
+    devices = jax.devices()
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _same_run(stored: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Raises ValueError, naming what differs, unless both describe the same run."""
+    for part in ("config", "data", "versions", "device"):
+        old, new = stored[part], record[part]
+        keys = sorted(
+            k for k in {*old, *new} if old.get(k) != new.get(k) or (k in old) != (k in new)
+        )
+        if keys:
+            changes = "; ".join(f"{k}: {_change(old.get(k), new.get(k))}" for k in keys)
+            raise ValueError(f"path cannot be resumed, its {part} differs ({changes}).")
+
+
+def _change(old: Any, new: Any) -> str:
+    """What became of a value, in words; of a long one, only what is gone, new and changed."""
+    change = f"{old!r} then, {new!r} now"
+    if len(change) <= _LONGEST or type(old) is not type(new) or not isinstance(old, dict | list):
+        return change
+    parts = {
+        "gone": [item for item in old if item not in new],
+        "new": [item for item in new if item not in old],
+    }
+    if isinstance(old, dict):
+        parts["changed"] = [key for key in old if key in new and old[key] != new[key]]
+    told = [
+        f"{len(items)} {what} ({', '.join(map(str, items[:3]))}{', ...' * (len(items) > 3)})"
+        for what, items in parts.items()
+        if items
+    ]
+    return ", ".join(told) or "in another order"
