@@ -11,6 +11,7 @@ CORE = [
     "flax>=0.10",
     "optax>=0.2.4",
     "absl-py>=2.1",
+    "cloudpickle>=3",
     "numpy>=2.0",
     "scipy>=1.13",
     "pandas>=2.2",
@@ -25,6 +26,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "scikit-learn>=1.5",
         "grain>=0.2.18",
+        "distributed>=2024.8",
     ],
     "peers": [
         "foolbox>=3.3.4",
@@ -44,6 +46,7 @@ EXTRAS = {
         "pillow>=10",
     ],
     "theory": ["cvxpy>=1.6"],
+    "dask": ["distributed>=2024.8", "bokeh>=3.1"],  # bokeh: the dashboard
 }
 
 setup(

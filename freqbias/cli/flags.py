@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from absl import app, flags
 
 from freqbias import _checks
-from freqbias.study import engine
+from freqbias.study import engine, executors
+from freqbias.study.engine import Executor
 
 Plan = TypeVar("Plan")
 
@@ -22,11 +23,19 @@ OUT = flags.DEFINE_string("out", None, "Folder of the run; by default one in res
 RUN = flags.DEFINE_string("run", "results/quick", "Folder of a finished run, for what reads one.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the run that --out holds.")
 RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that --out holds.")
+EXECUTOR = flags.DEFINE_string(
+    "executor",
+    "threads",
+    "Where settings are run, which changes no row: threads, processes of this machine, or dask.",
+)
 WORKERS = flags.DEFINE_integer(
-    "workers",
+    "workers", None, "Settings run side by side; default: one per CPU core, 1 on an accelerator."
+)
+SCHEDULER = flags.DEFINE_string(
+    "scheduler",
     None,
-    "Settings run side by side, in threads; default: one per CPU core, 1 on an accelerator.",
-    lower_bound=1,
+    "Address of a Dask scheduler, e.g. tcp://host:8786, or the file it wrote; default: a local "
+    "cluster.",
 )
 
 
@@ -60,6 +69,15 @@ def parse_floats(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     return values
 
 
+def executor() -> Executor:
+    """What runs the settings, by the flags.
+
+    Raises:
+      ValueError, ImportError, OSError: the flags do not go together, or nothing is there.
+    """
+    return executors.make(EXECUTOR.value, workers=WORKERS.value, scheduler=SCHEDULER.value)
+
+
 def run(
     prepare: Callable[[], Plan], execute: Callable[[Plan], None], *, says: str | None = None
 ) -> None:
@@ -80,7 +98,7 @@ def run(
             if len(argv) > 1:
                 raise ValueError(f"arguments must be flags, --name=value; got {argv[1]!r}.")
             plan = prepare()
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, ImportError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         execute(plan)

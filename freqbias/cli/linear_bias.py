@@ -10,6 +10,7 @@ from absl import flags as absl_flags
 from freqbias import _checks
 from freqbias.cli import flags
 from freqbias.study import linear
+from freqbias.study.engine import Executor
 from freqbias.study.linear import Comparison, Descent, study
 from freqbias.study.linear.tasks import check_names
 
@@ -34,6 +35,7 @@ class Request(NamedTuple):
 
     plan: linear.Plan
     run: Path
+    executor: Executor
 
 
 def prepare() -> Request:
@@ -42,18 +44,20 @@ def prepare() -> Request:
     _checks.one_of("preset", preset, linear.PRESETS)
     compared, descent = linear.PRESETS[preset]
     plan = linear.plan("linear_bias", _compared(compared), _descent(descent), preset=preset)
+    executor = flags.executor()
     run = study.open_run(
         plan,
         flags.OUT.value or os.path.join("results", f"linear_{preset}"),
+        device=executor.device(),
         overwrite=flags.OVERWRITE.value,
         resume=flags.RESUME.value,
     )
-    return Request(plan, run)
+    return Request(plan, run, executor)
 
 
 def execute(request: Request) -> None:
     """Runs what is left, then judges, draws and reports."""
-    study.execute(request.plan, request.run, workers=flags.WORKERS.value)
+    study.execute(request.plan, request.run, request.executor)
 
 
 def _compared(compared: Comparison) -> Comparison:

@@ -23,6 +23,7 @@ from freqbias.data import Dataset
 from freqbias.study import claims
 from freqbias.study import sweep as library
 from freqbias.study.design import BUDGETS, PRESETS, Design, Designs
+from freqbias.study.engine import Executor
 from freqbias.study.setting import REGIMES, Budget, Regime
 
 DATASETS = absl_flags.DEFINE_list("datasets", None, "Data sets; default: the preset's.")
@@ -62,6 +63,7 @@ class Request(NamedTuple):
 
     plan: study.Plan
     run: Path
+    executor: Executor
     shard: tuple[int, int] | None
 
 
@@ -90,15 +92,21 @@ def prepare(name: str, designs: Designs) -> Request:
     out = flags.OUT.value or os.path.join(
         "results", preset if name == "reproduce" else f"{name}_{preset}"
     )
+    executor = flags.executor()
     run = library.open_run(
-        plan, out, shard=shard, overwrite=flags.OVERWRITE.value, resume=flags.RESUME.value
+        plan,
+        out,
+        shard=shard,
+        device=executor.device(),
+        overwrite=flags.OVERWRITE.value,
+        resume=flags.RESUME.value,
     )
-    return Request(plan, run, shard)
+    return Request(plan, run, executor, shard)
 
 
 def execute(request: Request) -> None:
     """Runs what is left of the settings; unless this is a part, judges, draws and reports."""
-    library.execute(request.plan, request.run, workers=flags.WORKERS.value, shard=request.shard)
+    library.execute(request.plan, request.run, request.executor, shard=request.shard)
 
 
 def _with_flags(design: Design) -> Design:

@@ -1,10 +1,17 @@
-"""Runs the settings of a study side by side, and saves what they give as they end."""
+"""Runs the tasks of a study side by side, and saves what they give as they end.
+
+Where they are computed is an `Executor`'s: threads, processes of this machine, or the workers of a
+Dask cluster (``freqbias.study.executors``). What is saved is saved here, by one thread.
+"""
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from tqdm import tqdm
@@ -20,11 +27,11 @@ def configure() -> None:
     """Sets JAX up for many small programs side by side; call it before JAX makes its first array.
 
     Short programs spend their time compiling, and XLA's first level of optimisation compiles
-    faster. Settings run side by side in threads, one per core, so each keeps to its core: faster
-    than sharing, and programs of two threads that queue for XLA's one pool of threads on CPU have
-    waited for each other for ever. Accelerators would round the factors of every matrix product:
-    one study, one arithmetic. What the environment variables ``XLA_FLAGS`` and
-    ``JAX_DEFAULT_MATMUL_PRECISION`` say already stands.
+    faster. Settings run side by side, one per core, so each keeps to its core: faster than sharing,
+    and programs of two threads that queue for XLA's one pool of threads on CPU have waited for each
+    other for ever. Accelerators would round the factors of every matrix product: one study, one
+    arithmetic. What the environment variables ``XLA_FLAGS`` and ``JAX_DEFAULT_MATMUL_PRECISION``
+    say already stands.
     """
     os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -33,7 +40,7 @@ def configure() -> None:
 
 
 def default_workers() -> int:
-    """Jobs to run side by side: one per CPU core, one on an accelerator."""
+    """Tasks to run side by side: one per CPU core, one on an accelerator."""
     return (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
 
 
@@ -57,43 +64,117 @@ class Job(NamedTuple):
         return sum(task.cost for task in self.tasks)
 
 
-def run_jobs(jobs: Sequence[Job], workers: int) -> None:
+class WorkerDiedError(RuntimeError):
+    """Worker after worker died while it computed one task."""
+
+
+class Executor(Protocol):
+    """Where tasks are computed. It is entered before its first place is taken."""
+
+    @property
+    def places(self) -> int:
+        """Tasks that can be computed at once, as far as is known."""
+
+    @property
+    def most_places(self) -> int:
+        """Tasks that may be computed at once later on, when there are more workers."""
+
+    def device(self) -> dict[str, Any]:
+        """What it computes on, as ``config.json`` has it; may wait for a worker.
+
+        Raises:
+          ValueError: its workers do not compute alike.
+        """
+
+    def place(self) -> AbstractContextManager[Callable[[Task], Any]]:
+        """Waits until a task can be computed, and gives what computes one task after another.
+
+        That returns what ``task.compute()`` returns, raises what it raises, and WorkerDiedError if
+        no worker lives to tell.
+        """
+
+    def stop(self) -> None:
+        """Ends what is being computed, as far as it can be ended; nothing else is asked for."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def run_jobs(jobs: Sequence[Job], executor: Executor) -> None:
     """Runs jobs side by side, under a progress bar with the time that is left.
 
-    The longest first, so that the workers end together. One thread saves, the workers compute. What
-    a task raises ends the others and is raised. Compiled programs are let go when they are many.
+    The longest first, so that the workers end together; a job longer than an equal share of the
+    whole is split. One thread saves, and each task as soon as it is done. What a task raises ends
+    the others and is raised.
 
     Args:
       jobs: in any order.
-      workers: jobs at once.
+      executor: what computes them.
+
+    Raises:
+      RuntimeError: workers died while they computed some tasks; all others are done and saved.
     """
-    with (
-        ThreadPoolExecutor(max_workers=1) as writer,
-        ThreadPoolExecutor(max_workers=workers) as computing,
-        tqdm(
-            total=sum(job.cost for job in jobs),
-            desc="settings",
-            disable=not jobs,
-            smoothing=0,  # costs are right on the whole, not one by one
-            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
-        ) as progress,
-    ):
+    with executor, ThreadPoolExecutor(max_workers=1) as writer, _progress(jobs) as progress:
+        jobs = balanced(jobs, executor.places)
+        waiting = deque(sorted(jobs, key=lambda job: -job.cost))
+        stopping = threading.Event()
+        lost: list[str] = []
 
-        def run(job: Job) -> None:
+        def run(compute: Callable[[Task], Any], job: Job) -> None:
             for task in job.tasks:
-                writer.submit(task.save, task.compute()).result()
+                if stopping.is_set():
+                    return
+                try:
+                    writer.submit(task.save, compute(task)).result()
+                except WorkerDiedError as died:
+                    lost.append(f"{task.name} ({died})")
+                except BaseException as error:
+                    if stopping.is_set():
+                        return
+                    error.add_note(f"while computing {task.name}")
+                    raise
                 progress.update(task.cost)
-            if _num_maps() > MOST_MAPS:
-                jax.clear_caches()
 
-        order = sorted(jobs, key=lambda job: -job.cost)
-        futures: list[Future[None]] = [computing.submit(run, job) for job in order]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            computing.shutdown(wait=False, cancel_futures=True)
-            raise
+        def run_waiting() -> None:
+            while waiting and not stopping.is_set():
+                with executor.place() as compute:
+                    try:
+                        job = waiting.popleft()
+                    except IndexError:  # another was faster
+                        return
+                    run(compute, job)
+
+        lanes = max(1, min(len(jobs), executor.most_places))
+        with ThreadPoolExecutor(max_workers=lanes) as computing:
+            futures = [computing.submit(run_waiting) for _ in range(lanes)]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                stopping.set()
+                executor.stop()
+                raise
+    if lost:
+        raise RuntimeError(
+            f"{len(lost)} of {sum(len(job.tasks) for job in jobs)} tasks are lost, the others are "
+            f"saved; resume the run to try again. Lost: {', '.join(lost)}."
+        )
+
+
+def balanced(jobs: Sequence[Job], places: int) -> list[Job]:
+    """The same tasks, in jobs that cost at most an equal share of the whole, or are one task."""
+    share = (1 + 1e-9) * sum(job.cost for job in jobs) / max(places, 1)
+    out: list[Job] = []
+    for job in jobs:
+        part: tuple[Task, ...] = ()
+        for task in job.tasks:
+            if part and Job((*part, task)).cost > share:
+                out.append(Job(part))
+                part = ()
+            part = (*part, task)
+        out.append(Job(part))
+    return out
 
 
 def shard_of(jobs: Sequence[Job], shard: tuple[int, int]) -> list[Job]:
@@ -105,6 +186,24 @@ def shard_of(jobs: Sequence[Job], shard: tuple[int, int]) -> list[Job]:
     """
     part, number = shard
     return sorted(jobs, key=lambda job: -job.cost)[part - 1 :: number]
+
+
+def computed(compute: Callable[[], Any]) -> Any:
+    """What ``compute`` returns; compiled programs are let go when they are many."""
+    found = compute()
+    if _num_maps() > MOST_MAPS:
+        jax.clear_caches()
+    return found
+
+
+def _progress(jobs: Sequence[Job]) -> tqdm:
+    return tqdm(
+        total=sum(job.cost for job in jobs),
+        desc="settings",
+        disable=not jobs,
+        smoothing=0,  # costs are right on the whole, not one by one
+        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
+    )
 
 
 def _num_maps() -> int:

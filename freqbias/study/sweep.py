@@ -23,10 +23,10 @@ import pandas as pd
 
 from freqbias import data, report, runs
 from freqbias.data import Dataset
-from freqbias.study import arms, claims, courses, description, design, engine, networks
+from freqbias.study import arms, claims, courses, description, design, engine, executors, networks
 from freqbias.study.claims import Registry
 from freqbias.study.design import Design
-from freqbias.study.engine import Job, Task
+from freqbias.study.engine import Executor, Job, Task
 from freqbias.study.measures import MEASUREMENTS, Measurement, dataset_arrays, null_columns
 from freqbias.study.setting import Asked, Budget, Setting
 
@@ -109,6 +109,7 @@ def open_run(
     out: str | os.PathLike,
     *,
     shard: tuple[int, int] | None = None,
+    device: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
@@ -125,6 +126,7 @@ def open_run(
             **({"shard": list(shard)} if shard else {}),
         },
         data_checksums={name: dataset.checksum for name, dataset in plan.datasets.items()},
+        device=device,
         overwrite=overwrite,
         resume=resume,
     )
@@ -142,7 +144,9 @@ def run(
     plan: Plan,
     out: str | os.PathLike,
     *,
+    executor: str = "threads",
     workers: int | None = None,
+    scheduler: str | None = None,
     shard: tuple[int, int] | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -154,7 +158,9 @@ def run(
     Args:
       plan: from `plan`.
       out: the folder of the run.
-      workers: settings at once; default: `engine.default_workers`.
+      executor: "threads", "processes" or "dask"; see ``freqbias.study.executors``.
+      workers: settings at once; default: one per CPU core, one on an accelerator.
+      scheduler: the address of a Dask scheduler; default: a local cluster.
       shard: (i, n): only part i of n; `freqbias.runs.merge` and `finish` join the parts.
       overwrite: replace the run that ``out`` holds.
       resume: go on with it.
@@ -163,13 +169,16 @@ def run(
       The folder.
     """
     engine.configure()
-    folder = open_run(plan, out, shard=shard, overwrite=overwrite, resume=resume)
-    execute(plan, folder, workers=workers, shard=shard)
+    where = executors.make(executor, workers=workers, scheduler=scheduler)
+    folder = open_run(
+        plan, out, shard=shard, device=where.device(), overwrite=overwrite, resume=resume
+    )
+    execute(plan, folder, where, shard=shard)
     return folder
 
 
 def execute(
-    plan: Plan, run: Path, *, workers: int | None = None, shard: tuple[int, int] | None = None
+    plan: Plan, run: Path, executor: Executor, *, shard: tuple[int, int] | None = None
 ) -> None:
     """Runs what is left of the settings; unless this is a part, judges, draws and reports."""
     for name, dataset in plan.datasets.items():
@@ -180,7 +189,7 @@ def execute(
         jobs = engine.shard_of(jobs, shard)
     done = runs.finished(run)
     left = [Job(tuple(task for task in job.tasks if task.name not in done)) for job in jobs]
-    engine.run_jobs([job for job in left if job.tasks], workers or engine.default_workers())
+    engine.run_jobs([job for job in left if job.tasks], executor)
     if shard and shard[1] > 1:
         runs.write_rows(run)
         print(f"part {shard[0]} of {shard[1]}: {run}; join: "

@@ -16,13 +16,14 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from freqbias import report, runs
-from freqbias.study import arms, claims, description, engine
+from freqbias.study import arms, claims, description, engine, executors
 from freqbias.study.claims import Registry
-from freqbias.study.engine import Job, Task
+from freqbias.study.engine import Executor, Job, Task
 from freqbias.study.linear import courses, page, summary
 from freqbias.study.linear import tasks as tasks_lib
 from freqbias.study.linear.design import REGISTRY, Comparison, Descent, check_descent
@@ -125,7 +126,12 @@ def setting_of(task: str, arm: Arm) -> Setting:
 
 
 def open_run(
-    plan: Plan, out: str | os.PathLike, *, overwrite: bool = False, resume: bool = False
+    plan: Plan,
+    out: str | os.PathLike,
+    *,
+    device: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
 ) -> Path:
     """Makes ``out`` the folder of the study, or goes on with it; see `freqbias.runs.open_run`."""
     compared = plan.compared
@@ -149,6 +155,7 @@ def open_run(
             },
         },
         data_checksums=plan.checksums,
+        device=device,
         overwrite=overwrite,
         resume=resume,
     )
@@ -163,7 +170,9 @@ def run(
     plan: Plan,
     out: str | os.PathLike,
     *,
+    executor: str = "threads",
     workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
@@ -174,7 +183,9 @@ def run(
     Args:
       plan: from `plan`.
       out: the folder of the run.
-      workers: jobs at once; default: `engine.default_workers`.
+      executor: "threads", "processes" or "dask"; see ``freqbias.study.executors``.
+      workers: tasks at once; default: one per CPU core, one on an accelerator.
+      scheduler: the address of a Dask scheduler; default: a local cluster.
       overwrite: replace the run that ``out`` holds.
       resume: go on with it.
 
@@ -182,25 +193,26 @@ def run(
       The folder.
     """
     engine.configure()
-    folder = open_run(plan, out, overwrite=overwrite, resume=resume)
-    execute(plan, folder, workers=workers)
+    where = executors.make(executor, workers=workers, scheduler=scheduler)
+    folder = open_run(plan, out, device=where.device(), overwrite=overwrite, resume=resume)
+    execute(plan, folder, where)
     return folder
 
 
-def execute(plan: Plan, run: Path, *, workers: int | None = None) -> None:
+def execute(plan: Plan, run: Path, executor: Executor) -> None:
     """Runs what is left, then judges, draws and reports."""
-    run_left(plan, run, workers=workers)
+    run_left(plan, run, executor)
     finish(run)
 
 
-def run_left(plan: Plan, run: Path, *, workers: int | None = None) -> None:
+def run_left(plan: Plan, run: Path, executor: Executor) -> None:
     """Every arm on every task, and every task's limits, that are not there yet."""
     done = runs.finished(run)
     limits = [task for task in plan.compared.tasks if not (run / _limits_file(task.name)).exists()]
     left = [s for s in plan.settings if courses.task_name(s.dataset, s.arm) not in done]
     tasks = [*(_limit_task(plan, run, task) for task in limits)]
     tasks += [_course_task(plan, run, setting) for setting in left]
-    engine.run_jobs([Job((task,)) for task in tasks], workers or engine.default_workers())
+    engine.run_jobs([Job((task,)) for task in tasks], executor)
 
 
 def judged_rows(run: str | os.PathLike) -> pd.DataFrame:

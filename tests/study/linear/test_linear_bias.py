@@ -16,7 +16,7 @@ from matplotlib.collections import QuadMesh
 from freqbias import data, plotting, runs, schema, spectral, theory
 from freqbias.cli import claims as claims_cli
 from freqbias.cli import linear_bias, relabel
-from freqbias.study import claims, description, finished, linear
+from freqbias.study import claims, description, executors, finished, linear
 from freqbias.study.linear import Descent, LimitPlan, TaskPlan, figures, study, summary, tasks
 from freqbias.study.linear.summary import Cell, Results
 from freqbias.study.setting import Arm, Setting
@@ -293,7 +293,7 @@ def test_what_is_computed_travels_to_another_process(own_task, tmp_path, monkeyp
     plan = linear.plan("mine", COMPARED, DESCENT, tasks={"own": own_task})
     seen = []
     monkeypatch.setattr("freqbias.study.engine.run_jobs", lambda jobs, _: seen.extend(jobs))
-    study.run_left(plan, study.open_run(plan, tmp_path / "run"))
+    study.run_left(plan, study.open_run(plan, tmp_path / "run"), executors.make())
     assert [len(job.tasks) for job in seen] == [1, 1, 1]  # limits, two arms
     for job in seen:
         pickle.loads(pickle.dumps(job.tasks[0].compute))
@@ -394,7 +394,7 @@ def test_resume_fills_in_what_is_missing_and_nothing_else(tiny_run):
     with flagsaver.flagsaver():
         flags.FLAGS(["linear_bias", *TINY, f"--out={tiny_run}", "--resume"])
         request = linear_bias.prepare()
-        study.run_left(request.plan, request.run)
+        study.run_left(request.plan, request.run, request.executor)
     runs.write_rows(tiny_run)
     assert (tiny_run / "rows.csv").read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in kept} == times
