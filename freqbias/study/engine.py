@@ -134,7 +134,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> None:
                         return
                     error.add_note(f"while computing {task.name}")
                     raise
-                progress.update(task.cost)
+                progress.update(min(task.cost, progress.total - progress.n))  # rounding
 
         def run_waiting() -> None:
             while waiting and not stopping.is_set():
