@@ -1,9 +1,9 @@
-"""The report of a study: one self-contained HTML page, from a run directory or from its contents.
+"""The page of a study: one self-contained HTML file, one template for every study.
 
-``write_report(run)`` reads a run, writes ``figures/*.png`` and ``*.pdf`` and ``report.html``;
-``build_report(rows, claims, spectra, config)`` is the pure function behind it. ``figures`` says
-which figures there are and what their captions state, ``render`` what stands in the tables.
-Experiments of another kind compose a ``Page`` of sections; ``write_page`` does the same for it.
+``page`` says what a page is made of (sections of text, tables, figures) and writes it; ``sweep``
+composes that of a study of attacks, from a run (``write_report``) or from its contents
+(``build_report``); ``figures`` says which figures it has and what their captions state. ``claims``
+and ``markup`` have the parts that any study may use: tables of verdicts, chips, numbers.
 """
 
 from freqbias.plotting import Drawn as Drawn
@@ -15,8 +15,8 @@ from freqbias.report.page import Section as Section
 from freqbias.report.page import Table as Table
 from freqbias.report.page import build_page as build_page
 from freqbias.report.page import write_page as write_page
-from freqbias.report.render import build_report as build_report
-from freqbias.report.render import write_report as write_report
+from freqbias.report.sweep import build_report as build_report
+from freqbias.report.sweep import write_report as write_report
 
 __all__ = [
     "Drawn",

@@ -1,36 +1,86 @@
-"""A page of results of any kind: sections of text, tables and figures, and the run's settings.
+"""The page of any study: sections of text, tables and figures, and the run's settings.
 
-An experiment that is not about attacks on trained networks says with these what its page holds;
-the look, the figures' files and the settings are those of every report.
+A study composes a `Page`; look, files of figures, numbering and settings are the same for all.
+Texts are escaped; what is `Markup` (`freqbias.report.markup`) stands as it is.
 """
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+import jinja2
+from markupsafe import Markup
 
 from freqbias import plotting, runs
 from freqbias.inference import Verdict
 from freqbias.report.figures import ReportFigure
-from freqbias.report.render import (
-    MEANINGS,
-    command_line,
-    css_width,
-    environment,
-    save_figures,
-    setting_tables,
-    verdict_chip,
-)
+from freqbias.report.markup import MEANINGS, chip
+from freqbias.report.settings import setting_tables
+
+LONG = 60
+"""Rows of a folded table from which on it is not printed."""
+
+
+class Cell(NamedTuple):
+    """A cell with a class of style.css."""
+
+    content: str
+    kind: str
+
+
+class Group(NamedTuple):
+    """A row that is the heading of those below it, over all columns."""
+
+    content: str
+    kind: str = "group"  # a class of style.css
+
+
+Row: TypeAlias = Sequence[str | Cell] | Group
 
 
 class Table(NamedTuple):
-    """A table of text; a cell with the word of a `Verdict` is shown as one."""
+    """A table; a cell that is a `Verdict` is shown as one."""
 
-    caption: str
+    caption: str  # may be empty where the table is folded
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]  # the first cell of a row is its heading
+    rows: Sequence[Row]
     folded: str = ""  # if given, the table is folded away under this line
+    kind: str = ""  # a class of style.css
+    headed: bool = True  # whether the first cell of a row is its heading
+    wide: bool = False  # whether its text is small and it may be wider than the page
+
+
+class Bullets(NamedTuple):
+    """A list."""
+
+    items: Sequence[str]
+    kind: str = ""  # a class of style.css
+
+
+class Heading(NamedTuple):
+    """A heading within a section."""
+
+    text: str
+    name: str = ""  # for links
+
+
+class Aside(NamedTuple):
+    """A paragraph that only the printed page has."""
+
+    text: str
+
+
+class Whole(NamedTuple):
+    """Markup that is no paragraph."""
+
+    content: Markup
+
+
+Block: TypeAlias = str | Bullets | Heading | Aside | Whole | Table | ReportFigure
+"""What stands in a section; a text is a paragraph."""
 
 
 class Section(NamedTuple):
@@ -38,17 +88,18 @@ class Section(NamedTuple):
 
     name: str  # for links: letters and hyphens
     title: str
-    text: Sequence[str] = ()  # paragraphs
-    tables: Sequence[Table] = ()
-    figures: Sequence[ReportFigure] = ()
+    content: Sequence[Block]
+    short: str = ""  # in the line of links; the title if empty
 
 
 class Page(NamedTuple):
     """What a page says."""
 
     title: str
-    lead: str
+    lead: Sequence[str]  # paragraphs
     sections: Sequence[Section]
+    attacks: Sequence[Block] = ()  # above the run's config, under Settings
+    numbers: str = Markup("<code>rows.csv</code>")  # the files that hold them
 
 
 def build_page(page: Page, config: Mapping[str, Any]) -> str:
@@ -83,39 +134,80 @@ def write_page(run_dir: str | os.PathLike, page: Page) -> Path:
       FileExistsError: a file that the run did not write is in the way.
       ValueError: as `build_page`.
     """
-    pictures = save_figures(run_dir, _figures(page))
+    pictures = {}
+    for item in _figures(page):
+        png = runs.output_file(run_dir, f"figures/{item.name}.png")
+        runs.output_file(run_dir, f"figures/{item.name}.pdf")
+        plotting.save(item.figure, png.with_suffix(""), dpi=plotting.DPI)
+        pictures[item.name] = png.read_bytes()
     target = runs.output_file(run_dir, "report.html")
     target.write_text(_rendered(page, runs.read_config(run_dir), pictures), encoding="utf-8")
     return target
 
 
+def _blocks(page: Page) -> Iterator[Block]:
+    for section in page.sections:
+        yield from section.content
+    yield from page.attacks
+
+
 def _figures(page: Page) -> list[ReportFigure]:
-    return [figure for section in page.sections for figure in section.figures]
+    return [block for block in _blocks(page) if isinstance(block, ReportFigure)]
 
 
-def _rendered(page: Page, config: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+def _check(page: Page) -> None:
     names = [section.name for section in page.sections]
     if len({*names, "settings"}) != len(names) + 1:
         raise ValueError(f"sections must have distinct names, none 'settings'; got {names}.")
-    shown = set()
-    for table in (table for section in page.sections for table in section.tables):
+    for table in (block for block in _blocks(page) if isinstance(block, Table)):
         for row in table.rows:
-            if len(row) != len(table.columns):
+            if not isinstance(row, Group) and len(row) != len(table.columns):
                 raise ValueError(f"rows must have {len(table.columns)} cells; got {list(row)}.")
-            shown |= {cell for cell in row if isinstance(cell, Verdict)}
+
+
+def _rendered(page: Page, config: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    _check(page)
+    command = config.get("command") or ""
     return (
-        environment()
+        _environment()
         .get_template("page.html.j2")
         .render(
             page=page,
+            numbers={figure.name: n for n, figure in enumerate(_figures(page), start=1)},
             pictures={
-                name: {"png": base64.b64encode(png).decode(), "width": css_width(png)}
+                name: {"png": base64.b64encode(png).decode(), "width": _css_width(png)}
                 for name, png in pictures.items()
             },
-            chips={verdict: verdict_chip(verdict) for verdict in Verdict},
-            meanings={str(v): [verdict_chip(v), MEANINGS[v]] for v in Verdict if v in shown},
+            cell=_cell,
+            kind_of=lambda block: "text" if isinstance(block, str) else type(block).__name__,
+            long=LONG,
             settings=setting_tables(config),
-            command=command_line(config),
+            command=command if isinstance(command, str) else shlex.join(map(str, command)),
+            preset=str(config.get("config", config).get("preset", "")),
             started=str(config.get("started", "")).replace("T", " ").replace("+00:00", " UTC"),
         )
     )
+
+
+def _environment() -> jinja2.Environment:
+    """The template beside this module."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+def _cell(content: str | Cell) -> Cell:
+    """A cell as the template shows it."""
+    if isinstance(content, Verdict):
+        return Cell(chip(content, MEANINGS[content]), "")
+    return content if isinstance(content, Cell) else Cell(content, "")
+
+
+def _css_width(png: bytes) -> int:
+    """The width in CSS pixels at which the picture has its printed size times 1.3."""
+    pixels = int.from_bytes(png[16:20], "big")
+    return round(1.3 * 96 * pixels / plotting.DPI)

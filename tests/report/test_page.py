@@ -13,20 +13,20 @@ def page(title="A & B"):
     shown = report.ReportFigure("line", "A line", "From 0 to 1.", "A rising line.", figure)
     return report.Page(
         title,
-        "Two sections.",
+        ("Two sections.",),
         (
             report.Section(
                 "first",
                 "First",
-                ("Some <text>.",),
-                (report.Table("What holds", ("claim", "says"), (("C0", Verdict.OPPOSITE),)),),
+                (
+                    "Some <text>.",
+                    report.Table("What holds", ("claim", "says"), (("C0", Verdict.OPPOSITE),)),
+                ),
             ),
             report.Section(
                 "second",
                 "Second",
-                (),
-                (report.Table("Long", ("a",), (("1",),), folded="All of it"),),
-                (shown,),
+                (report.Table("Long", ("a",), (("1",),), folded="All of it"), shown),
             ),
         ),
     )
@@ -52,4 +52,4 @@ def test_pages_that_cannot_be_shown_are_refused():
         report.build_page(bad, {})
     table = report.Table("t", ("a", "b"), (("1",),))
     with pytest.raises(ValueError, match="rows must have 2 cells"):
-        report.build_page(page()._replace(sections=[report.Section("x", "X", (), (table,))]), {})
+        report.build_page(page()._replace(sections=[report.Section("x", "X", (table,))]), {})

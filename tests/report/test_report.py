@@ -297,7 +297,7 @@ def large():
 @pytest.fixture
 def no_figures(monkeypatch):
     """Tables alone: figures take most of the time of a page."""
-    monkeypatch.setattr("freqbias.report.render.make_figures", lambda *_: [])
+    monkeypatch.setattr("freqbias.report.sweep.make_figures", lambda *_: [])
 
 
 def _table(page, caption):
@@ -380,7 +380,7 @@ def test_the_figure_of_effects_by_data_set_stands_among_the_claims(large, monkey
     drawn = Figure(figsize=(1, 1))
     names = ("effects_by_dataset", "follows_the_data")
     items = [report.ReportFigure(name, name, "", "", drawn) for name in names]
-    monkeypatch.setattr("freqbias.report.render.make_figures", lambda *_: items)
+    monkeypatch.setattr("freqbias.report.sweep.make_figures", lambda *_: items)
     page = _report(large)
     places = [
         page.index(f'id="{name}"')

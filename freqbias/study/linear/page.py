@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from freqbias.report import Page, ReportFigure, Section, Table
+from freqbias.report.claims import claims_by_dataset
+from freqbias.report.markup import bold, counted, number, signed, words
+from freqbias.report.page import Block, Whole
 from freqbias.study.linear import figures, summary
 from freqbias.study.linear.figures import Column
 from freqbias.study.linear.summary import Results
@@ -68,7 +70,11 @@ def make_page(results: Results, claims: Sequence[Mapping[str, Any]]) -> Page:
         _numbers(results),
         _method(rows),
     ]
-    return Page("When do local kernels mean higher frequency?", lead, [s for s in sections if s])
+    return Page(
+        "When do local kernels mean higher frequency?",
+        [lead],
+        [section for section in sections if section is not None],
+    )
 
 
 def _when(results: Results) -> Section:
@@ -78,7 +84,7 @@ def _when(results: Results) -> Section:
     shown.append(_curves(results, scale=scales[0], column="learned_mean_frequency"))
     shown.append(_curves(results, scale=1.0, steps="large"))
     if not set(CONV_FC) <= set(results.present(CONV_FC)):
-        return Section("when", "When", (), (), shown)
+        return Section("when", "When", shown)
     shown += _maps(results, scales[0])
     table = Table(
         "Where the 95 % interval of conv K=3 minus FC lies, step by step (mean frequency of beta, "
@@ -94,8 +100,8 @@ def _when(results: Results) -> Section:
         summary.TALLY_COLUMNS,
         summary.tally_table(results, CONV_FC),
     )
-    words = summary.sentences(results, CONV_FC, CONV_FC_NAMES)
-    return Section("when", "When", words, [short, table], shown)
+    sentences = summary.sentences(results, CONV_FC, CONV_FC_NAMES)
+    return Section("when", "When", [*sentences, short, table, *shown])
 
 
 def _maps(results: Results, scale: float) -> list[ReportFigure]:
@@ -190,54 +196,35 @@ def _curves(
 
 
 def _claims(results: Results, claims: Sequence[Mapping[str, Any]]) -> Section:
-    def number(value: float | None) -> str:
-        return "\N{EN DASH}" if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-
-    lines = [
+    by_id: dict[str, list[Mapping[str, Any]]] = {}
+    for claim in claims:
+        by_id.setdefault(str(claim["id"]), []).append(claim)
+    stated = [
         (
-            f"{c['id']} {c['title']}",
-            _sample_title(str(c["dataset"]), results),
-            f"{number(c['estimate'])} [{number(c['low'])}, {number(c['high'])}]",
-            f"{c['margin']:g} {c['unit']}",
-            f"{c['live_seeds']}/{c['seeds']}",
-            str(c["verdict"]),
-            str(c["reason"]),
+            bold(name),
+            str(members[0]["statement"]),
+            counted([str(claim["verdict"]) for claim in members]),
         )
-        for c in claims
+        for name, members in by_id.items()
     ]
-    tally = [
-        f"{name}: "
-        + ", ".join(
-            f"{count} {verdict}"
-            for verdict, count in pd.Series(
-                [str(c["verdict"]) for c in claims if c["id"] == name]
-            ).value_counts().items()
-        )
-        + "."
-        for name in dict.fromkeys(str(c["id"]) for c in claims)
+    content: list[Block] = [
+        "Registered before the run; judged at the last step, small steps, on seeds whose "
+        "sample is separated; Holm over the tasks and samples of a claim; initial scales 1 and "
+        "1/2 must agree.",
+        Table("What is claimed, and on how many tasks and samples with which verdict.",
+              ("Claim", "Statement", "Verdicts"), stated),
+        claims_by_dataset(
+            claims,
+            caption="Effects with 95 % intervals over seeds, and verdicts; shaded in the plots: "
+            "effects within the margin, one scale per claim. What is not decided has its reason "
+            "beside it.",
+            folded=f"All {len(claims)} verdicts",
+            title=lambda dataset: _sample_title(dataset, results),
+            first="Task and sample",
+        ),
+        Whole(words()),
     ]  # fmt: skip
-    statements = [
-        (f"{c['id']}", str(c["statement"]))
-        for c in {str(c["id"]): c for c in reversed(claims)}.values()
-    ][::-1]
-    return Section(
-        "claims",
-        "Claims",
-        [
-            "Registered before the run; judged at the last step, small steps, on seeds whose "
-            "sample is separated; Holm over the tasks and samples of a claim; initial scales 1 and "
-            "1/2 must agree. " + " ".join(tally)
-        ],
-        [
-            Table("What is claimed", ("claim", "statement"), statements),
-            Table(
-                "Effects with 95 % intervals over seeds, and verdicts.",
-                ("claim", "task", "effect", "margin", "live", "verdict", "reason"),
-                lines,
-                folded=f"All {len(lines)} verdicts",
-            ),
-        ],
-    )
+    return Section("claims", "Claims", content if claims else ["No claim was tested in this run."])
 
 
 def _sample_title(dataset: str, results: Results) -> str:
@@ -263,10 +250,7 @@ def _sparsity(results: Results) -> Section:
             "A certificate bounds the margin of every predictor at once: gap = 1 \N{MINUS SIGN} "
             "margin / bound, 0 at the maximum margin, above 1 before separation. The bound comes "
             "from the multipliers that training leaves (the mean of the loss's weights over recent "
-            "steps)."
-        ],
-        [],
-        [
+            "steps).",
             ReportFigure(
                 "sparsity",
                 "Sparsity in frequency, certified gap and stationarity over time",
@@ -332,10 +316,7 @@ def _kernels(results: Results) -> Section | None:
             "A kernel of K x K taps has a least mean frequency (an eigenvalue). Slack is how far a "
             "layer lies above it. Random kernels have a flat expected spectrum, so their slack is "
             "large; the figure shows what training does to it. The bound constrains a layer, not "
-            "the network: the readout is full-width."
-        ],
-        [],
-        [
+            "the network: the readout is full-width.",
             ReportFigure(
                 "slack",
                 "Kernel slack, trained minus initial",
@@ -370,8 +351,8 @@ def _attacks(results: Results) -> Section:
                 results.title(str(dataset)),
                 results.looks[str(arm)].label,
                 f"{part['boxed_delta_cosine'].mean():.3f}",
-                f"{shift.mean():+.4f}".replace("-", "\N{MINUS SIGN}"),
-                f"{shift.min():+.4f} to {shift.max():+.4f}".replace("-", "\N{MINUS SIGN}"),
+                signed(shift.mean(), 4),
+                f"{signed(shift.min(), 4)} to {signed(shift.max(), 4)}",
             )
         )
     table = Table(
@@ -390,9 +371,9 @@ def _attacks(results: Results) -> Section:
         [
             "Without a box the closed-form L2 perturbation of a linear network is parallel to "
             f"beta: that is algebra. The least cosine over {len(last):,} networks is {worst:.7f}. "
-            "The box [0, 1] bends it, as the table shows for the tasks of real images."
+            "The box [0, 1] bends it, as the table shows for the tasks of real images.",
+            *([table] if lines else []),
         ],
-        [table] if lines else [],
     )
 
 
@@ -434,7 +415,7 @@ def _numbers(results: Results) -> Section:
             str(limit["status"]).replace("_", " "),
             "\N{EN DASH}" if limit["gap"] is None else f"{limit['gap']:.2g}",
             str(limit["max_iterations"]),
-            "\N{EN DASH}" if limit["mean_frequency"] is None else f"{limit['mean_frequency']:.3f}",
+            number(limit["mean_frequency"]),
         )
         for limit in results.limits
     ]
@@ -442,8 +423,8 @@ def _numbers(results: Results) -> Section:
     return Section(
         "numbers",
         "Numbers and failures",
-        [f"{failed} of {_networks(rows):,} networks diverged."],
         [
+            f"{failed} of {_networks(rows):,} networks diverged.",
             Table(
                 "Means over seeds at the last step, initial scale 1. Outside: energy of beta "
                 "outside the subspace that holds 99 % of the pool's variance. Learned share: "
@@ -481,10 +462,7 @@ def _middle_sizes(rows: pd.DataFrame) -> dict[str, int]:
 
 
 def _mean(rows: pd.DataFrame, column: str, digits: int) -> str:
-    value = rows[column].mean()
-    if not np.isfinite(value):
-        return "\N{EN DASH}"
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return number(rows[column].mean(), digits)
 
 
 def _method(rows: pd.DataFrame) -> Section:
