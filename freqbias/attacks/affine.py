@@ -25,25 +25,16 @@ Reference:
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
 from freqbias._pytree import frozen, static
-from freqbias.attacks.levels import Scalar, water_level
-from freqbias.attacks.norms import (
-    L0,
-    L1,
-    L2,
-    Bounds,
-    FourierL1,
-    FourierLinf,
-    Linf,
-    WeightedFourierL2,
-    reach,
-)
+from freqbias.attacks.levels import Scalar
+from freqbias.attacks.norms import Bounds, Norm, check_norm, defines
+from freqbias.attacks.norms.steps import room_of
 from freqbias.attacks.protocol import (
     CheckedAttack,
     Perturbation,
@@ -53,8 +44,6 @@ from freqbias.attacks.protocol import (
 )
 from freqbias.ops import AffinePredictor, affine_predictor
 from freqbias.typing import ApplyFn, Array, Key, Params, Status
-
-ClosedFormNorm: TypeAlias = L0 | L1 | L2 | Linf | FourierL1 | FourierLinf | WeightedFourierL2
 
 # Slack beyond the boundary, in units of the rounding error of a margin: the first that flips the
 # prediction is used.
@@ -71,7 +60,7 @@ class AffineAttack(CheckedAttack):
       bounds: (low, high) of a pixel, or None for no box.
     """
 
-    norm: ClosedFormNorm
+    norm: Norm
     epsilon: Scalar | None = None
     bounds: Bounds | None = static(default=None)
 
@@ -139,23 +128,22 @@ class AffineAttack(CheckedAttack):
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
-        if not isinstance(self.norm, ClosedFormNorm):
-            raise TypeError(f"norm must be one with a closed form; got {self.norm!r}.")
+        check_norm(self.norm)
         if self.epsilon is not None:
             _checks.positive_scalars(self, "epsilon")
         check_bounds(self.bounds)
-        fourier = isinstance(self.norm, FourierL1 | FourierLinf | WeightedFourierL2)
-        if fourier and self.bounds is not None:
-            raise ValueError(
-                f"bounds must be None for {type(self.norm).__name__}: a Fourier norm has no closed "
-                f"form with the box; got {self.bounds}."
-            )
-        if isinstance(self.norm, L0) and self.epsilon is not None and self.bounds is None:
-            raise ValueError("bounds must be given for a budget in l0, whose ball has no end.")
+        if self.bounds is not None:
+            use = f"a closed form with bounds {self.bounds}"
+            check_norm(self.norm, "smallest_step", "largest_step", use=use)
+        elif not (self.norm.exact or defines(self.norm, "smallest_step")):
+            raise ValueError(f"norm must have an exact steepest direction; got {self.norm}.")
+        elif self.norm.counts and self.epsilon is not None:
+            kind = type(self.norm).__name__
+            raise ValueError(f"bounds must be given for a budget in {kind}, whose ball has no end.")
 
 
 def affine_attack(
-    norm: ClosedFormNorm, *, epsilon: Scalar | None = None, bounds: Bounds | None = None
+    norm: Norm, *, epsilon: Scalar | None = None, bounds: Bounds | None = None
 ) -> AffineAttack:
     """The exact attack on an affine model.
 
@@ -186,107 +174,6 @@ def affine_attack(
     return attack
 
 
-def _room(normal: Array, image: Array, bounds: Bounds | None) -> Array:
-    """How far each pixel may move against the normal."""
-    if bounds is None:
-        return jnp.full_like(image, jnp.inf)
-    lower, upper = reach(image, bounds)
-    return jnp.where(normal > 0, -lower, upper)
-
-
-def _into_box(delta: Array, image: Array, bounds: Bounds | None) -> Array:
-    """What is filled up to the room can be beyond it by a rounding error."""
-    return delta if bounds is None else jnp.clip(delta, *reach(image, bounds))
-
-
-def _shape(norm: L2 | Linf, normal: Array) -> Array:
-    """How fast each pixel moves."""
-    return jnp.abs(normal) if isinstance(norm, L2) else jnp.abs(jnp.sign(normal))
-
-
-def _move(shape: Array, room: Array, level: Array) -> Array:
-    """How far each pixel moves at a level, which may be infinite."""
-    return jnp.minimum(jnp.where(shape > 0, level * shape, 0), room)
-
-
-def _priority(norm: L0 | L1, size: Array, gain: Array) -> Array:
-    """What pixels are ordered by: what a unit (L1) or all (L0) of a pixel takes off the margin."""
-    if isinstance(norm, L1):
-        return size
-    gain = jnp.where(jnp.isfinite(gain), gain, size)  # without bounds any pixel suffices
-    if norm.per_pixel:
-        gain = jnp.broadcast_to(jnp.sum(gain, axis=-1, keepdims=True), gain.shape)
-    return gain
-
-
-def _fill(priority: Array, caps: Array, target: Scalar) -> Array:
-    """Amounts with sum target (or all caps), in order of priority, of equals the first first."""
-    order = jnp.argsort(-priority.ravel(), stable=True)
-    sorted_caps = caps.ravel()[order]
-    before = jnp.concatenate([jnp.zeros(1, caps.dtype), jnp.cumsum(sorted_caps)[:-1]])
-    amounts = jnp.clip(target - before, 0, sorted_caps)
-    return jnp.zeros_like(amounts).at[order].set(amounts).reshape(caps.shape)
-
-
-def minimal_step(
-    norm: ClosedFormNorm, bounds: Bounds | None, normal: Array, image: Array, margin: Array
-) -> tuple[Array, Array]:
-    """The smallest perturbation [H, W, C] that takes a margin away, and its norm.
-
-    Infinite norm if the room does not suffice, or the normal is zero.
-    """
-    if bounds is None and not isinstance(norm, L0 | L1):
-        dual = norm.dual(normal)
-        distance = jnp.where(dual > 0, margin / jnp.where(dual > 0, dual, 1), jnp.inf)
-        return -jnp.where(dual > 0, distance, 0) * norm.steepest(normal), distance
-    size, room = jnp.abs(normal), _room(normal, image, bounds)
-    gain = jnp.where(size > 0, size * room, 0)
-    if isinstance(norm, L0 | L1):
-        steps = _fill(_priority(norm, size, gain), gain, margin) / jnp.where(size > 0, size, 1)
-        reached = jnp.sum(gain) >= margin
-    else:
-        shape = _shape(norm, normal)  # type: ignore[arg-type]
-        level = water_level(size * shape, gain, margin)
-        steps = _move(shape, room, level)
-        reached = jnp.isfinite(level)
-    delta = _into_box(-jnp.sign(normal) * steps, image, bounds)
-    return delta, jnp.where(reached, norm.value(delta), jnp.inf)
-
-
-def _budget(
-    norm: ClosedFormNorm, bounds: Bounds | None, normal: Array, image: Array, epsilon: Scalar
-) -> Array:
-    """The perturbation [H, W, C] of norm epsilon, or all the room, that takes most off a margin."""
-    size, room = jnp.abs(normal), _room(normal, image, bounds)
-    if isinstance(norm, L0):
-        gain = size * room
-        channels = normal.shape[-1] if norm.per_pixel else 1
-        chosen = _fill(
-            _priority(norm, size, gain), jnp.ones_like(size), jnp.floor(epsilon) * channels
-        )
-        return _into_box(-jnp.sign(normal) * chosen * room, image, bounds)
-    if isinstance(norm, L1):
-        caps = jnp.where(size > 0, room, 0)
-        delta = _into_box(-jnp.sign(normal) * _fill(size, caps, epsilon), image, bounds)
-    elif bounds is None:
-        delta = -epsilon * norm.steepest(normal)
-    else:
-        shape = _shape(norm, normal)  # type: ignore[arg-type]
-        level = _budget_level(norm, shape, room, epsilon)  # type: ignore[arg-type]
-        delta = -jnp.sign(normal) * _move(shape, room, level)
-    return delta * (epsilon / jnp.maximum(norm.value(delta), epsilon))  # removes rounding
-
-
-def _budget_level(norm: L2 | Linf, shape: Array, room: Array, epsilon: Scalar) -> Array:
-    """Level at which the norm is epsilon; infinity if the room is less."""
-    if isinstance(norm, Linf):
-        return jnp.asarray(epsilon)
-    scale = norm.value(shape) / epsilon  # of order 1 for the squares
-    scale = jnp.where(scale > 0, scale, 1)
-    level = water_level((shape / (scale * epsilon)) ** 2, (room / epsilon) ** 2, 1.0)
-    return jnp.sqrt(level) / scale
-
-
 class _Nearest(NamedTuple):
     """One image against the class whose boundary is nearest."""
 
@@ -302,12 +189,12 @@ def _nearest(
     """The class of smallest minimal distance; if none is in reach, of the least margin left."""
     rows = jnp.moveaxis(model.weights, -1, 0)
     normals, margins = rows[label][None] - rows, logits[label] - logits
-    minimal = partial(minimal_step, attack.norm, attack.bounds)
+    minimal = partial(attack.norm.smallest_step, bounds=attack.bounds)
     _, distances = jax.vmap(minimal, (0, None, 0))(normals, image, jnp.maximum(margins, 0))
     is_label = jnp.arange(logits.size) == label
     distances = jnp.where(is_label, jnp.inf, distances)
     if attack.bounds is not None:
-        room = jax.vmap(_room, (0, None, None))(normals, image, attack.bounds)
+        room = jax.vmap(room_of, (0, None, None))(normals, image, attack.bounds)
         left = margins - jnp.sum(jnp.abs(normals) * room, axis=(1, 2, 3))
         distances = jnp.where(jnp.any(jnp.isfinite(distances)), distances, left)
     index = jnp.argmin(jnp.where(is_label, jnp.inf, distances))
@@ -325,7 +212,7 @@ def _climb(
     nearest: _Nearest,
 ) -> Array:
     """The minimal delta [N, H, W, C] of the first slack that flips the prediction, else zero."""
-    minimal = partial(minimal_step, attack.norm, attack.bounds)
+    minimal = partial(attack.norm.smallest_step, bounds=attack.bounds)
 
     def rung(carry: tuple[Array, Array], slack: Array) -> tuple[tuple[Array, Array], None]:
         delta, found = carry
@@ -360,7 +247,7 @@ def _attack(
         delta = _climb(attack, predict_fn, images, labels, nearest)
         delta = jnp.where(clean_correct[:, None, None, None], delta, 0)
     else:
-        budget = partial(_budget, attack.norm, attack.bounds, epsilon=attack.epsilon)
+        budget = partial(attack.norm.largest_step, epsilon=attack.epsilon, bounds=attack.bounds)
         delta = jax.vmap(budget)(nearest.normal, images)
     delta = jnp.where(finite[:, None, None, None], delta, 0)
 

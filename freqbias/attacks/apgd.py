@@ -40,7 +40,7 @@ from freqbias.attacks.driver import (
 )
 from freqbias.attacks.gradient import draw_start, project
 from freqbias.attacks.levels import Scalar
-from freqbias.attacks.norms import L1, Bounds, Norm
+from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key, LossFn
 
@@ -439,10 +439,13 @@ def apgd(
       Croce and Hein, 2003.01690, algorithm 1; in L1, 2103.01208, algorithm 1.
     """
     make: Callable[..., AutoPGD] = AutoPGD
-    if isinstance(norm, L1):
+    check_norm(norm)
+    if norm.sparse:
         make = partial(SparseAutoPGD, multi_epsilon=multi_epsilon)
     elif multi_epsilon:
-        raise ValueError(f"multi_epsilon must be False but in L1; got norm {norm}.")
+        raise ValueError(
+            f"multi_epsilon must be False in a norm that is not sparse, as L1() is; got {norm}."
+        )
     attack = make(
         norm=norm,
         epsilon=epsilon,

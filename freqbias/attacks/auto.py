@@ -16,7 +16,7 @@ from freqbias.attacks.driver import forward, query
 from freqbias.attacks.evaluate import in_batches
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.minimal.fab import fab
-from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
+from freqbias.attacks.norms import Bounds, Norm, check_norm, defines
 from freqbias.attacks.protocol import (
     Attack,
     CheckedAttack,
@@ -210,6 +210,7 @@ def auto_attack(
       Croce and Hein, 2003.01690, section 6; in L1, 2103.01208, section 5.
     """
     _checks.one_of("version", version, ("standard", "plus"))
+    check_norm(norm)
     if attacks is None:
         members = _members_to_target if targeted else _members
         attacks = members(norm, epsilon, bounds, plus=version == "plus")
@@ -228,13 +229,14 @@ def auto_attack(
 def _members(norm: Norm, epsilon: Scalar, bounds: Bounds | None, *, plus: bool) -> list[Attack]:
     """The untargeted attacks of `auto_attack`."""
     ball: dict[str, Any] = {"epsilon": epsilon, "bounds": bounds}
-    restarts, classes = (5, 5) if isinstance(norm, L1) and not plus else (1, 9)
+    restarts, classes = (5, 5) if norm.sparse and not plus else (1, 9)
     aimed = apgd(norm, loss="dlr", num_targets=classes, **ball)
     fast: list[Attack] = []  # FAB of 5 restarts, FAB-T
     boxes: list[Attack] = []
-    if isinstance(norm, L1 | L2 | Linf):
+    if _has_fab(norm):
         steps: dict[str, Any] = {"num_steps": 100, "num_rivals": 9, "bounds": bounds}
         fast = [fab(norm, num_restarts=5, **steps), fab(norm, class_by_class=True, **steps)]
+    if defines(norm, "windows"):
         boxes = [square(norm, **ball)]
     if not plus:
         return [apgd(norm, num_restarts=restarts, **ball), aimed, *fast[1:], *boxes]
@@ -249,12 +251,15 @@ def _members_to_target(
     ball: dict[str, Any] = {"epsilon": epsilon, "bounds": bounds, "targeted": True}
     starts: dict[str, Any] = {"num_restarts": 5 if plus else 1}
     members: list[Attack] = [apgd(norm, loss=loss, **starts, **ball) for loss in _LOSSES]
-    if isinstance(norm, L1 | L2 | Linf):
-        members += [
-            fab(norm, num_steps=100, targeted=True, bounds=bounds, **starts),
-            square(norm, **ball),
-        ]
+    if _has_fab(norm):
+        members.append(fab(norm, num_steps=100, targeted=True, bounds=bounds, **starts))
+    if defines(norm, "windows"):
+        members.append(square(norm, **ball))
     return members
+
+
+def _has_fab(norm: Norm) -> bool:
+    return defines(norm, "smallest_step") and defines(norm, "sample") and not norm.counts
 
 
 def _defined(attack: Attack, num_classes: int) -> Attack:

@@ -14,7 +14,7 @@ import numpy as np
 from freqbias.attacks.evaluate import at_epsilon, evaluate, logits_in_batches
 from freqbias.attacks.gradient import fgsm
 from freqbias.attacks.losses import margin
-from freqbias.attacks.norms import L1, L2, Linf
+from freqbias.attacks.norms import defines
 from freqbias.attacks.protocol import Attack
 from freqbias.attacks.square import square
 from freqbias.ensemble import Strategy
@@ -123,7 +123,7 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
         raise ValueError(f"attack must be untargeted and have bounds; got {attack}.")
     at_epsilon(attack, 1.0)  # raises where there is none
     norm, epsilon = attack.norm, attack.epsilon  # type: ignore[attr-defined]
-    if black_box is None and isinstance(norm, L1 | L2 | Linf):
+    if black_box is None and defines(norm, "windows"):
         black_box = square(norm, epsilon=epsilon, num_steps=500, bounds=bounds)
     box = jnp.full(np.shape(images)[1:], bounds[1] - bounds[0], jnp.result_type(images))
     everywhere = at_epsilon(attack, norm.value(box))

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
-from freqbias.attacks.norms import Bounds, Norm
+from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import (
     CheckedAttack,
     Perturbation,
@@ -199,6 +199,7 @@ class IterativeAttack(CheckedAttack):
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
+        check_norm(self.norm)
         _checks.one_of("driver", self.driver, ("auto", "scan", "host"))
         check_bounds(self.bounds)
 

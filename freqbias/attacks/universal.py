@@ -20,7 +20,7 @@ from freqbias._pytree import frozen, static
 from freqbias.attacks import losses
 from freqbias.attacks.driver import Driver, choose_driver
 from freqbias.attacks.levels import Scalar
-from freqbias.attacks.norms import Bounds, Norm
+from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import (
     CheckedAttack,
     as_bounds,
@@ -119,6 +119,7 @@ class UniversalAttack(CheckedAttack):
 
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
+        check_norm(self.norm)
         _checks.positive_scalars(self, "epsilon", "step_size")
         _checks.rank("clamp", self.clamp, 0)
         _checks.positive_ints(self, "num_epochs", "batch_size")

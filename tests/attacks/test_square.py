@@ -8,14 +8,8 @@ import pytest
 from attack_table import SHAPE, affine
 
 from freqbias.attacks import L1, L2, FourierLinf, Linf, affine_attack, margin, pgd, square
-from freqbias.attacks.square import (
-    _bumps,
-    _propose_l1,
-    _propose_l2,
-    _propose_linf,
-    _tiles,
-    square_sides,
-)
+from freqbias.attacks.norms.windows import _bumps, move_l1, move_l2, move_linf
+from freqbias.attacks.square import square_sides
 from freqbias.typing import Status
 
 
@@ -58,7 +52,7 @@ def test_a_move_in_linf_repaints_one_window(key):
     """At +-epsilon, a sign for each channel, everything else as it was."""
     delta = 0.1 * jax.random.uniform(key, SHAPE, minval=-1)
     keys = jax.random.split(key, 200)
-    propose = jax.jit(jax.vmap(_propose_linf, (0, None, None, None)))
+    propose = jax.jit(jax.vmap(move_linf, (0, None, None, None)))
     moved = np.asarray(propose(keys, delta, jnp.int32(3), 0.1))
     changed = (moved != np.asarray(delta)).any(-1)
     rows, columns = changed.any(2), changed.any(1)
@@ -74,7 +68,7 @@ def test_a_move_in_l2_spends_the_whole_budget_and_moves_mass(key):
     """From zero as well; what lies outside both windows only changes in scale."""
     delta = jax.random.normal(key, SHAPE)
     delta = 0.3 * delta / jnp.linalg.norm(delta)
-    propose = jax.jit(jax.vmap(_propose_l2, (0, None, None, None)))
+    propose = jax.jit(jax.vmap(move_l2, (0, None, None, None)))
     keys = jax.random.split(key, 20)
     for start in (delta, jnp.zeros(SHAPE)):
         for side in (1, 3, 5):
@@ -89,7 +83,7 @@ def test_a_move_in_l2_spends_the_whole_budget_and_moves_mass(key):
     assert (moved == 0).all(-1).sum() in range(1, side**2 + 1)
 
 
-@pytest.mark.parametrize("propose", [_propose_l1, _propose_l2])
+@pytest.mark.parametrize("propose", [move_l1, move_l2])
 def test_a_window_that_its_bump_would_cancel_takes_the_bump(propose, key):
     """Of one pixel the old content and the new have one direction or opposite ones: +-1 each."""
     delta = jnp.zeros((1, 1, 1)).at[0, 0, 0].set(0.3)
@@ -105,7 +99,7 @@ def test_a_move_in_l1_moves_mass_and_leaves_the_rest_alone(channels, key):
     epsilon, side = 0.5, 2
     delta = np.array(jax.random.normal(key, (*SHAPE[:2], channels)))
     delta *= 0.3 / np.abs(delta).sum()
-    propose = jax.jit(jax.vmap(_propose_l1, (0, None, None, None)))
+    propose = jax.jit(jax.vmap(move_l1, (0, None, None, None)))
     keys = jax.random.split(key, 40)
     moved = np.asarray(propose(keys, delta, jnp.int32(side), epsilon))
     nowhere = np.asarray(propose(keys, np.zeros_like(delta), jnp.int32(side), epsilon))
@@ -125,7 +119,7 @@ def test_a_move_in_l1_moves_mass_and_leaves_the_rest_alone(channels, key):
 
 @pytest.mark.parametrize("norm, size", [(L2(), 1), (L1(), 2)])
 def test_tiles_are_as_long_as_the_windows_of_a_move(norm, size, key):
-    tiles = _tiles(norm, key, (11, 12, 2), jnp.float32)
+    tiles = norm.windows(2).start(key, (11, 12, 2), jnp.float32)
     np.testing.assert_allclose(norm.value(tiles), size, rtol=1e-5)
     assert (np.abs(tiles) > 0).mean() > 0.9 and 0.3 < (tiles > 0).mean() < 0.7
 

@@ -20,10 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from freqbias.attacks import losses, record
-from freqbias.attacks.affine import minimal_step
 from freqbias.attacks.driver import Answer, IterativeAttack, Oracle, Phase, forward, gradient_of
 from freqbias.attacks.levels import Scalar
-from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, Norm, reach
+from freqbias.attacks.norms import L2, Bounds, Norm, reach
 from freqbias.attacks.protocol import Perturbation
 from freqbias.typing import Array
 
@@ -268,7 +267,7 @@ def boundary_step(
 
     def one(gradient: Array, gap: Array, point: Array) -> Array:
         normal = jnp.where(gap < 0, gradient, -gradient)
-        return minimal_step(norm, bounds, normal, point, jnp.abs(gap))[0]  # type: ignore[arg-type]
+        return norm.smallest_step(normal, point, jnp.abs(gap), bounds)[0]
 
     return jax.vmap(one)(gradients, gap, points)
 
@@ -346,11 +345,10 @@ def counts(labels: Array, state: Any, answer: Answer) -> Array:
 def _look(attack: Any, images: Array, state: Any, search: Search) -> Any:
     """Turns to the middle of the bracket."""
     norm, bounds = attack.norm, attack.bounds
-    shrinks = bounds is None or isinstance(norm, L0 | L1 | L2 | Linf)  # each entry, so in the box
 
     def shrink(found: Array, image: Array, share: Array) -> Array:
         radius = jnp.maximum(share * norm.value(found), jnp.finfo(found.dtype).tiny)
-        if shrinks:
+        if bounds is None or norm.shrinks:
             return norm.project(found, radius)
         return norm.project_box(found, image, radius, bounds)
 

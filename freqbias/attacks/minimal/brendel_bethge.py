@@ -24,7 +24,7 @@ from freqbias.attacks.levels import Scalar
 from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.minimal.trust_region import nearest_on_boundary
-from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf, reach
+from freqbias.attacks.norms import L2, Bounds, Norm, check_norm, reach
 from freqbias.attacks.protocol import Perturbation, as_bounds, check_range, fold_each
 from freqbias.typing import ApplyFn, Array, Key, Params
 
@@ -62,7 +62,7 @@ class BrendelBethge(IterativeAttack):
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
     """
 
-    norm: L0 | L1 | L2 | Linf
+    norm: Norm
     radius: Scalar = 1.0
     starts: Array | None = None
     num_steps: int = static(default=50)
@@ -112,8 +112,8 @@ class BrendelBethge(IterativeAttack):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        if not isinstance(self.norm, L0 | L1 | L2 | Linf):
-            raise TypeError(f"norm must be L0, L1, L2 or Linf; got {self.norm!r}.")
+        use = "the Brendel-Bethge attack"
+        check_norm(self.norm, "smallest_step", "line_to_plane", use=use)
         _checks.positive_scalars(self, "radius")
         _checks.positive_ints(self, "num_steps", "num_starts", "num_rivals")
 
@@ -220,7 +220,7 @@ class BrendelBethge(IterativeAttack):
         slope = jnp.where(steep, slope, 1)
         step = (state.step - _NUM_SEEKS - _NUM_HALVINGS).astype(images.dtype)
         last, lead = _LAST_RADIUS, _LEAD
-        if isinstance(self.norm, L0):
+        if self.norm.counts:
             last, lead = _LAST_RADIUS_L0, _LEAD_L0
         radius = self.radius * last ** (step / self.num_steps) * size(state.delta)
         loss = loss_fn(answer.logits, *state.goal) - 2 * state.search.confidence
@@ -283,7 +283,7 @@ class BrendelBethge(IterativeAttack):
 
 
 def brendel_bethge(
-    norm: L0 | L1 | L2 | Linf,
+    norm: Norm,
     *,
     num_steps: int = 50,
     radius: Scalar | None = None,
@@ -318,8 +318,9 @@ def brendel_bethge(
       The attack.
 
     Raises:
-      TypeError: another norm, or a number is no int.
-      ValueError: a number or an option is out of range.
+      TypeError: ``norm`` is none, or a number is no int.
+      ValueError: a number or an option is out of range, or the norm lacks `Norm.smallest_step` or
+        `Norm.line_to_plane`.
 
     Example:
       >>> import jax
@@ -335,9 +336,10 @@ def brendel_bethge(
     Reference:
       Brendel et al., Accurate, reliable and fast robustness evaluation, 1907.01003, section 2.
     """
+    check_norm(norm)
     attack = BrendelBethge(
         norm=norm,
-        radius=(1.0 if isinstance(norm, L0) else 0.5) if radius is None else radius,
+        radius=(1.0 if norm.counts else 0.5) if radius is None else radius,
         num_steps=num_steps,
         num_starts=num_starts,
         num_rivals=num_rivals,

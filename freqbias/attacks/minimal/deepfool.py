@@ -12,8 +12,13 @@ from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Phase, Prog
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
-from freqbias.attacks.minimal.linearised import check_norm, linearise, nearest_boundary, with_label
-from freqbias.attacks.norms import L1, L2, Bounds, Linf
+from freqbias.attacks.minimal.linearised import (
+    check_linear,
+    linearise,
+    nearest_boundary,
+    with_label,
+)
+from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key
 
@@ -33,7 +38,7 @@ class DeepFool(IterativeAttack):
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
     """
 
-    norm: L1 | L2 | Linf
+    norm: Norm
     overshoot: Scalar = 0.02
     num_steps: int = static(default=30)
     num_rivals: int = static(default=NUM_RIVALS)
@@ -45,7 +50,7 @@ class DeepFool(IterativeAttack):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        check_norm(self.norm)
+        check_linear(self.norm, "DeepFool")
         _checks.positive_scalars(self, "overshoot")
         _checks.positive_ints(self, "num_steps", "num_rivals")
 
@@ -98,7 +103,7 @@ def _all_fell(state: MinimalState) -> Array:
 
 
 def deepfool(
-    norm: L1 | L2 | Linf,
+    norm: Norm,
     *,
     num_steps: int = 30,
     overshoot: Scalar = 0.02,
@@ -138,8 +143,8 @@ def deepfool(
       The attack.
 
     Raises:
-      TypeError: another norm.
-      ValueError: a number or an option is out of range.
+      TypeError: ``norm`` is none.
+      ValueError: a number or an option is out of range, or the norm lacks `Norm.smallest_step`.
 
     Example:
       >>> import jax
@@ -153,12 +158,13 @@ def deepfool(
     Reference:
       Moosavi-Dezfooli et al., 1511.04599, algorithm 2 and section 3.3.
     """
+    check_norm(norm)
     attack = DeepFool(
         norm=norm,
         overshoot=overshoot,
         num_steps=num_steps,
         num_rivals=num_rivals,
-        box_aware=isinstance(norm, L1) if box_aware is None else box_aware,
+        box_aware=norm.sparse if box_aware is None else box_aware,
         targeted=targeted,
         bounds=as_bounds(bounds),
         driver=driver,

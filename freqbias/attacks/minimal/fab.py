@@ -23,8 +23,13 @@ from freqbias.attacks.driver import (
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
-from freqbias.attacks.minimal.linearised import check_norm, linearise, nearest_boundary, with_label
-from freqbias.attacks.norms import L1, L2, Bounds, Linf
+from freqbias.attacks.minimal.linearised import (
+    check_linear,
+    linearise,
+    nearest_boundary,
+    with_label,
+)
+from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key
 
@@ -55,7 +60,7 @@ class FAB(IterativeAttack):
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
     """
 
-    norm: L1 | L2 | Linf
+    norm: Norm
     alpha_max: Scalar = 0.1
     eta: Scalar = 1.05
     beta: Scalar = 0.9
@@ -70,7 +75,8 @@ class FAB(IterativeAttack):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        check_norm(self.norm)
+        check_linear(self.norm, "FAB")
+        check_norm(self.norm, "sample", use="FAB")
         _checks.positive_scalars(self, "alpha_max", "eta")
         _checks.share("beta", self.beta)
         _checks.positive_ints(self, "num_steps", "num_restarts", "num_rivals")
@@ -166,7 +172,7 @@ class FAB(IterativeAttack):
 
 
 def fab(
-    norm: L1 | L2 | Linf,
+    norm: Norm,
     *,
     num_steps: int = 50,
     num_restarts: int = 1,
@@ -213,8 +219,8 @@ def fab(
       The attack.
 
     Raises:
-      TypeError: another norm.
-      ValueError: a number or an option is out of range.
+      TypeError: ``norm`` is none.
+      ValueError: a number or an option is out of range, or the norm lacks `Norm.smallest_step`.
 
     Example:
       >>> import jax

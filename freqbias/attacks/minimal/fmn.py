@@ -13,7 +13,7 @@ from freqbias.attacks.levels import Scalar
 from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.minimal.descent import Ball, Descent
-from freqbias.attacks.norms import L0, L1, L2, Bounds, Linf
+from freqbias.attacks.norms import L2, Bounds, Norm, check_norm
 from freqbias.attacks.protocol import as_bounds
 from freqbias.typing import Array
 
@@ -35,7 +35,7 @@ class FMN(Descent):
       driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
     """
 
-    norm: L0 | L1 | L2 | Linf
+    norm: Norm
     step_size: Scalar = 10.0
     gamma: Scalar = 0.05
     num_steps: int = static(default=50)
@@ -48,8 +48,7 @@ class FMN(Descent):
     def check(self) -> None:
         """Raises ValueError or TypeError if a number or an option is wrong."""
         super().check()
-        if not isinstance(self.norm, L0 | L1 | L2 | Linf):
-            raise TypeError(f"norm must be L0, L1, L2 or Linf; got {self.norm!r}.")
+        check_norm(self.norm, "smallest_step", use="FMN")
 
     def descend(
         self, images: Array, labels: Array, state: MinimalState, answer: Answer
@@ -76,14 +75,14 @@ class FMN(Descent):
         known = jnp.where(best > 0, jnp.minimum(radius, best), radius)  # no ball is a point
         gamma = self.gamma * boundary.decay(state.step, self.num_steps, radius.dtype, last=0.0)
         shrunk, grown = (1 - gamma) * known, (1 + jnp.where(found, gamma, self.gamma)) * radius
-        if isinstance(self.norm, L0):  # whole entries
+        if self.norm.counts:  # whole entries
             shrunk = jnp.maximum(jnp.ceil(jnp.minimum(shrunk, known - 1)), 1)
             grown = jnp.floor(grown) + 1
         return jnp.where(adversarial, shrunk, grown)
 
 
 def fmn(
-    norm: L0 | L1 | L2 | Linf,
+    norm: Norm,
     *,
     num_steps: int = 50,
     num_restarts: int = 2,
@@ -132,8 +131,8 @@ def fmn(
       The attack.
 
     Raises:
-      TypeError: another norm.
-      ValueError: a number or an option is out of range.
+      TypeError: ``norm`` is none.
+      ValueError: a number or an option is out of range, or the norm lacks `Norm.smallest_step`.
 
     Example:
       >>> import jax

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from freqbias.attacks.driver import Answer
 from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import MinimalState
-from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
+from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.typing import Array
 
 
@@ -74,7 +74,17 @@ def with_label(labels: Array, state: MinimalState) -> MinimalState:
     return state._replace(goal=(classes,))
 
 
-def check_norm(norm: Norm) -> None:
-    """Raises TypeError unless the norm is L1, L2 or L-inf."""
-    if not isinstance(norm, L1 | L2 | Linf):
-        raise TypeError(f"norm must be L1, L2 or Linf; got {norm!r}.")
+def check_linear(norm: Norm, use: str) -> None:
+    """Raises unless a step onto a boundary can be made longer and shorter in this norm.
+
+    Args:
+      norm: of an attack.
+      use: the attack, in the words of the message.
+
+    Raises:
+      TypeError: it is no norm.
+      ValueError: it lacks `Norm.smallest_step`, or counts changes.
+    """
+    check_norm(norm, "smallest_step", use=use)
+    if norm.counts:
+        raise ValueError(f"norm must measure changes, not count them, for {use}; got {norm}.")

@@ -24,7 +24,7 @@ from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase
 from freqbias.attacks.gradient import project
 from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
-from freqbias.attacks.norms import L1, L2, Bounds, Linf, Norm
+from freqbias.attacks.norms import Bounds, Norm, defines
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Key
 
@@ -129,7 +129,7 @@ class SmallestBudget(IterativeAttack):
         state = boundary.keep(self.norm, labels, state, answer, stretch=stretch)
         best, gradients = record.take_gradients(state.best, answer.gradients)
         decay = boundary.decay(state.step, self.num_steps, images.dtype, last=0.02)
-        norm = L1() if isinstance(self.norm, L1) else self.norm  # no fraction of a step
+        norm = self.norm.exactly()
         ascent = jax.vmap(partial(norm.ascent, boxed=self.bounds is not None))
         step = column(_STEP * decay * state.own.radius) * ascent(gradients)
         delta = project(self.norm, state.own.radius, images, state.delta + step, bounds=self.bounds)
@@ -179,7 +179,7 @@ class SmallestBudget(IterativeAttack):
     ) -> Array:
         """The radius [N] at which a loss of this slope is 0; infinity for a zero gradient."""
         value = jax.vmap(self.norm.value)
-        if isinstance(self.norm, L1 | L2 | Linf):
+        if defines(self.norm, "smallest_step"):
             points = images + state.delta
             steps = boundary.boundary_step(self.norm, gradients, gap, points, bounds=self.bounds)
             radius = value(state.delta + steps)

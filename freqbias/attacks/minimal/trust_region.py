@@ -34,17 +34,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from freqbias.attacks.norms import L0, L1, L2, Linf, Norm
+from freqbias.attacks.norms import L2, Norm, Plane, Shortest
 from freqbias.typing import Array
 
 _NUM_THETAS = 16
 _NUM_TAUS = 40
-_ROUNDING_BITS = 64  # units in the last place, within which two worths are equal
-_LEAST_TAU = 1e-7  # of the largest, where the search for L0's begins
 
 
 def nearest_on_boundary(  # noqa: PLR0917 (the numbers of one problem)
-    norm: L0 | L1 | L2 | Linf,
+    norm: Norm,
     delta: Array,
     normal: Array,
     gap: Array,
@@ -55,7 +53,7 @@ def nearest_on_boundary(  # noqa: PLR0917 (the numbers of one problem)
     """Solves the problem of the module's docstring for one image.
 
     Args:
-      norm: `L2`, `Linf`, `L1` or `L0`.
+      norm: one with `Norm.line_to_plane`.
       delta: [H, W, C], within [lower, upper].
       normal: b [H, W, C], of L2 norm 1.
       gap: c, scalar.
@@ -70,47 +68,39 @@ def nearest_on_boundary(  # noqa: PLR0917 (the numbers of one problem)
     # Flat: on CPU, sums over a last axis of one channel take ten times as long.
     shape, num_channels = delta.shape, delta.shape[-1]
     delta, normal, lower, upper = (part.ravel() for part in (delta, normal, lower, upper))
+    plane = Plane(delta, normal, gap, lower, upper, num_channels)
     size = L2().value(delta)
     tolerance = 32 * jnp.finfo(delta.dtype).eps * (jnp.abs(gap) + size)
     zero, one = jnp.zeros_like(gap), jnp.ones_like(gap)
     strongest = jnp.maximum(jnp.max(jnp.abs(normal)), 1e-12)
 
-    def solve(norm: Norm, theta: Array, tau: Array, scale: Array) -> tuple[Array, Array, Array]:
+    def solve(
+        norm: Norm, theta: Array, tau: Array, shortest: Shortest
+    ) -> tuple[Array, Array, Array]:
         """The z of a theta with the right tau, whether it is feasible, and tau."""
         # Beyond this the strongest pixel alone passes the plane, if the box lets it.
-        limit = 1e3 * (jnp.abs(gap) + size + 200 * scale) / strongest**2
-        kept = None
-        if isinstance(norm, L0):
-            level = limit * _LEAST_TAU ** (1 - theta)
-            goal = jnp.sum(normal * delta) + gap
-            ahead = shortest_tau + jnp.where(goal < 0, -level, level)
-            group = num_channels if norm.per_pixel else 1
-            kept = _worthiest(delta + ahead * normal, normal, goal, lower, upper, group)
-
-        def line(tau: Array) -> Array:
-            if kept is None:
-                return _line(norm, delta, normal, theta, scale, tau)
-            return jnp.where(kept, delta + tau * normal, 0)
+        limit = 1e3 * (jnp.abs(gap) + size + 200 * shortest.scale) / strongest**2
+        line = norm.line_to_plane(plane, theta, shortest, limit)
 
         def at(tau: Array) -> tuple[Array, Array]:
-            z, rate = jax.jvp(line, (tau,), (jnp.ones_like(tau),))
+            z, rate = jax.jvp(line.at, (tau,), (jnp.ones_like(tau),))
             free = (lower <= z) & (z <= upper)
             slope = jnp.sum(jnp.where(free, normal * rate, 0))
             return jnp.sum(normal * (jnp.clip(z, lower, upper) - delta)) - gap, slope
 
-        if isinstance(norm, L0 | L2):
+        if line.straight:
             tau = zero  # from here on pixels only stop: Newton meets no plateau in front of a root
         tau, miss = _root(at, tau, limit, tolerance)
-        z = jnp.clip(line(tau), lower, upper)
+        z = jnp.clip(line.at(tau), lower, upper)
         fits = (jnp.abs(miss) <= 4 * tolerance) & (L2().value(z - delta) <= radius)
         return z, fits, tau
 
-    shortest, fits, shortest_tau = solve(L2(), zero, zero, zero)
-    step = shortest - delta
+    nearest, fits, tau = solve(L2(), zero, zero, Shortest(zero, zero))
+    step = nearest - delta
     step = step * (radius / jnp.maximum(L2().value(step), radius))
-    best = jnp.where(fits, shortest, delta + step)
-    scale = jnp.max(jnp.abs(shortest))
-    freest, done, _ = solve(norm, one, shortest_tau, scale)
+    best = jnp.where(fits, nearest, delta + step)
+    shortest = Shortest(tau, jnp.max(jnp.abs(nearest)))
+    freest, done, _ = solve(norm, one, tau, shortest)
     State = tuple[Array, ...]
 
     def continues(state: State) -> Array:
@@ -119,58 +109,14 @@ def nearest_on_boundary(  # noqa: PLR0917 (the numbers of one problem)
     def bisect(state: State) -> State:
         iteration, low, high, tau, best = state
         theta = (low + high) / 2
-        z, fits, new_tau = solve(norm, theta, tau, scale)
+        z, fits, new_tau = solve(norm, theta, tau, shortest)
         low, high = jnp.where(fits, theta, low), jnp.where(fits, high, theta)
         tau, best = jnp.where(fits, new_tau, tau), jnp.where(fits, z, best)
         return iteration + 1, low, high, tau, best
 
-    first: State = jnp.zeros((), jnp.int32), zero, one, shortest_tau, best
+    first: State = jnp.zeros((), jnp.int32), zero, one, tau, best
     best = jax.lax.while_loop(continues, bisect, first)[-1]
     return jnp.clip(jnp.where(done, freest, best), lower, upper).reshape(shape)
-
-
-def _worthiest(  # noqa: PLR0917 (the numbers of one problem)
-    point: Array, normal: Array, goal: Array, lower: Array, upper: Array, group: int
-) -> Array:
-    """Which entries [D] of the clipped point to keep: as few as reach <b, z> = goal, or all.
-
-    Of consecutive ``group`` entries, all or none. The least worth that is kept is found by
-    bisection of its bits, which are ordered as floats that are not negative are: on CPU ten times
-    as fast as to sort.
-    """
-    z = jnp.clip(point, lower, upper)
-    worth, gain = z * (2 * point - z), jnp.where(goal < 0, -normal, normal) * z
-    worth, gain = (each.reshape(-1, group).sum(axis=1) for each in (worth, gain))
-    integer = jnp.dtype(f"int{8 * worth.dtype.itemsize}")
-    bits = jax.lax.bitcast_convert_type(jnp.abs(jnp.maximum(worth, 0)), integer)
-
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = low + (high - low) // 2
-        reached = jnp.sum(jnp.where(bits >= middle, gain, 0)) >= jnp.abs(goal)
-        return jnp.where(reached, middle, low), jnp.where(reached, high, middle)
-
-    ends = jnp.zeros((), integer), jnp.full((), jnp.iinfo(integer).max, integer)
-    least, _ = jax.lax.fori_loop(0, jnp.iinfo(integer).bits - 1, halve, ends)
-    # The least one kept has to pass for itself, even if XLA computes it twice and rounds otherwise.
-    return jnp.repeat(bits >= least - _ROUNDING_BITS, group)
-
-
-def _line(  # noqa: PLR0917 (the numbers of one problem)
-    norm: Norm, delta: Array, normal: Array, theta: Array, scale: Array, tau: Array
-) -> Array:
-    """The z of the module's docstring before it is clipped to the box; theta = 0 shrinks nothing.
-
-    ``scale`` is the largest pixel at theta = 0, which bounds t and is the unit of s.
-    """
-    if isinstance(norm, L2):
-        return (1 - theta) * delta + tau * normal
-    point = delta + tau * normal
-    if isinstance(norm, L1):
-        threshold = theta / (1 - 0.99 * theta) * scale
-        return jnp.sign(point) * jnp.maximum(jnp.abs(point) - threshold, 0)
-    side = jnp.where(theta > 0, (1 - theta) * scale, jnp.inf)
-    return jnp.clip(point, -side, side)
 
 
 def _root(

@@ -21,9 +21,9 @@ import numpy as np
 from freqbias import _checks
 from freqbias._pytree import frozen
 from freqbias.attacks.levels import Scalar
-from freqbias.attacks.norms.base import Bounds, Norm, reach
+from freqbias.attacks.norms.base import Bounds, Norm, along, reach
 from freqbias.attacks.norms.fourier import FourierL1, FourierLinf, WeightedFourierL2
-from freqbias.attacks.norms.lp import L2, Linf, along
+from freqbias.attacks.norms.lp import L2, Linf
 from freqbias.spectral import filters, fourier
 from freqbias.typing import Array, ArrayLike, Key
 
@@ -32,7 +32,7 @@ _MARGIN = 0.02  # of the box by which `_near` searches, in root mean squares of 
 
 
 @frozen
-class BandLimited:
+class BandLimited(Norm):
     """A norm on the perturbations of some frequencies only; made by `band_limited`.
 
     Without the box, all methods are exact in L2 and in the Fourier norms. In other norms, and with
@@ -47,6 +47,12 @@ class BandLimited:
 
     norm: Norm
     mask: Array
+
+    @property
+    def exact(self) -> bool:
+        """In L2 and in the norms of the spectrum; steps of others leave V, and are projected."""
+        fits = isinstance(self.norm, L2 | FourierL1 | FourierLinf | WeightedFourierL2)
+        return fits and self.norm.exact
 
     def value(self, delta: Array) -> Array:
         """||delta||, the norm's own."""

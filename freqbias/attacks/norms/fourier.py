@@ -27,16 +27,14 @@ import numpy as np
 from freqbias import _checks
 from freqbias._pytree import frozen
 from freqbias.attacks.levels import Scalar, secular_level
-from freqbias.attacks.norms.base import Bounds, Norm, reach
-from freqbias.attacks.norms.lp import L1, L2, along
+from freqbias.attacks.norms.base import Bounds, Norm, into_ball, project_ball_and_box
+from freqbias.attacks.norms.lp import L1, L2
 from freqbias.spectral import fourier
 from freqbias.typing import Array, ArrayLike, Key
 
-_MAX_ITERATIONS = 100  # in one step of an attack; the next steps approach the nearest point further
-
 
 @frozen
-class FourierLinf:
+class FourierLinf(Norm):
     """Largest modulus of a frequency, max_{f, c} |fft2(delta)|; its dual is `FourierL1`."""
 
     def value(self, delta: Array) -> Array:
@@ -51,22 +49,11 @@ class FourierLinf:
         """Every frequency at modulus 1, with the phase it has in the gradient."""
         return _real_image(_phase(fourier.fft2(gradient)))
 
-    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
-        """As ``steepest``; in the box `along` the gradient."""
-        direction = self.steepest(gradient)
-        return along(gradient, direction) if boxed else direction
-
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Clips every modulus to epsilon."""
         spectrum = fourier.fft2(delta)
         factor = epsilon / jnp.maximum(jnp.abs(spectrum), epsilon)
         return _within(self, delta, _real_image(spectrum * factor), epsilon)
-
-    def project_box(self, delta: Array, image: Array, epsilon: Scalar, bounds: Bounds) -> Array:
-        """By `project_ball_and_box`, of at most 100 iterations."""
-        return project_ball_and_box(
-            self, delta, image, epsilon, bounds, max_iterations=_MAX_ITERATIONS
-        )
 
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Uniform in the ball.
@@ -80,7 +67,7 @@ class FourierLinf:
 
 
 @frozen
-class FourierL1:
+class FourierL1(Norm):
     """Sum of the moduli of all frequencies, sum_{f, c} |fft2(delta)|; dual to `FourierLinf`."""
 
     def value(self, delta: Array) -> Array:
@@ -99,22 +86,11 @@ class FourierL1:
         # The real part spreads the modulus over the frequency and its mirror image.
         return _real_image(jnp.where(wave.reshape(spectrum.shape), _phase(spectrum), 0))
 
-    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
-        """As ``steepest``; in the box `along` the gradient."""
-        direction = self.steepest(gradient)
-        return along(gradient, direction) if boxed else direction
-
     def project(self, delta: Array, epsilon: Scalar) -> Array:
         """Soft threshold of every modulus, by the projection of the moduli onto the L1 ball."""
         spectrum = fourier.fft2(delta)
         moduli = L1().project(jnp.abs(spectrum), epsilon)
         return _within(self, delta, _real_image(moduli * _phase(spectrum)), epsilon)
-
-    def project_box(self, delta: Array, image: Array, epsilon: Scalar, bounds: Bounds) -> Array:
-        """By `project_ball_and_box`, of at most 100 iterations."""
-        return project_ball_and_box(
-            self, delta, image, epsilon, bounds, max_iterations=_MAX_ITERATIONS
-        )
 
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Uniform in the ball of dimension D.
@@ -129,7 +105,7 @@ class FourierL1:
 
 
 @frozen
-class WeightedFourierL2:
+class WeightedFourierL2(Norm):
     """Weighted energy, sqrt(sum_{f, c} (w_f |fft2(delta)|)^2); made by `weighted_fourier_l2`.
 
     Its ball is an ellipsoid, whose outward normal at ``steepest`` of a gradient is the gradient,
@@ -229,73 +205,10 @@ def weighted_fourier_l2(weights: ArrayLike) -> WeightedFourierL2:
     return WeightedFourierL2(weights)  # type: ignore[arg-type]
 
 
-def project_ball_and_box(
-    norm: Norm,
-    delta: Array,
-    image: Array,
-    epsilon: Scalar,
-    bounds: Bounds,
-    *,
-    max_iterations: int = 1000,
-) -> Array:
-    """Nearest point of ball and box, from the projections onto each.
-
-    Dykstra's algorithm, which is proximal gradient ascent on the dual,
-
-        z = P_box(delta - y),   y <- (z + y) - P_ball(z + y),
-
-    with Nesterov's momentum, which starts anew where it points back. It ends when z, a point of the
-    box, and the point of the ball agree to rounding: after about 20 iterations for a gradient step
-    out of the ball, after hundreds for a point at a hundred times the radius. Then z is scaled into
-    the ball. As the box holds 0, the result keeps both constraints, converged or not.
-
-    Args:
-      norm: whose ``project`` is used.
-      delta: [H, W, C].
-      image: [H, W, C] within bounds.
-      epsilon: radius of the ball.
-      bounds: (low, high) of a pixel.
-      max_iterations: at which to stop at the latest.
-
-    Returns:
-      The point [H, W, C].
-
-    Reference:
-      Boyle and Dykstra, 1986; Beck and Teboulle, 2009; O'Donoghue and Candes, 1204.3982, section 3.
-    """
-    lower, upper = reach(image, bounds)
-    tolerance = 4 * jnp.finfo(delta.dtype).eps * jnp.max(jnp.abs(delta))
-    State = tuple[Array, Array, Array, Array, Array]
-
-    def continues(state: State) -> Array:
-        iteration, *_, gap = state
-        return (iteration < max_iterations) & (gap > tolerance)
-
-    def iterate(state: State) -> State:
-        iteration, dual, ahead, momentum, _ = state
-        in_box = jnp.clip(delta - ahead, lower, upper)
-        in_ball = norm.project(in_box + ahead, epsilon)
-        new = in_box + ahead - in_ball
-        back = jnp.sum((ahead - new) * (new - dual)) > 0
-        momentum = jnp.where(back, 1, momentum)
-        next_momentum = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = new + (momentum - 1) / next_momentum * (new - dual)
-        return iteration + 1, new, ahead, next_momentum, jnp.max(jnp.abs(in_box - in_ball))
-
-    one, zeros = jnp.ones((), delta.dtype), jnp.zeros_like(delta)
-    start = jnp.zeros((), jnp.int32), zeros, zeros, one, one * jnp.inf
-    _, dual, *_ = jax.lax.while_loop(continues, iterate, start)
-    return _into_ball(norm, jnp.clip(delta - dual, lower, upper), epsilon)
-
-
 def _within(norm: Norm, delta: Array, projected: Array, epsilon: Scalar) -> Array:
     """Delta where it lies in the ball, else its projection, freed of rounding."""
     inside = norm.value(delta) <= epsilon
-    return jnp.where(inside, delta, _into_ball(norm, projected, epsilon))
-
-
-def _into_ball(norm: Norm, delta: Array, epsilon: Scalar) -> Array:
-    return delta * (epsilon / jnp.maximum(norm.value(delta), epsilon))
+    return jnp.where(inside, delta, into_ball(norm, projected, epsilon))
 
 
 def _real_image(spectrum: Array) -> Array:

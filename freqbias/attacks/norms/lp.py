@@ -1,88 +1,34 @@
-"""The norms of pixels: L1, L2 and L-inf, and the count of changed entries, L0."""
+"""The norms of pixels: L1, L2 and L-inf."""
 
+import dataclasses
 import math
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 
 from freqbias._pytree import frozen, static
 from freqbias.attacks.levels import Scalar, threshold_level, water_level
-from freqbias.attacks.norms.base import Bounds, reach
+from freqbias.attacks.norms import windows
+from freqbias.attacks.norms.base import (
+    Bounds,
+    Line,
+    Norm,
+    Plane,
+    Shortest,
+    Windows,
+    along,
+    into_ball,
+    length,
+    reach,
+    unit,
+)
+from freqbias.attacks.norms.steps import fill, into_box, rise, room_of, smallest_of_shape
 from freqbias.typing import Array, Key
 
 
-def along(gradient: Array, steepest: Array) -> Array:
-    """The direction of the gradient, of twice the L2 norm of a steepest direction.
-
-    With a step of this length, entries (or frequencies) whose gradient is small reach their size at
-    the best point of the ball within a few steps too.
-    """
-    return 2 * L2().value(steepest) * L2().steepest(gradient)
-
-
 @frozen
-class L0:
-    """Number of changed entries, #{i: delta_i != 0}: no norm, but a distance for minimal attacks.
-
-    Every channel of a colour pixel counts (as in foolbox), or, with ``per_pixel``, a pixel counts
-    once however many of its channels change. The ball of radius epsilon holds points of any size
-    with at most floor(epsilon) changes. It is a cone without a steepest direction, a dual or a
-    uniform law; these raise.
-
-    Attributes:
-      per_pixel: count pixels [H, W] instead of entries [H, W, C].
-    """
-
-    per_pixel: bool = static(default=False)
-
-    def value(self, delta: Array) -> Array:
-        """Number of changed entries (or pixels), in the dtype of delta."""
-        changed = delta != 0
-        if self.per_pixel:
-            changed = jnp.any(changed, axis=-1)
-        return jnp.sum(changed).astype(delta.dtype)
-
-    def dual(self, gradient: Array) -> Array:
-        """Raises ValueError: infinite for every gradient but zero."""
-        raise ValueError("norm l0 has no dual: its ball is unbounded. Use L0 in minimal attacks.")
-
-    def steepest(self, gradient: Array) -> Array:
-        """Raises ValueError: <gradient, v> has no maximum over the ball."""
-        raise ValueError("norm l0 has no steepest direction. Use L0 in minimal attacks.")
-
-    def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
-        """As ``steepest``."""
-        del boxed
-        return self.steepest(gradient)
-
-    def project(self, delta: Array, epsilon: Scalar) -> Array:
-        """Keeps the floor(epsilon) largest entries, of equals the first."""
-        return self._keep(delta, jnp.abs(delta), epsilon)
-
-    def project_box(self, delta: Array, image: Array, epsilon: Scalar, bounds: Bounds) -> Array:
-        """Exact: clips, and keeps the entries that bring the point nearest to delta.
-
-        To keep entry i, at its clipped value z_i, instead of setting it to 0 lowers the squared
-        distance to delta by delta_i^2 - (delta_i - z_i)^2.
-        """
-        clipped = jnp.clip(delta, *reach(image, bounds))
-        return self._keep(clipped, jnp.sqrt(clipped * (2 * delta - clipped)), epsilon)
-
-    def _keep(self, delta: Array, weight: Array, epsilon: Scalar) -> Array:
-        """The entries (or pixels) of the largest weight (per pixel: root of summed squares)."""
-        if self.per_pixel:
-            weight = jax.vmap(jax.vmap(L2().value))(weight)[..., None]
-        order = jnp.argsort(-weight.ravel())
-        rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
-        return jnp.where(rank.reshape(weight.shape) < jnp.floor(epsilon), delta, 0)
-
-    def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        """Raises ValueError: the ball is unbounded."""
-        raise ValueError("norm l0 has no uniform law. Use L0 in minimal attacks.")
-
-
-@frozen
-class L1:
+class L1(Norm):
     """Sum of absolute values, sum_i |delta_i|; its dual is the maximum norm.
 
     Attributes:
@@ -96,6 +42,18 @@ class L1:
     """
 
     step_fraction: float | None = static(default=None)
+
+    sparse = True
+    shrinks = True
+
+    @property
+    def exact(self) -> bool:
+        """Whether a step is one pixel."""
+        return self.step_fraction is None
+
+    def exactly(self) -> Self:
+        """The norm whose steepest step is one pixel."""
+        return dataclasses.replace(self, step_fraction=None)
 
     def value(self, delta: Array) -> Array:
         """||delta||_1."""
@@ -168,18 +126,55 @@ class L1:
         signs = jax.random.rademacher(sign_key, (size,), dtype)
         return (signs * parts[:size] / jnp.sum(parts)).reshape(shape)
 
+    def smallest_step(
+        self, normal: Array, image: Array, margin: Array, bounds: Bounds | None
+    ) -> tuple[Array, Array]:
+        """A knapsack: pixels are filled up in the order of |w_i|, the last one in part."""
+        size, room = jnp.abs(normal), room_of(normal, image, bounds)
+        gain = jnp.where(size > 0, size * room, 0)
+        steps = fill(size, gain, margin) / jnp.where(size > 0, size, 1)
+        delta = into_box(-jnp.sign(normal) * steps, image, bounds)
+        return delta, jnp.where(jnp.sum(gain) >= margin, self.value(delta), jnp.inf)
+
+    def largest_step(
+        self, normal: Array, image: Array, epsilon: Scalar, bounds: Bounds | None
+    ) -> Array:
+        """The same knapsack, filled up to epsilon."""
+        size, room = jnp.abs(normal), room_of(normal, image, bounds)
+        caps = jnp.where(size > 0, room, 0)
+        delta = into_box(-jnp.sign(normal) * fill(size, caps, epsilon), image, bounds)
+        return into_ball(self, delta, epsilon)
+
+    def line_to_plane(self, plane: Plane, theta: Array, shortest: Shortest, limit: Array) -> Line:
+        """soft(delta + tau b, s), with s growing with theta from 0 to 100 largest entries."""
+        del limit
+        threshold = theta / (1 - 0.99 * theta) * shortest.scale
+
+        def at(tau: Array) -> Array:
+            point = plane.delta + tau * plane.normal
+            return jnp.sign(point) * jnp.maximum(jnp.abs(point) - threshold, 0)
+
+        return Line(at, straight=False)
+
+    def windows(self, num_channels: int) -> Windows:
+        """`freqbias.attacks.norms.windows.move_mass` of order 1, from tiles of steep bumps."""
+
+        def start(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+            drawn = windows.tiles(key, shape, dtype, power=windows.POWER_L1)
+            return num_channels * drawn / windows.positive(self.value(drawn))
+
+        return Windows(start, windows.move_l1, in_ball=num_channels == 1)
+
 
 @frozen
-class L2:
+class L2(Norm):
     """Euclidean norm, sqrt(sum_i delta_i^2); dual to itself."""
+
+    shrinks = True
 
     def value(self, delta: Array) -> Array:
         """||delta||_2, scaled by its largest entry so that squares neither over- nor underflow."""
-        scale = jax.lax.stop_gradient(jnp.max(jnp.abs(delta)))
-        zero = scale == 0
-        scale = jnp.where(zero, 1, scale)
-        squares = jnp.sum((delta / scale) ** 2)
-        return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squares)))
+        return length(delta)
 
     def dual(self, gradient: Array) -> Array:
         """||gradient||_2."""
@@ -187,11 +182,7 @@ class L2:
 
     def steepest(self, gradient: Array) -> Array:
         """The unit vector gradient / ||gradient||_2, whatever the scale of the gradient."""
-        scale = jnp.max(jnp.abs(gradient))
-        gradient = gradient / jnp.where(
-            scale == 0, 1, scale
-        )  # squares now neither over- nor underflow
-        return gradient / jnp.where(scale == 0, 1, jnp.sqrt(jnp.sum(gradient**2)))
+        return unit(gradient)
 
     def ascent(self, gradient: Array, *, boxed: bool = False) -> Array:
         """As ``steepest``."""
@@ -224,10 +215,47 @@ class L2:
         sphere = self.steepest(jax.random.normal(key, (size + 2,), dtype))
         return sphere[:size].reshape(shape)
 
+    def smallest_step(
+        self, normal: Array, image: Array, margin: Array, bounds: Bounds | None
+    ) -> tuple[Array, Array]:
+        """Pixels move as |w|, to the level that takes the margin away."""
+        if bounds is None:
+            return super().smallest_step(normal, image, margin, bounds)
+        return smallest_of_shape(self, jnp.abs(normal), normal, image, margin, bounds=bounds)
+
+    def largest_step(
+        self, normal: Array, image: Array, epsilon: Scalar, bounds: Bounds | None
+    ) -> Array:
+        """Pixels move as |w|, to the level at which the norm is epsilon."""
+        if bounds is None:
+            return super().largest_step(normal, image, epsilon, bounds)
+        shape, room = jnp.abs(normal), room_of(normal, image, bounds)
+        scale = self.value(shape) / epsilon  # of order 1 for the squares
+        scale = jnp.where(scale > 0, scale, 1)
+        level = water_level((shape / (scale * epsilon)) ** 2, (room / epsilon) ** 2, 1.0)
+        level = jnp.sqrt(level) / scale
+        return into_ball(self, -jnp.sign(normal) * rise(shape, room, level), epsilon)
+
+    def line_to_plane(self, plane: Plane, theta: Array, shortest: Shortest, limit: Array) -> Line:
+        """(1 - theta) delta + tau b."""
+        del shortest, limit
+        return Line(lambda tau: (1 - theta) * plane.delta + tau * plane.normal, straight=True)
+
+    def windows(self, num_channels: int) -> Windows:
+        """`freqbias.attacks.norms.windows.move_mass` of order 2, from tiles of bumps."""
+        del num_channels
+
+        def start(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+            return self.steepest(windows.tiles(key, shape, dtype, power=windows.POWER_L2))
+
+        return Windows(start, windows.move_l2, in_ball=True)
+
 
 @frozen
-class Linf:
+class Linf(Norm):
     """Maximum norm, max_i |delta_i|; its dual is the L1 norm."""
+
+    shrinks = True
 
     def value(self, delta: Array) -> Array:
         """||delta||_inf."""
@@ -258,3 +286,35 @@ class Linf:
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Uniform in the cube: every pixel uniform in [-1, 1]."""
         return jax.random.uniform(key, shape, dtype, -1, 1)
+
+    def smallest_step(
+        self, normal: Array, image: Array, margin: Array, bounds: Bounds | None
+    ) -> tuple[Array, Array]:
+        """All pixels with w_i != 0 move alike, to the level that takes the margin away."""
+        if bounds is None:
+            return super().smallest_step(normal, image, margin, bounds)
+        shape = jnp.abs(jnp.sign(normal))
+        return smallest_of_shape(self, shape, normal, image, margin, bounds=bounds)
+
+    def largest_step(
+        self, normal: Array, image: Array, epsilon: Scalar, bounds: Bounds | None
+    ) -> Array:
+        """All pixels with w_i != 0 move by epsilon, or as far as there is room."""
+        if bounds is None:
+            return super().largest_step(normal, image, epsilon, bounds)
+        shape, room = jnp.abs(jnp.sign(normal)), room_of(normal, image, bounds)
+        delta = -jnp.sign(normal) * rise(shape, room, jnp.asarray(epsilon))
+        return into_ball(self, delta, epsilon)
+
+    def line_to_plane(self, plane: Plane, theta: Array, shortest: Shortest, limit: Array) -> Line:
+        """clip(delta + tau b, -t, t), with t falling with theta from the largest entry to 0."""
+        del limit
+        side = jnp.where(theta > 0, (1 - theta) * shortest.scale, jnp.inf)
+        return Line(
+            lambda tau: jnp.clip(plane.delta + tau * plane.normal, -side, side), straight=False
+        )
+
+    def windows(self, num_channels: int) -> Windows:
+        """One window at a time at +-epsilon, from stripes."""
+        del num_channels
+        return Windows(windows.stripes, windows.move_linf, in_ball=True)

@@ -274,7 +274,7 @@ def test_a_targeted_attack_reaches_its_targets(key):
 
 
 def test_bad_options_raise():
-    with pytest.raises(TypeError, match="norm"):
+    with pytest.raises(ValueError, match=r"smallest_step.*FourierL1"):
         brendel_bethge(FourierL1())
     with pytest.raises(ValueError, match="radius"):
         brendel_bethge(L2(), radius=0.0)

@@ -356,9 +356,9 @@ def test_l0_counts_entries_or_pixels_and_has_no_gradient_geometry():
     delta[0, 1], delta[2, 2, 0] = 1e-9, -5
     assert value(L0(), delta) == 4 and value(L0(per_pixel=True), delta) == 2
     np.testing.assert_array_equal(jax.grad(L0().value)(delta), 0)
-    with pytest.raises(ValueError, match="l0"):
+    with pytest.raises(ValueError, match="L0"):
         L0().dual(delta)
-    with pytest.raises(ValueError, match="l0"):
+    with pytest.raises(ValueError, match="L0"):
         L0().steepest(delta)
-    with pytest.raises(ValueError, match="l0"):
+    with pytest.raises(ValueError, match="L0"):
         L0().sample(jax.random.key(0), (3,), jnp.float32)
