@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -179,7 +179,7 @@ def heat_map(
     check_range(images, bounds)
     num_images, height, width, channels = np.shape(images)
     images, labels = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
-    keys = None if key is None else image_keys(key, num_images)
+    data = _Data(images, labels, None if key is None else image_keys(key, num_images))
     if epsilon_per == "image":
         epsilon = epsilon / np.sqrt(channels)
     flat = np.arange(height * width).reshape(height, width)
@@ -193,7 +193,7 @@ def heat_map(
         for first in range(0, pairs.size, batch_size):
             rows = np.minimum(pairs[0] + first + np.arange(batch_size), pairs.size - 1)
             wave, image = np.divmod(rows, num_images)
-            wrong.append(wrong_fn(params, images, labels, keys, half[wave], image, epsilon))
+            wrong.append(wrong_fn(params, data, _Pairs(half[wave], image), epsilon))
         errors = np.concatenate(wrong)[: pairs.size].reshape(half.size, num_images).mean(axis=1)
         plane = np.zeros(height * width)
         plane[half] = errors
@@ -209,21 +209,33 @@ def heat_map(
     ])  # fmt: skip
 
 
+class _Data(NamedTuple):
+    """What the waves are added to."""
+
+    images: Array  # [N, H, W, C]
+    labels: Array  # int32 [N]
+    keys: Key | None  # [N], of the signs; None: all are +1
+
+
+class _Pairs(NamedTuple):
+    """Pairs of a wave and an image."""
+
+    waves: Array  # int [B], flat index into the plane
+    rows: Array  # int [B], of the images
+
+
 @partial(jax.jit, static_argnums=0, static_argnames="bounds")
-def _is_wrong(  # noqa: PLR0917 (a network, its data, and pairs of wave and image)
+def _is_wrong(
     apply_fn: ApplyFn,
     params: Params,
-    images: Array,
-    labels: Array,
-    keys: Key | None,
-    waves: Array,
-    rows: Array,
+    data: _Data,
+    pairs: _Pairs,
     epsilon: Array,
     *,
     bounds: Bounds | None,
 ) -> Array:
-    """Whether each image [B] under its wave (flat index into the plane) [B] is misclassified."""
-    images = images[rows]
+    """Whether each image under its wave [B] is misclassified."""
+    (waves, rows), keys, images = pairs, data.keys, data.images[pairs.rows]
     shift = epsilon.astype(images.dtype) * _plane_waves(waves, images.shape[1:3], images.dtype)
     shift = jnp.broadcast_to(shift[..., None], images.shape)
     if keys is not None:
@@ -233,7 +245,7 @@ def _is_wrong(  # noqa: PLR0917 (a network, its data, and pairs of wave and imag
     moved = images + shift
     if bounds is not None:
         moved = jnp.clip(moved, *bounds)
-    return predict(apply_fn(params, moved)) != labels[rows]
+    return predict(apply_fn(params, moved)) != data.labels[rows]
 
 
 def _plane_waves(waves: Array, shape: Sequence[int], dtype: jnp.dtype) -> Array:

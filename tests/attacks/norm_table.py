@@ -87,3 +87,17 @@ def _arguments(delta):
 def norm_id(norm):
     """Of a norm, in the name of a test."""
     return type(norm).__name__
+
+
+def filtered(delta, mask):
+    """A delta without the frequencies off a mask [H, W], by the full plane."""
+    spectrum = np.fft.fft2(np.asarray(delta, float), axes=(-3, -2))
+    return np.fft.ifft2(spectrum * mask[..., None], axes=(-3, -2)).real
+
+
+def band_basis(mask, shape):
+    """An orthonormal basis [D, dim V] of the perturbations of a mask."""
+    size = int(np.prod(shape))
+    columns = filtered(np.eye(size).reshape(size, *shape), mask).reshape(size, size)
+    vectors, values, _ = np.linalg.svd(columns)
+    return vectors[:, values > 0.5]

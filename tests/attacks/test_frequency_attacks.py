@@ -1,4 +1,4 @@
-"""Band-limited norms and attacks, radii per band, and the heat map of plane waves."""
+"""Attacks in a band, radii per band, and the heat map of plane waves."""
 
 from functools import partial
 
@@ -8,10 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from attack_table import SHAPE, TRACES, affine
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from norm_table import norm_id
-from scipy import optimize, stats
+from norm_table import band_basis, filtered
+from scipy import optimize
 
 from freqbias.attacks import (
     L2,
@@ -31,25 +29,6 @@ from freqbias.typing import Status
 
 BOX = (0.0, 1.0)
 LOW, HIGH = band_masks(SHAPE[:2], (0, 0.25, np.inf))
-norms = pytest.mark.parametrize("norm", [L2(), Linf(), FourierLinf()], ids=norm_id)
-
-
-def _normal(seed, shape=SHAPE):
-    return np.float32(np.random.default_rng(seed).normal(size=shape))
-
-
-def _filtered(delta, mask):
-    """P delta, by NumPy and the full plane."""
-    spectrum = np.fft.fft2(np.asarray(delta, float), axes=(-3, -2))
-    return np.fft.ifft2(spectrum * mask[..., None], axes=(-3, -2)).real
-
-
-def _basis(mask, shape):
-    """An orthonormal basis [D, dim V] of the perturbations of a mask."""
-    size = int(np.prod(shape))
-    columns = _filtered(np.eye(size).reshape(size, *shape), mask).reshape(size, size)
-    vectors, values, _ = np.linalg.svd(columns)
-    return vectors[:, values > 0.5]
 
 
 def _affine_model(num_classes, num_images=16, seed=0):
@@ -65,110 +44,10 @@ def _affine_model(num_classes, num_images=16, seed=0):
 def _radius_in_band(params, labels, logits, mask):
     """min_j margin_j / ||P w_j||_2, the exact radius of an affine model without the box."""
     beta = np.asarray(params[0], float)
-    normals = _filtered(beta[labels][:, None] - beta[None], mask)
+    normals = filtered(beta[labels][:, None] - beta[None], mask)
     slopes = np.linalg.norm(normals.reshape(*normals.shape[:2], -1), axis=-1)
     slopes[np.arange(len(labels)), labels] = np.nan
     return np.nanmin((logits[np.arange(len(labels)), labels][:, None] - logits) / slopes, axis=1)
-
-
-def test_the_dimension_of_a_band_is_its_number_of_frequencies():
-    """Two per pair f, -f; one per frequency that is its own mirror image: DC and Nyquist."""
-    for mask in (LOW, HIGH, LOW | HIGH):
-        assert _basis(mask, SHAPE).shape[1] == SHAPE[-1] * mask.sum()
-
-
-@pytest.mark.parametrize("mask", [LOW, HIGH], ids=["low", "high"])
-def test_steepest_in_l2_is_the_filtered_gradient(mask):
-    norm, gradient = band_limited(L2(), mask), _normal(0)
-    inside = _filtered(gradient, mask)
-    size = np.linalg.norm(inside)
-    np.testing.assert_allclose(norm.steepest(gradient), inside / size, atol=1e-6)
-    np.testing.assert_allclose(norm.dual(gradient), size, rtol=1e-5)
-
-
-@norms
-def test_steepest_is_a_unit_ascent_within_the_band(norm):
-    """L2 and Fourier norms attain the dual norm; for others the argmax is a linear program."""
-    limited, gradient = band_limited(norm, HIGH), _normal(1)
-    direction = limited.steepest(gradient)
-    np.testing.assert_allclose(_filtered(direction, HIGH), direction, atol=1e-6)
-    np.testing.assert_allclose(norm.value(direction), 1, rtol=1e-5)
-    ascent = np.sum(gradient * np.asarray(direction)) / limited.dual(gradient)
-    assert 0.3 < ascent <= 1 + 1e-5 if norm == Linf() else abs(ascent - 1) < 1e-5
-
-
-def test_a_gradient_outside_the_band_is_zero_not_rounding():
-    """Normalised, the rounding of the transform would look like a direction."""
-    gradient = np.float32(_filtered(_normal(2), LOW))
-    for scale in (1e-20, 1.0, 1e20):
-        assert not band_limited(L2(), HIGH).steepest(np.float32(scale) * gradient).any()
-
-
-@norms
-def test_projection_is_the_nearest_point_of_ball_and_band(norm):
-    """Variational inequality <d - z, v - z> <= 0 for every v of ball and band."""
-    limited, delta, epsilon = band_limited(norm, LOW), _normal(3), 0.3
-    z = np.asarray(jax.jit(limited.project)(delta, epsilon))
-    np.testing.assert_allclose(_filtered(z, LOW), z, atol=1e-6)
-    assert norm.value(z) <= epsilon * (1 + 1e-6)
-    draw = jax.jit(lambda key: epsilon * limited.sample(key, SHAPE, jnp.float32))
-    points = [draw(jax.random.key(index)) for index in range(20)]
-    points += [epsilon * limited.steepest(delta - z)]
-    slack = 0.03 if norm == Linf() else 1e-4  # by iteration
-    for v in points:
-        assert np.sum((delta - z) * (v - z)) <= slack * np.sum((delta - z) ** 2)
-
-
-@given(st.integers(0, 2**31 - 1))
-@settings(max_examples=15, deadline=None)
-def test_l2_projection_with_the_box_keeps_all_three_and_is_near_the_nearest(seed):
-    shape, epsilon, mask = (4, 4, 1), 0.6, band_mask((4, 4), 0, 0.3)
-    generator = np.random.default_rng(seed)
-    image = generator.uniform(0.02, 0.98, shape).astype(np.float32)
-    delta = generator.normal(size=shape).astype(np.float32)
-    z = np.asarray(_project_box(band_limited(L2(), mask), delta, image, epsilon))
-    assert (image + z).min() >= 0 and (image + z).max() <= 1
-    assert np.linalg.norm(z) <= epsilon * (1 + 1e-6)
-    np.testing.assert_allclose(_filtered(z, mask), z, atol=1e-6)
-    basis, x, d = _basis(mask, shape), image.ravel().astype(float), delta.ravel().astype(float)
-    constraints = [
-        {"type": "ineq", "fun": lambda a: epsilon**2 - a @ a},
-        {"type": "ineq", "fun": lambda a: x + basis @ a},
-        {"type": "ineq", "fun": lambda a: 1 - x - basis @ a},
-    ]
-    start = np.zeros(basis.shape[1])
-    best = optimize.minimize(
-        lambda a: np.sum((basis @ a - d) ** 2), start, method="SLSQP", constraints=constraints
-    )
-    assert np.linalg.norm(z.ravel() - d) <= 1.03 * np.linalg.norm(basis @ best.x - d)
-
-
-_project_box = jax.jit(lambda norm, delta, image, eps: norm.project_box(delta, image, eps, BOX))
-
-
-@norms
-def test_saturated_pixels_leave_a_smaller_set_not_an_error(norm):
-    """A black image has no room for a wave of mean zero, and much for the band with the DC."""
-    black, delta = np.zeros(SHAPE, np.float32), _normal(4)
-    nothing = _project_box(band_limited(norm, HIGH), delta, black, 0.2)
-    np.testing.assert_array_equal(nothing, 0)
-    raised = np.asarray(_project_box(band_limited(norm, LOW), delta + 1, black, 0.2))
-    assert raised.min() >= 0 and raised.max() > 0.01 and norm.value(raised) <= 0.2 * (1 + 1e-6)
-    np.testing.assert_allclose(_filtered(raised, LOW), raised, atol=1e-6)
-
-
-def test_sample_is_uniform_in_the_ball_of_the_band():
-    limited = band_limited(L2(), LOW)
-    keys = jax.random.split(jax.random.key(0), 2000)
-    points = jax.vmap(lambda key: limited.sample(key, SHAPE, jnp.float32))(keys)
-    points = np.asarray(points).reshape(2000, -1) @ _basis(LOW, SHAPE)
-    radius = np.linalg.norm(points, axis=1)
-    dimension = points.shape[1]
-    assert dimension == SHAPE[-1] * LOW.sum()
-    assert stats.kstest(radius**dimension, "uniform").pvalue > 1e-3
-    sd = np.sqrt(1 / (dimension + 2))  # of one coordinate of a uniform point of the ball
-    assert np.abs(points.mean(0)).max() < 5 * sd / np.sqrt(2000)
-    np.testing.assert_allclose(points.std(0), sd, rtol=0.15)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +64,7 @@ def test_an_attack_in_a_band_finds_the_exact_optimum_of_a_linear_model(make, noi
     for mask in (LOW, HIGH):
         attack = make(band_limited(L2(), mask), epsilon=0.05, bounds=None)
         found = attack(affine, params, images, labels, key)
-        normal = _filtered(np.asarray(params[0][labels] - params[0][1 - labels]), mask)
+        normal = filtered(np.asarray(params[0][labels] - params[0][1 - labels]), mask)
         size = np.linalg.norm(normal.reshape(len(labels), -1), axis=1)
         expected = -0.05 * normal / size[:, None, None, None]
         np.testing.assert_allclose(found.delta, expected, atol=noise)
@@ -203,7 +82,7 @@ def test_apgd_in_a_band_keeps_band_ball_and_box(norm, key):
     epsilon = attack_table.EPSILON[norm]
     found = apgd(band_limited(norm, HIGH), epsilon=epsilon, num_steps=6)(*model, key)
     assert found.flipped.any()
-    np.testing.assert_allclose(_filtered(found.delta, HIGH), found.delta, atol=1e-6)
+    np.testing.assert_allclose(filtered(found.delta, HIGH), found.delta, atol=1e-6)
     assert jax.vmap(norm.value)(found.delta).max() <= epsilon * (1 + 1e-6)
     returned = model.images + found.delta
     assert returned.min() >= 0 and returned.max() <= 1
@@ -213,8 +92,11 @@ def test_apgd_in_a_band_keeps_band_ball_and_box(norm, key):
 def test_pgd_in_linf_comes_near_the_linear_program(key):
     """Largest <g, v> over |v_i| <= 1 and v in the band."""
     shape = (8, 8, 1)
-    mask, gradient = band_mask(shape[:2], 0, 0.25), _normal(5, shape)
-    basis = _basis(mask, shape)
+    mask, gradient = (
+        band_mask(shape[:2], 0, 0.25),
+        np.float32(np.random.default_rng(5).normal(size=shape)),
+    )
+    basis = band_basis(mask, shape)
     program = optimize.linprog(
         -basis.T @ gradient.ravel(),
         A_ub=np.vstack([basis, -basis]),
@@ -226,7 +108,7 @@ def test_pgd_in_linf_comes_near_the_linear_program(key):
     attack = pgd(band_limited(Linf(), mask), epsilon=0.1, num_steps=40, random_start=False)
     found = attack(affine, params, image, np.array([0]), key)
     assert np.sum(found.delta[0] * gradient) > 0.95 * 0.1 * -program.fun
-    np.testing.assert_allclose(_filtered(found.delta, mask), found.delta, atol=1e-6)
+    np.testing.assert_allclose(filtered(found.delta, mask), found.delta, atol=1e-6)
 
 
 @pytest.mark.parametrize("num_classes", [2, pytest.param(10, marks=pytest.mark.slow)])
@@ -245,7 +127,7 @@ def test_radius_per_band_is_margin_over_filtered_normal(num_classes, key):
         ratio = found.perturbation.distance[band] / exact
         assert np.abs(ratio - 1).max() < 0.01 and np.median(ratio) < 1.0005
         delta = found.perturbation.delta[band]
-        np.testing.assert_allclose(_filtered(delta, mask), delta, atol=1e-6)
+        np.testing.assert_allclose(filtered(delta, mask), delta, atol=1e-6)
     assert (found.perturbation.status == Status.OK).all()
 
 
@@ -294,27 +176,6 @@ def test_band_masks_cut_the_plane_into_disjoint_parts():
     masks = band_masks((7, 8), (0, 0.1, 0.3, np.inf))
     np.testing.assert_array_equal(masks.sum(0), 1)
     assert masks[0, 0, 0]
-
-
-def _one_sided():
-    mask = np.zeros(SHAPE[:2])
-    mask[1, 0] = 1  # without its mirror image at [5, 0]
-    return mask
-
-
-@pytest.mark.parametrize(
-    "mask, words",
-    [
-        (np.zeros(SHAPE[:2]), "at least one frequency"),
-        (_one_sided(), "symmetric"),
-        (np.full(SHAPE[:2], 0.5), "zeros and ones"),
-        (np.ones(SHAPE), "rank 2"),
-    ],
-    ids=["empty", "one-sided", "weights", "rank"],
-)
-def test_masks_that_are_no_band_raise(mask, words):
-    with pytest.raises(ValueError, match=words):
-        band_limited(L2(), mask)
 
 
 def test_a_mask_of_another_shape_raises(key):
