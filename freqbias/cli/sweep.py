@@ -56,6 +56,9 @@ SHARD = absl_flags.DEFINE_string(
     "Run only part i of n, written i/n with i in 1..n, of the settings; `python -m "
     "experiments.merge` joins the parts. Default: all.",
 )
+SAVE_PARAMS = absl_flags.DEFINE_bool(
+    "save_params", False, "Keep the trained networks, for study.load_networks: params/SETTING.npz."
+)
 
 
 class Request(NamedTuple):
@@ -83,7 +86,9 @@ def prepare(name: str, designs: Designs) -> Request:
     if CLAIMS.value:
         registry = claims.select(registry, CLAIMS.value)
     plan = library.plan(name, compared, BUDGETS[preset], preset=preset, registry=registry)
-    plan = dataclasses.replace(plan, budget=_budget(plan.budget, plan.datasets))
+    plan = dataclasses.replace(
+        plan, budget=_budget(plan.budget, plan.datasets), save_params=SAVE_PARAMS.value
+    )
     if KERNEL_SIZES.value:
         _check_kernels(KERNEL_SIZES.value, compared, plan.datasets)
     if CLAIMS.value and not plan.registry.claims:

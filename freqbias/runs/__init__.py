@@ -4,7 +4,7 @@
     settings/<id>.csv    the rows of one finished setting; there only when it is finished
     columns.json         the columns of the rows and their kinds, fixed by the first rows
     rows.csv             all settings, in the order of their ids
-    <name>.npz           arrays; parameters, one array per leaf
+    <name>.npz           arrays; with --save_params, parameters by their paths
 
 Every file is written beside its place and renamed into it, so it is whole or absent. The hidden
 file `.freqbias-run` lists what the run wrote: nothing else is ever removed, or written over. Rows

@@ -21,6 +21,7 @@ from freqbias.study.setting import Asked as Asked
 from freqbias.study.setting import Budget as Budget
 from freqbias.study.setting import Setting as Setting
 from freqbias.study.sweep import Plan as Plan
+from freqbias.study.sweep import load_networks as load_networks
 from freqbias.study.sweep import plan as plan
 from freqbias.study.sweep import run as run
 
@@ -39,6 +40,7 @@ __all__ = [
     "configure",
     "families",
     "finish",
+    "load_networks",
     "load_registry",
     "plan",
     "register",

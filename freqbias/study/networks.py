@@ -33,6 +33,7 @@ def run_setting(
     asked: Asked = PRIMARY,
     *,
     measurements: Sequence[Measurement] = MEASUREMENTS,
+    on_trained: Callable[[Ensemble], None] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Trains, attacks and measures one setting.
 
@@ -42,6 +43,7 @@ def run_setting(
       budget: what is spent.
       asked: what is measured.
       measurements: what is read off the networks and their perturbations.
+      on_trained: is given the trained networks, with the parameters of the setting's own module.
 
     Returns:
       One row per recorded step, seed and attack, and the arrays for the figures, of the L2 attack
@@ -69,6 +71,8 @@ def run_setting(
     )
     start = training.initial_params(trained, dataset.image_shape, seeds=budget.seeds, key=key_train)
     compact = _compact_fn(trained)
+    if on_trained is not None:
+        on_trained(dataclasses.replace(nets, params=compact(nets.params)))
     fixed = {
         **dataclasses.asdict(setting),
         "arm": setting.arm,

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from freqbias import data, report, runs
+from freqbias import data, report, runs, training
 from freqbias.data import Dataset
+from freqbias.ensemble import Ensemble
 from freqbias.study import arms, claims, courses, description, design, engine, executors, networks
 from freqbias.study.claims import Registry
 from freqbias.study.design import Design
@@ -46,6 +48,7 @@ class Plan:
       budget: what is spent on each setting.
       registry: the claims that these settings can decide.
       measurements: what is measured.
+      save_params: whether the trained networks are kept, for `load_networks`.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Plan:
     registry: Registry
     preset: str = ""
     measurements: Sequence[Measurement] = MEASUREMENTS
+    save_params: bool = False
 
 
 def plan(
@@ -66,6 +70,7 @@ def plan(
     datasets: Mapping[str, Dataset] | None = None,
     registry: Registry | None = None,
     measurements: Sequence[Measurement] = MEASUREMENTS,
+    save_params: bool = False,
 ) -> Plan:
     """Checks a study and loads its data; writes nothing.
 
@@ -78,6 +83,7 @@ def plan(
       registry: the claims; those that the settings cannot decide are left out. Default: the
         paper's.
       measurements: what is measured.
+      save_params: whether to keep the trained networks, for `load_networks`.
 
     Raises:
       ValueError: an unknown family, data set or claim, or no setting at all.
@@ -101,6 +107,7 @@ def plan(
         registry=claims.with_arms(registry, design.asked_of_arms(asked)),
         preset=preset,
         measurements=measurements,
+        save_params=save_params,
     )
 
 
@@ -123,6 +130,7 @@ def open_run(
             "claims": [claim.id for claim in plan.registry.claims],
             **dataclasses.asdict(plan.budget),
             "settings": {setting.id: plan.settings[setting]._asdict() for setting in plan.settings},
+            **({"save_params": True} if plan.save_params else {}),
             **({"shard": list(shard)} if shard else {}),
         },
         data_checksums={name: dataset.checksum for name, dataset in plan.datasets.items()},
@@ -198,6 +206,42 @@ def execute(
     finish(run)
 
 
+def load_networks(plan: Plan, run: str | os.PathLike, setting: Setting) -> Ensemble:
+    """The trained networks of a setting, to be analysed again.
+
+    Args:
+      plan: that of the run, with ``save_params``.
+      run: its folder.
+      setting: one of ``plan.settings``, finished.
+
+    Returns:
+      The networks; without the history of their training.
+
+    Raises:
+      FileNotFoundError: the run has not kept them.
+      ValueError: what it kept are other networks.
+    """
+    dataset = plan.datasets[setting.dataset]
+    budget = design.fitted(plan.budget, dataset)
+    model = networks.make_model(setting, dataset, budget)
+    seeds = tuple(budget.seeds)
+    like = {
+        "variables": jax.eval_shape(
+            lambda key: training.initial_params(model, dataset.image_shape, seeds=seeds, key=key),
+            jax.random.key(0),
+        ),
+        "status": jax.ShapeDtypeStruct((len(seeds),), np.int32),
+    }
+    found = runs.load_params(run, f"params/{setting.id}", like)
+    return Ensemble(
+        params=jax.tree.map(jnp.asarray, found["variables"]),
+        status=found["status"],
+        history=None,
+        seeds=seeds,
+        apply_fn=training.shared_apply_fn(model),
+    )
+
+
 def judged_rows(run: str | os.PathLike) -> pd.DataFrame:
     """The rows of a run that its claims are judged on: of trained networks, with their curves."""
     rows = runs.read_rows(run)
@@ -255,6 +299,7 @@ def _jobs(plan: Plan, run: Path) -> list[Job]:
                 design.fitted(plan.budget, dataset),
                 asked=asked,
                 measurements=plan.measurements,
+                save_params=plan.save_params,
             ),
             save=partial(_save, run, setting, nulls[setting.dataset]),
         )
@@ -270,17 +315,30 @@ def _compute(
     *,
     asked: Asked,
     measurements: Sequence[Measurement],
-) -> tuple[Rows, Arrays]:
-    """One setting, in a process that may not know the family yet."""
+    save_params: bool,
+) -> tuple[Rows, Arrays, Any]:
+    """One setting, in a process that may not know the family yet: rows, arrays, networks."""
     if family is not None:
         arms.register(family)
-    return networks.run_setting(setting, dataset, budget, asked, measurements=measurements)
+    kept: list[Ensemble] = []
+    rows, arrays = networks.run_setting(
+        setting,
+        dataset,
+        budget,
+        asked,
+        measurements=measurements,
+        on_trained=kept.append if save_params else None,
+    )
+    saved = [{"variables": nets.params, "status": nets.status} for nets in kept]
+    return rows, arrays, jax.device_get(saved)
 
 
 def _save(
-    run: Path, setting: Setting, nulls: Mapping[str, float], found: tuple[Rows, Arrays]
+    run: Path, setting: Setting, nulls: Mapping[str, float], found: tuple[Rows, Arrays, Any]
 ) -> None:
     """Arrays first: a setting is finished once its rows are there."""
-    rows, arrays = found
+    rows, arrays, kept = found
+    for nets in kept:
+        runs.save_params(run, f"params/{setting.id}", nets)
     runs.save_arrays(run, f"arrays/{setting.id}", **arrays)
     runs.append_rows(run, setting.id, [{**row, **nulls} for row in rows])

@@ -14,9 +14,10 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from freqbias import data, ensemble, ops, runs
+from freqbias import data, ensemble, ops, runs, study
 from freqbias.cli import merge, sweep
-from freqbias.study import arms, design, designs, measures, networks
+from freqbias.study import arms, design, designs, engine, executors, measures, networks
+from freqbias.study import sweep as library
 from freqbias.study.design import Design
 from freqbias.study.measures import Measured
 from freqbias.study.setting import REGIMES, Arm, Asked, Budget, Setting
@@ -357,3 +358,23 @@ def test_of_photographs_only_what_networks_can_learn_is_asked():
     assert {s.regime for s in settings if "mini+high_pass" in s.dataset} == {"linear", "relu"}
     taught = {s.dataset for s in settings if "natural_patches+teacher" in s.dataset}
     assert taught == {"natural_patches+teacher_0.02_0.1", "natural_patches+teacher_0.1_0.25"}
+
+
+def test_trained_networks_can_be_loaded_again(tmp_path):
+    """Those that gave the rows, also where they were trained in another form."""
+    design = Design(("digits",), (Arm("conv", 1, "3"), Arm("fc")), ("linear",), init_scales=(1.0,))
+    plan = study.plan("mine", [design], BUDGET, save_params=True)
+    run = library.open_run(plan, tmp_path / "run")
+    engine.run_jobs(library._jobs(plan, run), executors.make())
+    rows = runs.write_rows(run)
+    test = plan.datasets["digits"].test[: BUDGET.num_tested]
+    for setting in plan.settings:
+        nets = study.load_networks(plan, run, setting)
+        assert nets.alive.all() and nets.seeds == BUDGET.seeds
+        told = rows[(rows["arm"] == setting.arm) & rows["final"]].groupby("seed")["test_accuracy"]
+        np.testing.assert_allclose(
+            nets.accuracy(test.images, test.labels), told.first()[list(BUDGET.seeds)], atol=1e-6
+        )
+    wider = dataclasses.replace(plan, budget=dataclasses.replace(BUDGET, width=9))
+    with pytest.raises(ValueError, match="like must have the leaves and shapes"):
+        study.load_networks(wider, run, setting)
