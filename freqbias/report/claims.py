@@ -157,22 +157,65 @@ def independence_table(entries: Sequence[Claim]) -> Table:
                 f"{entry['id']} {entry['title']}",
                 _where(entry),
                 chip(entry["verdict"]),
-                f"{number(entry['sd'])} [{number(entry['sd_low'])}, {number(entry['sd_high'])}]",
+                f"{number(entry['range'])} "
+                f"[{number(entry['range_low'])}, {number(entry['range_high'])}]",
+                str(len(entry["sources"])),
                 number(entry["margin"]),
                 Cell(said, "text"),
             )
         )
     return Table(
-        "Does an effect depend on the data set? Standard deviation of the effect between data sets "
-        "with its 95 % interval, and how far each data set lies from their mean (cycles/pixel). "
-        "Supported: every one is shown to lie within the margin; opposite: some is shown to lie "
-        "beyond.",
+        "Does an effect depend on the data? How far the effects of the sources lie apart, largest "
+        "minus smallest, with its 95 % interval (a set, its parts and its transforms are one "
+        "source), and how far each data set lies from the mean of all (cycles/pixel). Supported: "
+        "all sources are shown to lie within the margin of each other; opposite: two are shown to "
+        "lie further apart; fewer than three sources decide nothing.",
         (
-            *("Claim", "Regime, attack", "Verdict", "SD between data sets", "Margin"),
+            *("Claim", "Regime, attack", "Verdict", "Range over sources", "Sources", "Margin"),
             "Deviation of each data set",
         ),
         rows,
     )
+
+
+def readings_table(entries: Sequence[Claim]) -> Table:
+    """The three readings of each claim side by side."""
+    rows = []
+    for entry in entries:
+        course = entry["course"]
+        start = course["holds_from"]
+        along = "only at the last step" if start is None else f"as at the end from step {start:,}"
+        moving = [f"{arm} {signed(change)}" for arm, change in entry["moving"].items()]
+        rows.append(
+            (
+                f"{entry['id']} {entry['title']}",
+                f"{titles.title(str(entry['dataset']))}, {regime_name(str(entry['regime']))}",
+                *(
+                    part
+                    for reading in (entry["end"], entry["equal_loss"])
+                    for part in (chip(str(reading["verdict"])), _effect_of(reading))
+                ),
+                f"{along} ({', '.join(course['verdicts'])})",
+                ", ".join(moving) or "none",
+            )
+        )
+    return Table(
+        "Three readings of the claims of which training was recorded (L2): at the end; where each "
+        "arm first falls to one training loss, the lowest that four seeds in five of every arm "
+        "reach; and along the course, the verdict at each recorded step. Moving: linear arms whose "
+        "frequency changed by the margin or more in the second half of the steps.",
+        (
+            *("Claim", "Data, regime", "At the end", "Effect", "At equal loss", "Effect"),
+            *("Along the course", "Moving"),
+        ),
+        rows,
+    )
+
+
+def _effect_of(reading: Claim) -> str:
+    if reading["estimate"] is None:
+        return "\N{EN DASH}"
+    return f"{signed(reading['estimate'])} {interval(reading)}"
 
 
 def all_tests(claims: Sequence[Claim]) -> list[Block]:

@@ -22,6 +22,7 @@ from freqbias.report.claims import (
     claims_table,
     independence_table,
     panel_head,
+    readings_table,
     tally,
 )
 from freqbias.report.figures import (
@@ -204,6 +205,8 @@ def _claims(
         )
     if independence := list(claims.get("independence", ())):
         by_dataset.append(independence_table(independence))
+    if read := list(claims.get("readings", ())):
+        content += [Heading("In the course of training", "readings"), readings_table(read)]
     if by_dataset:
         content += [Heading("By data set", "by-data-set"), *by_dataset]
     return Section("claims", "Claims", content)

@@ -249,13 +249,27 @@ def margin_gradients(of: Measured) -> Array:
     return -found.gradients
 
 
-@jax.jit
-def own_minus_others(a: Array, b: Array) -> tuple[Array, Array]:
-    """Cosine of a[s] with b[s], and that minus its mean cosine with b[t], t != s; each [S].
+def own_minus_others(a: Array, b: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine of a[s] with b[s], and what that is above its cosines with b[t], t != s; each [S].
 
-    A cosine is the mean over the images on which both have a direction, i.e. are finite and not
-    zero. Where there is none it is NaN, and not counted among the others.
+    The second are jackknife values, whose mean is that of own minus others and whose spread is
+    that of the mean, although seeds share the others (`inference.own_minus_others`). A cosine is
+    the mean over the images on which both have a direction, i.e. are finite and not zero. Seeds
+    without one are left out; of fewer than three, no spread is known and all values are NaN.
     """
+    cosines = np.asarray(_cosines(a, b), np.float64)
+    own = np.diagonal(cosines)
+    known = np.flatnonzero(np.isfinite(own))
+    among = cosines[np.ix_(known, known)]
+    values = np.full(len(own), np.nan)
+    if len(known) >= 3 and np.isfinite(among).all():
+        values[known] = inference.own_minus_others(among)
+    return own, values
+
+
+@jax.jit
+def _cosines(a: Array, b: Array) -> Array:
+    """Mean cosine over images of a[s] with b[t], [S, S]; NaN where no image has both."""
     num_seeds, num_images = a.shape[:2]
     flat = [x.reshape(num_seeds, num_images, -1) for x in (a, b)]
     norms = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in flat]
@@ -264,19 +278,12 @@ def own_minus_others(a: Array, b: Array) -> tuple[Array, Array]:
         jnp.where(t, x, 0) / jnp.where(t, n, 1) for x, n, t in zip(flat, norms, there, strict=True)
     )
     both = jnp.einsum("sn,tn->st", *(t[..., 0].astype(a.dtype) for t in there))
-    # Times N / N = 1 where all images count: not one bit differs from the plain mean.
-    cosines = jnp.einsum("snp,tnp->st", a, b) / num_images * (num_images / both)
-    own = jnp.diagonal(cosines)
-    known = ~jnp.isnan(cosines)
-    number = jnp.sum(known, axis=1) - 1
-    sum_of_others = jnp.sum(jnp.where(known, cosines, 0), axis=1) - own
-    others = sum_of_others / max(num_seeds - 1, 1) * ((num_seeds - 1) / number)
-    return own, own - others
+    return jnp.einsum("snp,tnp->st", a, b) / both
 
 
 def alignment_columns(of: Measured) -> dict[str, Any]:
     """Does delta follow the own network's feature rather than any network's? ReLU nets only."""
-    if of.features is None or of.num_seeds < 2:
+    if of.features is None:
         empty = np.full(of.num_seeds, np.nan)
         return dict.fromkeys(("cosine_own", "alignment", "spectrum_alignment"), empty)
     delta = of.perturbed.delta

@@ -258,15 +258,39 @@ def test_factors_have_a_section_with_figure_and_table(page, study):
 def test_dependence_on_the_data_set_is_said_beside_the_claims(study):
     entry = {
         "id": "C4-C1", "title": "Alike", "regime": "relu", "attack": "l2", "verdict": "opposite",
-        "margin": 0.01, "sd": 0.0213, "sd_low": 0.011, "sd_high": 0.2,
+        "margin": 0.01, "range": 0.0321, "range_low": 0.02, "range_high": 0.05,
+        "sources": ["a", "b", "c"], "sd": 0.0213, "sd_low": 0.011, "sd_high": 0.2,
         "deviations": {"digits": [0.034, 0.02, 0.05], "natural_patches": [-0.034, -0.05, -0.02]},
     }  # fmt: skip
     words = _words(_report(study, claims={**study.claims, "independence": [entry]}))
     assert "C4-C1 Alike" in words
-    for shown in ("0.021 [0.011, 0.200]", "Digits +0.034 [+0.020, +0.050]", "\N{MINUS SIGN}0.034"):
+    for shown in (
+        "0.032 [0.020, 0.050] 3",
+        "Digits +0.034 [+0.020, +0.050]",
+        "\N{MINUS SIGN}0.034",
+    ):
         assert shown in words, shown
     assert words.index("C4-C1 Alike") < words.index("Which factor moves")
     assert "C4-C1" not in _words(_report(study))
+
+
+def test_three_readings_stand_side_by_side(study):
+    reading = {"verdict": "supported", "estimate": 0.03, "low": 0.02, "high": 0.04, "reason": ""}
+    entry = {
+        "id": "C1", "title": "Conv above FC", "dataset": "natural_patches", "regime": "linear",
+        "attack": "l2", "end": reading, "moving": {"fc_d1": -0.021},
+        "equal_loss": {**reading, "verdict": "not decided", "estimate": None, "loss": 0.5},
+        "course": {"steps": [0, 100, 1000], "verdicts": ["opposite", "supported", "supported"],
+                   "effects": [], "holds_from": 100},
+    }  # fmt: skip
+    words = _words(_report(study, claims={**study.claims, "readings": [entry]}))
+    along, moving = "as at the end from step 100", "fc_d1 \N{MINUS SIGN}0.021"
+    for shown in ("In the course of training", along, moving, "+0.030 [+0.020, +0.040]"):
+        assert shown in words, shown
+    entry["course"]["holds_from"] = None
+    words = _words(_report(study, claims={**study.claims, "readings": [entry]}))
+    assert "only at the last step" in words
+    assert "In the course of training" not in _words(_report(study))
 
 
 def test_heat_maps_and_the_exact_control_are_shown_where_they_were_made(study):

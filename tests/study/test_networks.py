@@ -51,7 +51,8 @@ def test_rows_and_arrays(regime, digits):
             row["kernel_slack"] - row["kernel_slack_init"]
         )
         linear = regime == "linear"
-        assert np.isnan(row["alignment"]) == linear
+        assert np.isnan(row["cosine_own"]) == linear
+        assert np.isnan(row["alignment"])  # two seeds have no spread of what they share
         assert np.isnan(row["beta_mean_frequency"]) != linear
     profile = arrays[setting.array("profile")]
     assert profile.shape[0] == 2
@@ -126,32 +127,40 @@ def test_the_form_that_shares_compilations_gives_the_same_rows(kernel, digits, m
 
 
 def test_own_minus_others_by_hand():
-    """Two seeds with orthogonal features; delta of the first along its own, of the second mixed."""
-    features = jnp.zeros((2, 1, 2, 1, 1)).at[0, 0, 0].set(2.0).at[1, 0, 1].set(3.0)
-    delta = jnp.zeros((2, 1, 2, 1, 1)).at[0, 0, 0].set(0.1)
+    """Three seeds with orthogonal features; two deltas along their own, that of one mixed."""
+    features = jnp.zeros((3, 1, 3, 1, 1))
+    for seed, size in enumerate((2.0, 3.0, 5.0)):
+        features = features.at[seed, 0, seed].set(size)
+    delta = 0.1 * features
     delta = delta.at[1, 0, 0].set(0.6).at[1, 0, 1].set(0.8)
-    own, difference = measures.own_minus_others(delta, features)
-    np.testing.assert_allclose(own, [1.0, 0.8], atol=1e-6)
-    np.testing.assert_allclose(difference, [1.0, 0.2], atol=1e-6)
+    own, values = measures.own_minus_others(delta, features)
+    np.testing.assert_allclose(own, [1.0, 0.8, 1.0], atol=1e-6)
+    plain = [1.0, 0.8 - 0.6 / 2, 1.0]  # own minus the mean of the others
+    assert values.mean() == pytest.approx(np.mean(plain), abs=1e-6)
+    # Without seed 0 the others' mean is 0 / 2, without seed 2 0.6 / 2; of all 0.6 / 6.
+    left_out = [0.0, 0.0, 0.6 / 2]
+    expected = [o - (3 * 0.6 / 6 - 2 * other) for o, other in zip(own, left_out, strict=True)]
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    assert np.isnan(measures.own_minus_others(delta[:2], features[:2])[1]).all()  # no spread
 
 
 def test_networks_and_images_without_a_direction_are_nobody_s_other(key):
-    """Four seeds: one diverged, one dead; of the live ones an image without a perturbation."""
-    delta = jax.random.normal(key, (4, 5, 6, 6, 1))
+    """Five seeds: one diverged, one dead; of the live ones an image without a perturbation."""
+    delta = jax.random.normal(key, (5, 5, 6, 6, 1))
     features = jax.random.normal(jax.random.key(1), delta.shape) + delta
-    live = jnp.array([0, 3])
+    live = jnp.array([0, 3, 4])
     alone = measures.own_minus_others(delta[live, 1:], features[live, 1:])
     delta = delta.at[:, 0].set(0.0).at[1].set(0.0)
     features = features.at[1].set(0.0).at[2].set(jnp.nan)
     for got, expected in zip(measures.own_minus_others(delta, features), alone, strict=True):
-        assert np.isnan(got).tolist() == [False, True, True, False]
+        assert np.isnan(got).tolist() == [False, True, True, False, False]
         np.testing.assert_allclose(got[live], expected, rtol=1e-5)
 
 
 def test_what_a_diverged_seed_leaves_behind_spoils_no_other(digits, monkeypatch):
     """Its features and its predictor are NaN: its row is empty, the others' are as ever."""
     relu, linear = (Setting("digits", regime, "fc", 1) for regime in ("relu", "linear"))
-    budget = dataclasses.replace(BUDGET, seeds=(0, 1, 2))
+    budget = dataclasses.replace(BUDGET, seeds=(0, 1, 2, 3))
     expected = [networks.run_setting(s, digits, budget) for s in (relu, linear)]
     train = networks.training.train
 
@@ -163,7 +172,7 @@ def test_what_a_diverged_seed_leaves_behind_spoils_no_other(digits, monkeypatch)
     monkeypatch.setattr(networks.training, "train", broken)
     for setting, (rows, arrays) in zip((relu, linear), expected, strict=True):
         found, drawn = networks.run_setting(setting, digits, budget)
-        assert [row["status"] for row in found[:3]] == ["ok", "diverged", "ok"]
+        assert [row["status"] for row in found[:4]] == ["ok", "diverged", "ok", "ok"]
         for name in ("mean_frequency", "cosine_own", "beta_mean_frequency"):
             np.testing.assert_array_equal(found[0][name], rows[0][name], err_msg=name)
         assert np.isnan(found[0]["alignment"]) == (setting is linear)

@@ -95,8 +95,9 @@ def independence_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = F
         "regime": [f["regime"] for f in found],
         "attack": [f["attack"] for f in found],
         "data sets": [len(f["deviations"]) for f in found],
-        "sd between": [f"{f['sd']:.4f}" for f in found],
-        "95 % interval": [f"[{f['sd_low']:.4f}, {f['sd_high']:.4f}]" for f in found],
+        "sources": [len(f["sources"]) for f in found],
+        "range over sources": [f"{f['range']:.4f}" for f in found],
+        "95 % interval": [f"[{f['range_low']:.4f}, {f['range_high']:.4f}]" for f in found],
         "margin": [f"{f['margin']:g}" for f in found],
         "verdict": [f["verdict"] for f in found],
     }
