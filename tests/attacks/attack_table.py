@@ -126,7 +126,8 @@ def _make_model(name, seed, num_classes, bounds, dtype):
 
 def with_bounds(attack, bounds):
     """The attack, and all that it is composed of, in another box."""
-    changes = {"bounds": bounds} if hasattr(attack, "bounds") else {}
+    own = {field.name for field in dataclasses.fields(attack)}
+    changes = {"bounds": bounds} if "bounds" in own else {}
     if hasattr(attack, "attack"):
         changes["attack"] = with_bounds(attack.attack, bounds)
     if hasattr(attack, "attacks"):

@@ -13,7 +13,6 @@ from freqbias.attacks import (
     Linf,
     affine_attack,
     bim,
-    cross_entropy,
     fgsm,
     mi_fgsm,
     momentum,
@@ -21,6 +20,8 @@ from freqbias.attacks import (
     pgd,
 )
 from freqbias.typing import Status
+
+cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
 twins = pytest.mark.parametrize("norm", [L2(), pytest.param(Linf(), marks=pytest.mark.slow)])
 norms = pytest.mark.parametrize("norm", [L2(), Linf()], ids=["l2", "linf"])

@@ -250,7 +250,7 @@ def test_one_network_is_refused_for_all_its_images_not_for_those_of_a_batch(data
         curve = robustness_curve(
             PGD, apply_fn, params, images, labels, key, epsilons=[0.1, 0.2], batch_size=size
         )
-        assert np.isinf(curve.radius[4])
+        assert np.isnan(curve.radius[4])  # it stands, and nothing proves it
     for function in (evaluate, diagnose):
         with pytest.raises(ValueError, match="none of its 12 x 4 logits"):
             function(PGD, mlp, _broken(params), images, labels, key, batch_size=5)
