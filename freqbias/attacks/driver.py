@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from freqbias import _checks
 from freqbias.attacks.norms import Bounds, Norm, check_norm
@@ -296,8 +297,10 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
                     break
         return state
 
-    state = reduce(run, attack.program(logits.shape[-1]), state)
-    return _compiled(kind.finalize)(shared, state)
+    # A network without one finite logit has no gradient to go by: it is not asked again.
+    broken = _checks.is_concrete(logits) and not np.isfinite(logits).any()
+    program = () if broken else attack.program(logits.shape[-1])
+    return _compiled(kind.finalize)(shared, reduce(run, program, state))
 
 
 @partial(jax.jit, static_argnames="apply_fn")

@@ -310,11 +310,12 @@ def test_each_start_ends_with_a_line_search(seed, key):
         assert (more <= fewer).all()
 
 
-def test_a_broken_network_is_refused(key):
-    """By the host driver, too; its images have been attacked by then."""
+def test_a_broken_network_is_asked_once(key, asked):
+    """Not for the whole of an attack, before it is refused."""
     problem = _problem(3)
     with pytest.raises(ValueError, match="apply_fn must return finite logits"):
         ddn(driver="host")(lambda params, images: affine(params, images) * jnp.nan, *problem, key)
+    assert len(asked) == 1
 
 
 @pytest.mark.slow
