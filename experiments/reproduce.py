@@ -11,7 +11,7 @@ preset        what                                                              
 ============  ====================================================================  ============
 ``smoke``     one data set, three arms, 3 seeds: shows that everything runs         < 1 minute
 ``quick``     two data sets, ten arms, linear and ReLU, two initial scales, 8 seeds ~ 5 minutes
-``standard``  all binaries but linear_bias, on two data sets and what they derive   ~ 80 minutes
+``standard``  all binaries but linear_bias, on two data sets and what they derive   hours
 ``paper``     the paper's scale                                                     accelerator
 ============  ====================================================================  ============
 
