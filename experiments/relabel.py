@@ -5,9 +5,10 @@
 
 The seeds of one arm are dealt into two halves, a thousand times. Between halves there is nothing to
 find, so that a verdict (supported or opposite, by the interval and the smallest margin of the run's
-contrasts in mean frequency) is false: at most 5 % may be, and without a margin about 5 % are. Then a shift of twice the margin, one margin beyond
-it, is planted in one half; the share of deals in which it is found stands beside what the same rule
-finds among normal values of the spread of these seeds (`inference.predicted_shift_power`).
+contrasts in mean frequency) is false: at most 5 % may be, and without a margin about 5 % are. Then
+a shift of twice the margin, one margin beyond it, is planted in one half; the share of deals in
+which it is found stands beside what the same rule finds among normal values of the spread of these
+seeds (`inference.predicted_shift_power`).
 
 Prints a table, one line per arm, and writes it to relabelled.csv in the folder of the run.
 """
