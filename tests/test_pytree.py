@@ -113,6 +113,20 @@ def test_a_registration_that_would_share_treedefs_is_refused():
         jax.tree_util.register_dataclass(Mine, data_fields=[], meta_fields=[])
 
 
+def test_an_attack_of_another_decorator_is_refused(key):
+    """Nothing above it is frozen, so that only a call can tell."""
+
+    @flax.struct.dataclass
+    class Mine(fb.attacks.IterativeAttack):
+        norm: L2 = L2()
+        targeted: bool = flax.struct.field(pytree_node=False, default=False)
+        bounds: tuple | None = flax.struct.field(pytree_node=False, default=None)
+        driver: str = flax.struct.field(pytree_node=False, default="auto")
+
+    with pytest.raises(TypeError, match=r"Mine must be decorated with freqbias\.frozen"):
+        Mine()(*fb.attacks.example(), key)
+
+
 def test_an_instance_is_frozen_and_replaced():
     wave = _wave()
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._pytree import is_frozen
 from freqbias.attacks.norms import Bounds
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
 
@@ -300,7 +301,12 @@ class CheckedAttack:
 
         Returns:
           images, labels and targets as JAX arrays.
+
+        Raises:
+          TypeError: the attack's class is not `freqbias.frozen`: jit could take it for another.
         """
+        if not is_frozen(type(self)):
+            raise TypeError(f"{type(self).__name__} must be decorated with freqbias.frozen.")
         self.check()
         return check_arguments(
             apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted
