@@ -1,6 +1,6 @@
 """Adversarial attacks: frozen pytrees called as ``attack(apply_fn, params, images, labels, key)``.
 
-What an attack measures by is a `Norm`: `L1`, `L2`, `Linf`; of the spectrum `FourierL1`,
+What an attack measures by is a `Norm`: `L1`, `L2`, `Linf`, `Lp`; of the spectrum `FourierL1`,
 `FourierLinf`, `WeightedFourierL2`; any of them `band_limited` to some frequencies.
 
 * Gradient attacks of a fixed budget: `fgsm`, `bim`, `pgd`, `mi_fgsm`, `optimizer_pgd`, `apgd`;
@@ -97,6 +97,7 @@ from freqbias.attacks.norms import Bounds as Bounds
 from freqbias.attacks.norms import FourierL1 as FourierL1
 from freqbias.attacks.norms import FourierLinf as FourierLinf
 from freqbias.attacks.norms import Linf as Linf
+from freqbias.attacks.norms import Lp as Lp
 from freqbias.attacks.norms import Norm as Norm
 from freqbias.attacks.norms import WeightedFourierL2 as WeightedFourierL2
 from freqbias.attacks.norms import band_limited as band_limited
@@ -142,6 +143,7 @@ __all__ = [
     "IterativeAttack",
     "Linf",
     "Loop",
+    "Lp",
     "MinimalState",
     "Norm",
     "OptimizerAttack",

@@ -18,6 +18,7 @@ from freqbias.attacks import (
     FourierL1,
     FourierLinf,
     Linf,
+    Lp,
     WeightedFourierL2,
     affine_attack,
     apgd,
@@ -47,6 +48,7 @@ NUM_CLASSES = 4
 SPARSE_L1 = L1(step_fraction=0.1)
 NORMS = norm_table.norms(SHAPE)
 WEIGHTED = next(norm for norm in NORMS if isinstance(norm, WeightedFourierL2))
+LOW_ORDER = next(norm for norm in NORMS if isinstance(norm, Lp))
 LOW_BAND = band_mask(SHAPE[:2], 0, 0.3)
 
 
@@ -380,6 +382,8 @@ SLOW_CASES = [  # near relatives of the above
     _affine_case("affine_linf_budget", Linf()),
     _pgd_case("pgd_fourier_l1", FourierL1()),
     _pgd_case("pgd_weighted_fourier_l2", WEIGHTED),
+    _pgd_case("pgd_lp", LOW_ORDER),
+    _affine_case("affine_lp", LOW_ORDER, minimal=True),
     _affine_case("affine_l1", L1(), minimal=True),
     _affine_case("affine_l1_budget", L1()),
     _affine_case("affine_l0_budget", L0()),

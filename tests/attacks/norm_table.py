@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from freqbias.attacks import L1, L2, FourierL1, FourierLinf, Linf, weighted_fourier_l2
+from freqbias.attacks import L1, L2, FourierL1, FourierLinf, Linf, Lp, weighted_fourier_l2
 from freqbias.spectral import radius_grid
 
 
@@ -32,6 +32,12 @@ NORMS = [
     NormCase(lambda w: L1(), _size(1), _size(np.inf), 0.5, lambda H, W, C, w: H * W * C),
     NormCase(lambda w: L2(), _size(2), _size(2), 0.25, lambda H, W, C, w: (H * W * C) ** 0.5),
     NormCase(lambda w: Linf(), _size(np.inf), _size(1), 0.03, lambda H, W, C, w: 1),
+    NormCase(
+        lambda w: Lp(1.5), _size(1.5), _size(3), 0.35, lambda H, W, C, w: (H * W * C) ** (2 / 3)
+    ),
+    NormCase(
+        lambda w: Lp(4.0), _size(4), _size(4 / 3), 0.1, lambda H, W, C, w: (H * W * C) ** 0.25
+    ),
     NormCase(
         lambda w: FourierL1(),
         _moduli(1),
@@ -86,7 +92,8 @@ def _arguments(delta):
 
 def norm_id(norm):
     """Of a norm, in the name of a test."""
-    return type(norm).__name__
+    order = getattr(norm, "order", "")
+    return f"{type(norm).__name__}{order}"
 
 
 def filtered(delta, mask):

@@ -18,6 +18,7 @@ from freqbias.attacks import (
     FourierL1,
     FourierLinf,
     Linf,
+    Lp,
     affine_attack,
     weighted_fourier_l2,
 )
@@ -139,6 +140,11 @@ WEIGHTS = np.array([[1.0, 2.0], [3.0, 0.5], [3.0, 0.5]])[..., None]
 TEXTBOOK = {  # the norm, its dual, and the unit perturbation
     "l1": (L1(), lambda w: np.abs(w).max(), _one_pixel),
     "l2": (L2(), np.linalg.norm, lambda w: w / np.linalg.norm(w)),
+    "l1.5": (
+        Lp(1.5),
+        lambda w: np.linalg.norm(w.ravel(), 3),
+        lambda w: np.sign(w) * (w / np.linalg.norm(w.ravel(), 3)) ** 2,
+    ),
     "linf": (Linf(), lambda w: np.abs(w).sum(), np.sign),
     "fourier_l1": (FourierL1(), lambda w: np.abs(_fft(w)).max(), _one_wave),
     "fourier_linf": (

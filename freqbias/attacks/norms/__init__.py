@@ -1,8 +1,8 @@
 """Norms: the geometries of attacks.
 
-`L0`, `L1`, `L2`, `Linf` count pixels (lp.py); `FourierL1`, `FourierLinf`, `WeightedFourierL2`
-count frequencies (fourier.py); `band_limited` restricts a norm to some of them (band.py). What a
-norm is, base.py says.
+`L0`, `L1`, `L2`, `Linf` count pixels (lp.py), `Lp` is any between L1 and L-inf (general_lp.py);
+`FourierL1`, `FourierLinf`, `WeightedFourierL2` count frequencies (fourier.py); `band_limited`
+restricts a norm to some of them (band.py). What a norm is, base.py says.
 """
 
 from freqbias.attacks.norms.band import BandLimited as BandLimited
@@ -20,6 +20,7 @@ from freqbias.attacks.norms.fourier import FourierL1 as FourierL1
 from freqbias.attacks.norms.fourier import FourierLinf as FourierLinf
 from freqbias.attacks.norms.fourier import WeightedFourierL2 as WeightedFourierL2
 from freqbias.attacks.norms.fourier import weighted_fourier_l2 as weighted_fourier_l2
+from freqbias.attacks.norms.general_lp import Lp as Lp
 from freqbias.attacks.norms.l0 import L0 as L0
 from freqbias.attacks.norms.lp import L1 as L1
 from freqbias.attacks.norms.lp import L2 as L2

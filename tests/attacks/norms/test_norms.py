@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.test_util import check_grads
 from norm_table import norm_id
 from scipy import optimize, stats
 
-from freqbias.attacks import L0, L1, L2, Linf
+from freqbias.attacks import L0, L1, L2, Linf, Lp
 from freqbias.attacks.levels import secular_level, threshold_level, water_level
 from freqbias.attacks.norms import reach
 
@@ -44,7 +45,8 @@ def _uniform(seed, shape=SHAPE):
 
 
 def test_norms_are_told_apart_by_jit():
-    structures = [jax.tree.structure(norm) for norm in [*CASES, L0(), L0(True), L1(0.1)]]
+    kinds = {type(norm): norm for norm in CASES}.values()  # orders of Lp share a program
+    structures = [jax.tree.structure(norm) for norm in [*kinds, L0(), L0(True), L1(0.1)]]
     for index, structure in enumerate(structures):
         assert structure not in structures[:index]
 
@@ -121,7 +123,7 @@ def test_projection_is_the_nearest_point_of_the_ball(norm, seed):
     np.testing.assert_array_equal(project(norm, 0.01 * delta, epsilon), 0.01 * delta)  # inside
 
 
-@pytest.mark.parametrize("norm", [L1(), L2(), Linf()], ids=norm_id)
+@pytest.mark.parametrize("norm", [L1(), L2(), Linf(), Lp(1.5), Lp(4.0)], ids=norm_id)
 @seeds
 @few
 def test_projection_onto_ball_and_box_agrees_with_slsqp(norm, seed):
@@ -146,12 +148,16 @@ def _nearest_by_slsqp(norm, d, x, epsilon):
     elif norm == L1():
         ball = [{"type": "ineq", "fun": lambda v: epsilon - v.sum(), "jac": lambda v: -0 * v - 1}]
     else:
+        order = getattr(norm, "order", 2)
+
+        def room(v):
+            return epsilon**order - np.sum(np.abs(v[:size] - v[size:]) ** order)
 
         def jacobian(v):
-            return -2 * signs * np.tile(v[:size] - v[size:], 2)
+            z = v[:size] - v[size:]
+            return -order * signs * np.tile(np.sign(z) * np.abs(z) ** (order - 1), 2)
 
-        fun = {"fun": lambda v: epsilon**2 - np.sum((v[:size] - v[size:]) ** 2), "jac": jacobian}
-        ball = [{"type": "ineq", **fun}]
+        ball = [{"type": "ineq", "fun": room, "jac": jacobian}]
     solution = optimize.minimize(
         lambda v: 0.5 * np.sum((v[:size] - v[size:] - d) ** 2),
         np.zeros(2 * size),
@@ -311,6 +317,79 @@ def test_secular_level_solves_its_equation(seed):
         level = float(jax.jit(secular_level)(sizes, curves, scale))
     assert level > 0
     np.testing.assert_allclose(scale * np.linalg.norm(sizes / (1 + level * curves)), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1.0, 0.5, np.inf, np.nan])
+def test_lp_of_an_order_that_is_none_raises(order):
+    with pytest.raises(ValueError, match="order"):
+        Lp(order)
+
+
+def test_lp_has_l1_l2_and_linf_as_its_cases():
+    delta, image = _normal(0), _uniform(1)
+    for order, norm, tolerance in ((2.0, L2(), 1e-5), (1.02, L1(), 0.1), (100.0, Linf(), 0.05)):
+        near = Lp(order)
+        np.testing.assert_allclose(value(near, delta), value(norm, delta), rtol=tolerance)
+        epsilon = 0.3 * float(value(norm, delta))
+        for found, expected in (
+            (project(near, delta, epsilon), project(norm, delta, epsilon)),
+            (project_box(near, delta, image, epsilon), project_box(norm, delta, image, epsilon)),
+        ):
+            error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+            assert error < tolerance, (order, error)
+
+
+@pytest.mark.parametrize("order", [1.2, 1.5, 3.0, 10.0])
+@pytest.mark.parametrize("share", [1e-4, 0.5, 0.999])
+def test_lp_projection_of_an_image_meets_the_ball_and_its_normal_cone(order, share):
+    """At the nearest point z, <d - z, z> = epsilon ||d - z||_dual, to float32."""
+    norm, delta = Lp(order), _normal(2, (28, 28, 3))
+    epsilon = share * float(value(norm, delta))
+    z = np.asarray(project(norm, delta, epsilon), np.float64)
+    np.testing.assert_allclose(np.linalg.norm(z.ravel(), order), epsilon, rtol=1e-5)
+    support = epsilon * np.linalg.norm((delta - z).ravel(), order / (order - 1))
+    np.testing.assert_allclose(np.sum((delta - z) * z), support, rtol=2e-3)
+
+
+@pytest.mark.parametrize("order", [1.5, 4.0])
+def test_lp_projections_have_the_right_derivatives(order):
+    with jax.enable_x64(True):
+        generator = np.random.default_rng(0)
+        delta, image = generator.normal(size=SHAPE), generator.uniform(size=SHAPE)
+        norm = Lp(order)
+        check_grads(lambda d: norm.project(d, 0.5), (delta,), order=1, modes=("rev",))
+        box = lambda d, e: norm.project_box(d, image, e, BOX)  # noqa: E731
+        check_grads(box, (delta, 0.5), order=1, modes=("rev",))
+
+
+@pytest.mark.parametrize("order", [1.5, 3.0])
+def test_lp_steps_in_the_box_are_those_of_slsqp(order):
+    """The most that a ball can take off a margin; the smallest delta that takes as much."""
+    norm, image, epsilon = Lp(order), np.clip(_normal(3) + 0.5, 0, 1).astype(np.float64), 0.6
+    normal = _normal(4).astype(np.float64)
+    with jax.enable_x64(True):
+        largest = np.asarray(norm.largest_step(normal, image, epsilon, BOX))
+        margin = -np.sum(normal * largest)
+        smallest, distance = norm.smallest_step(normal, image, margin, BOX)
+    np.testing.assert_allclose(smallest, largest, atol=1e-6)
+    np.testing.assert_allclose(distance, epsilon, rtol=1e-6)
+    size, room = np.abs(normal).ravel(), np.where(normal > 0, image, 1 - image).ravel()
+    ball = {
+        "type": "ineq",
+        "fun": lambda v: epsilon**order - np.sum(np.maximum(v, 0) ** order),
+        "jac": lambda v: -order * np.maximum(v, 0) ** (order - 1),
+    }
+    solution = optimize.minimize(
+        lambda v: -size @ v,
+        np.zeros(size.size),
+        jac=lambda v: -size,
+        method="SLSQP",
+        bounds=[(0, bound) for bound in room],
+        constraints=[ball],
+        options={"ftol": 1e-14, "maxiter": 500},
+    )
+    np.testing.assert_allclose(-solution.fun, margin, rtol=1e-6)
+    assert (np.abs(largest).ravel() > room - 1e-9).any()  # the box decides something
 
 
 def test_l1_steepest_is_one_pixel_or_a_sparse_step():

@@ -15,6 +15,7 @@ from freqbias.attacks import (
     L2,
     FourierLinf,
     Linf,
+    Lp,
     affine_attack,
     apgd,
     auto_attack,
@@ -222,7 +223,7 @@ def test_defaults_agree_with_what_norms_define(norm, key):
     np.testing.assert_allclose(*both, atol=2e-3)
 
 
-@pytest.mark.parametrize("norm", [L1(), L2(), Linf()], ids=norm_id)
+@pytest.mark.parametrize("norm", [L1(), L2(), Linf(), Lp(1.5)], ids=norm_id)
 @pytest.mark.parametrize("bounds", BOUNDS, ids=["box", "free"])
 def test_the_largest_step_at_the_smallest_distance_takes_the_margin_away(norm, bounds, key):
     normal = jax.random.normal(key, SHAPE)
