@@ -3,8 +3,8 @@
 What an attack measures by is a `Norm`: `L1`, `L2`, `Linf`, `Lp`; of the spectrum `FourierL1`,
 `FourierLinf`, `WeightedFourierL2`; any of them `band_limited` to some frequencies.
 
-* Gradient attacks of a fixed budget: `fgsm`, `bim`, `pgd`, `mi_fgsm`, `optimizer_pgd`, `apgd`;
-  `square` needs no gradient, and `auto_attack` is the worst case of several.
+* Gradient attacks of a fixed budget: `fgsm`, `bim`, `pgd`, `mi_fgsm`, `optimizer_pgd`, `apgd`,
+  `frank_wolfe`; `square` needs no gradient, and `auto_attack` is the worst case of several.
 * For the smallest perturbation: `ddn`, `fmn`, `deepfool`, `fab`, `carlini_wagner`,
   `brendel_bethge`, `smallest_budget`; `bisect` makes any attack of a fixed budget one of these.
 * `affine_attack`: the exact answer for affine networks, by which all others are tested.
@@ -57,6 +57,8 @@ from freqbias.attacks.evaluate import summarize as summarize
 from freqbias.attacks.evaluate import transfer as transfer
 from freqbias.attacks.example import Example as Example
 from freqbias.attacks.example import example as example
+from freqbias.attacks.frank_wolfe import FrankWolfe as FrankWolfe
+from freqbias.attacks.frank_wolfe import frank_wolfe as frank_wolfe
 from freqbias.attacks.frequency import band_masks as band_masks
 from freqbias.attacks.frequency import evaluate_bands as evaluate_bands
 from freqbias.attacks.frequency import heat_map as heat_map
@@ -138,6 +140,7 @@ __all__ = [
     "Example",
     "FourierL1",
     "FourierLinf",
+    "FrankWolfe",
     "GradientAttack",
     "GradientState",
     "IterativeAttack",
@@ -179,6 +182,7 @@ __all__ = [
     "fgsm",
     "fmn",
     "forward",
+    "frank_wolfe",
     "gradient_of",
     "heat_map",
     "image_keys",

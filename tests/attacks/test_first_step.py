@@ -7,16 +7,19 @@ import pytest
 from attack_table import SHAPE, affine, affine_params, make_images
 from norm_table import norm_id
 
-from freqbias.attacks import bim, fgsm, mi_fgsm, pgd
+from freqbias.attacks import bim, fgsm, frank_wolfe, mi_fgsm, pgd
 
 NORMS = norm_table.norms(SHAPE)
-ATTACKS = {  # all begin at zero with a step of length epsilon
+ATTACKS = {  # all begin with a step to the best point of the ball
     "fgsm": lambda norm, epsilon: fgsm(norm, epsilon=epsilon, bounds=None),
     "bim": lambda norm, epsilon: bim(
         norm, epsilon=epsilon, step_size=epsilon, num_steps=3, bounds=None
     ),
     "mi_fgsm": lambda norm, epsilon: mi_fgsm(
         norm, epsilon=epsilon, step_size=epsilon, num_steps=3, bounds=None
+    ),
+    "frank_wolfe": lambda norm, epsilon: frank_wolfe(
+        norm, epsilon=epsilon, num_steps=2, bounds=None
     ),
     "pgd": lambda norm, epsilon: pgd(
         norm, epsilon=epsilon, step_size=epsilon, num_steps=2, random_start=False, bounds=None
