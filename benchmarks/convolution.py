@@ -26,7 +26,7 @@ NUM_STEPS = flags.DEFINE_integer("num_steps", 1, "Steps; in one scan if several.
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timed runs of each.", lower_bound=1)
 
 IN_CHANNELS = (1, 3, 8)
-METHODS = ("direct", "im2col", "fft")
+METHODS = ("direct", "im2col", "dft", "fft")
 DEPTHWISE = 32  # channels
 _MOST_COLUMNS = 512  # im2col beyond this is not worth its memory
 
@@ -71,12 +71,14 @@ def main(argv: Sequence[str]) -> None:
         for taps in (k for k in (3, 5, 7, size) if k <= size):
             row: dict[str, Any] = {"in_channels": channels, "kernel_size": taps}
             for method in METHODS:
-                if method != "fft" and taps**2 * channels > _MOST_COLUMNS:
+                if method in ("direct", "im2col") and taps**2 * channels > _MOST_COLUMNS:
                     row[method] = np.nan
                     continue
                 layer: Any = partial(ops.conv, method=method)
                 row[method] = microseconds(layer, size, (taps, taps, channels, OUT_CHANNELS.value))
-            row["chosen"] = ops.choose_method(taps**2, channels, backend)
+            row["chosen"] = ops.choose_method(
+                taps**2, channels, OUT_CHANNELS.value, (size, size), backend
+            )
             rows.append(row)
     print(f"backend {backend}, {NUM_IMAGES.value} images {size} x {size}, us per image and step")
     print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3g}".format))
@@ -84,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
     side, rows = max(size // 4, 1), []
     for taps in (k for k in (3, 7) if k <= side):
         row = {"channels": DEPTHWISE, "kernel_size": taps}
-        for method in ("direct", "fft"):
+        for method in ("direct", "dft", "fft"):
             layer = partial(ops.depthwise_conv, method=method)
             row[method] = microseconds(layer, side, (taps, taps, DEPTHWISE))
         rows.append(row)

@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> None:
     )
     num_layered = min(NUM_LAYERED.value, num_seeds)
     best = np.inf
-    for method in ("direct", "im2col", "fft"):
+    for method in ("direct", "im2col", "dft", "fft"):
         train = layered_train_fn(images, labels, num_steps, method)
         total, final = 0.0, []
         for seed in range(num_layered):

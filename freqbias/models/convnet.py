@@ -63,41 +63,49 @@ class ConvNet(nn.Module):
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
         self._check()
         x = layers.standardize(images, self.mean, self.std)
+        x = jnp.moveaxis(x, 0, -1)  # images last, see `freqbias.ops.convolution`
         for index in range(self.depth):
-            shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.channels)
+            shape = (self.kernel_size, self.kernel_size, x.shape[2], self.channels)
             init = layers.hidden_init(
                 activation=self.activation,
                 init_scale=self.init_scale,
                 depth=self.depth,
-                fan_in=self.kernel_size**2 * x.shape[-1],
+                fan_in=self.kernel_size**2 * x.shape[2],
             )
             if self.mirrored:
                 init = layers.mirrored(init)
             kernel = self.param(f"kernel_{index}", init, shape, x.dtype)
-            x = ops.conv(x, kernel, padding=self.padding, method=self.method)  # type: ignore[arg-type]
+            options: dict[str, Any] = {"padding": self.padding, "method": self.method}
+            x = ops.conv(x, kernel, images_last=True, **options)
             if self.use_bias:
                 bias = self.param(f"bias_{index}", nn.initializers.zeros, shape[-1:], x.dtype)
-                x = x + bias.reshape(1, 1, 1, -1)
+                x = x + bias.reshape(1, 1, -1, 1)
             x = layers.ACTIVATIONS[self.activation](self._normalize(x, index))
-            x = layers.keep(self, f"hidden_{index}", self._pool(x))
+            x = layers.keep(self, f"hidden_{index}", self._pool(x), images_last=True)
         if self.pooling == "global_average":
-            x = jnp.mean(x, axis=(1, 2))
+            x = jnp.mean(x, axis=(0, 1))
         return layers.Readout(
-            self.num_classes, self.init_scale, self.depth, self.use_bias, name="head"
+            self.num_classes,
+            self.init_scale,
+            self.depth,
+            self.use_bias,
+            images_last=True,
+            name="head",
         )(x)
 
     def _normalize(self, x: Array, index: int) -> Array:
         if self.normalization is None:
             return x
         groups = 1 if self.normalization == "layer" else self.channels
-        return nn.GroupNorm(num_groups=groups, dtype=x.dtype, name=f"norm_{index}")(x)
+        norm = nn.GroupNorm(num_groups=groups, dtype=x.dtype, name=f"norm_{index}")
+        return jnp.moveaxis(norm(jnp.moveaxis(x, -1, 0)), 0, -1)
 
     def _pool(self, x: Array) -> Array:
-        if self.pooling == "average":
-            return nn.avg_pool(x, (2, 2), (2, 2))
-        if self.pooling == "max":
-            return nn.max_pool(x, (2, 2), (2, 2))
-        return x
+        pools = {"average": nn.avg_pool, "max": nn.max_pool}
+        if self.pooling not in pools:
+            return x
+        pooled = pools[self.pooling](jnp.moveaxis(x, -1, 0), (2, 2), (2, 2))
+        return jnp.moveaxis(pooled, 0, -1)
 
     def _check(self) -> None:
         layers.check_common(self)

@@ -86,29 +86,55 @@ def mirrored(init: Callable[..., Array]) -> Callable[..., Array]:
 
 
 class Readout(nn.Module):
-    """The last layer: one weight per class, pixel and channel. It does not count as depth."""
+    """The last layer: one weight per class, pixel and channel. It does not count as depth.
+
+    Attributes:
+      num_classes: K.
+      init_scale: of the network.
+      depth: of the network.
+      use_bias: whether there is one.
+      images_last: whether features are [..., N] instead of [N, ...].
+    """
 
     num_classes: int
     init_scale: float
     depth: int
     use_bias: bool = True
+    images_last: bool = False
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        """Maps features [N, ...] to logits [N, K]."""
-        flat = features.reshape(features.shape[0], -1)
+        """Maps features [N, ...], or [..., N], to logits [N, K]."""
+        num = features.shape[-1 if self.images_last else 0]
+        fan_in = features.size // num
         init = hidden_init(
-            activation="none", init_scale=self.init_scale, depth=self.depth, fan_in=flat.shape[-1]
+            activation="none", init_scale=self.init_scale, depth=self.depth, fan_in=fan_in
         )
-        dense = nn.Dense(
+        layer: Any = _DenseImagesLast if self.images_last else nn.Dense
+        dense = layer(
             self.num_classes,
             use_bias=self.use_bias,
             kernel_init=init,
-            dtype=flat.dtype,
-            param_dtype=flat.dtype,
+            dtype=features.dtype,
+            param_dtype=features.dtype,
             name="readout",
         )
-        return dense(flat)
+        return dense(features.reshape((fan_in, num) if self.images_last else (num, fan_in)))
+
+
+class _DenseImagesLast(nn.Dense):
+    """`nn.Dense` from features [D, N] to logits [N, K]."""
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        shape = (inputs.shape[0], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        # XLA on CPU would turn the product around, and take three times as long.
+        logits = jax.lax.optimization_barrier(jnp.matmul(kernel.T, inputs)).T
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+            logits = logits + bias[None]
+        return logits
 
 
 class Conv(nn.Module):
@@ -156,9 +182,9 @@ class Conv(nn.Module):
         return x
 
 
-def keep(module: nn.Module, name: str, value: Array) -> Array:
-    """Records ``value`` as an intermediate, read with ``mutable=["intermediates"]``."""
-    module.sow("intermediates", name, value)
+def keep(module: nn.Module, name: str, value: Array, *, images_last: bool = False) -> Array:
+    """Records ``value`` as an intermediate, images first; read by ``mutable=["intermediates"]``."""
+    module.sow("intermediates", name, jnp.moveaxis(value, -1, 0) if images_last else value)
     return value
 
 

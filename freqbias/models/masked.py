@@ -68,18 +68,24 @@ class MaskedConvNet(nn.Module):
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
         layers.check_common(self)
         layers.check_taps(self, images)
-        x = layers.standardize(images, self.mean, self.std)
+        x = jnp.moveaxis(layers.standardize(images, self.mean, self.std), 0, -1)  # images last
         for index in range(self.depth):
             grid = self.param(f"kernel_{index}", self._draw(index), x.shape, x.dtype)
             taps = self.variable("taps", f"kernel_{index}", self._mask, index, x.shape, x.dtype)
-            x = ops.torus_conv(x, grid * taps.value[:, :, None, None])
+            x = ops.torus_conv(x, grid * taps.value[:, :, None, None], images_last=True)
             if self.use_bias:
                 shape = (self.channels,)
                 bias = self.param(f"bias_{index}", nn.initializers.zeros, shape, x.dtype)
-                x = x + bias.reshape(1, 1, 1, -1)
-            x = layers.keep(self, f"hidden_{index}", layers.ACTIVATIONS[self.activation](x))
+                x = x + bias.reshape(1, 1, -1, 1)
+            x = layers.ACTIVATIONS[self.activation](x)
+            x = layers.keep(self, f"hidden_{index}", x, images_last=True)
         return layers.Readout(
-            self.num_classes, self.init_scale, self.depth, self.use_bias, name="head"
+            self.num_classes,
+            self.init_scale,
+            self.depth,
+            self.use_bias,
+            images_last=True,
+            name="head",
         )(x)
 
     def offsets(self, index: int, shape: Sequence[int]) -> np.ndarray:
@@ -90,7 +96,7 @@ class MaskedConvNet(nn.Module):
 
     def _draw(self, index: int) -> Any:
         def init_fn(key: Key, input_shape: tuple[int, ...], dtype: Any) -> Array:
-            _, *shape, inputs = input_shape
+            *shape, inputs, _ = input_shape
             num_taps = self.kernel_size**2
             init = layers.hidden_init(
                 activation=self.activation,
@@ -104,7 +110,7 @@ class MaskedConvNet(nn.Module):
         return init_fn
 
     def _mask(self, index: int, input_shape: tuple[int, ...], dtype: Any) -> Array:
-        shape = input_shape[1:3]
+        shape = input_shape[:2]
         offsets = self.offsets(index, shape)
         return ops.on_torus(jnp.ones((len(offsets), 1, 1), dtype), offsets, shape)[:, :, 0, 0]
 

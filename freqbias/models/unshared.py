@@ -58,7 +58,7 @@ class LocallyConnectedNet(nn.Module):
 
         def layer_fn(index: int, x: Array) -> Array:
             weights = _own_weights(self, index, x, tied=self.tied_init)
-            return ops.locally_connected(x, weights, offsets)
+            return ops.locally_connected(x, weights, offsets, images_last=True)
 
         return _network(self, images, layer_fn, bias_shape=images.shape[1:3])
 
@@ -106,13 +106,14 @@ class ScatteredConvNet(nn.Module):
             offsets = ops.scattered_offsets(taps, shape, self.scatter_seed + index)
             init = _init(self, x)
             weights = self.param(
-                f"kernel_{index}", init, (taps, x.shape[-1], self.channels), x.dtype
+                f"kernel_{index}", init, (taps, x.shape[2], self.channels), x.dtype
             )
-            return ops.scattered_conv(x, weights, offsets)
+            return ops.scattered_conv(x, weights, offsets, images_last=True)
 
         def own_fn(index: int, x: Array) -> Array:
             positions = ops.scattered_positions(taps, shape, self.scatter_seed + index)
-            return ops.permuted_connected(x, _own_weights(self, index, x, tied=False), positions)
+            weights = _own_weights(self, index, x, tied=False)
+            return ops.permuted_connected(x, weights, positions, images_last=True)
 
         if self.shared:
             return _network(self, images, shared_fn, bias_shape=(1, 1))
@@ -128,16 +129,22 @@ def _network(
     """Standardise, ``depth`` times (layer, bias, activation), readout."""
     layers.check_common(module)
     layers.check_taps(module, images)
-    x = layers.standardize(images, module.mean, module.std)
+    x = jnp.moveaxis(layers.standardize(images, module.mean, module.std), 0, -1)  # images last
     for index in range(module.depth):
         x = layer_fn(index, x)
         if module.use_bias:
             shape = (*bias_shape, module.channels)
             bias = module.param(f"bias_{index}", nn.initializers.zeros, shape, x.dtype)
-            x = x + bias[None]
-        x = layers.keep(module, f"hidden_{index}", layers.ACTIVATIONS[module.activation](x))
+            x = x + bias[..., None]
+        x = layers.ACTIVATIONS[module.activation](x)
+        x = layers.keep(module, f"hidden_{index}", x, images_last=True)
     return layers.Readout(
-        module.num_classes, module.init_scale, module.depth, module.use_bias, name="head"
+        module.num_classes,
+        module.init_scale,
+        module.depth,
+        module.use_bias,
+        images_last=True,
+        name="head",
     )(x)
 
 
@@ -146,7 +153,7 @@ def _init(module: LocallyConnectedNet | ScatteredConvNet, x: Array) -> Callable[
         activation=module.activation,
         init_scale=module.init_scale,
         depth=module.depth,
-        fan_in=module.kernel_size**2 * x.shape[-1],
+        fan_in=module.kernel_size**2 * x.shape[2],
     )
 
 
@@ -155,7 +162,7 @@ def _own_weights(
 ) -> Array:
     """Weights [H, W, T, I, O] of one layer; if ``tied``, initially equal at every pixel."""
     init = _init(module, x)
-    shape = (*x.shape[1:3], module.kernel_size**2, x.shape[-1], module.channels)
+    shape = (*x.shape[:2], module.kernel_size**2, x.shape[2], module.channels)
 
     def tied_fn(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
         return jnp.broadcast_to(init(key, (1, 1, *shape[2:]), dtype), shape)

@@ -6,18 +6,25 @@ is cross-correlation, as in ``jax.lax`` and all of deep learning. With circular 
 wrap, the layer is a circulant matrix, and the discrete Fourier transform diagonalises it:
 ``Y(f) = conj(DFT(k))(f) X(f)`` for every frequency f, whatever the size of the kernel.
 
-Three routes compute the same numbers:
+Four routes compute the same numbers:
 
 * ``direct``: XLA's convolution. On accelerators as good as any for 3 x 3 taps.
 * ``im2col``: T shifted copies side by side, then one matrix product.
-* ``fft``: a product per frequency. Its cost does not depend on the kernel's size.
+* ``dft``: a product per frequency; transforms are matrix products too (`freqbias.ops.dft`).
+* ``fft``: a product per frequency, by the fast transform. Of both the cost does not depend on the
+  kernel's size.
 
 `choose_method` is the one rule that picks; ``benchmarks/convolution.py`` prints the table it rests
 on. XLA's convolution on CPU is slow inside ``scan`` and under ``vmap`` over kernels, and its weight
 gradient is slow everywhere, so the rule never picks it there.
+
+Layers here work on arrays whose images come last, [H, W, C, N] (``images_last=True``): on a
+processor neighbours in memory then take the same steps, shifts copy long rows, and the ``dft``
+route moves nothing. Arrays with images first are turned at the entry and at the exit.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, TypeAlias
 
 import jax
@@ -25,35 +32,48 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias.ops import dft
 from freqbias.ops import offsets as offsets_lib
 from freqbias.typing import Array
 
-Method: TypeAlias = Literal["auto", "direct", "im2col", "fft"]
+Method: TypeAlias = Literal["auto", "direct", "im2col", "dft", "fft"]
 Padding: TypeAlias = Literal["circular", "SAME", "VALID"]
-METHODS = ("auto", "direct", "im2col", "fft")
+METHODS = ("auto", "direct", "im2col", "dft", "fft")
 PADDINGS = ("circular", "SAME", "VALID")
 
-_IM2COL_MAX_COLUMNS = 32  # CPU: taps * input channels up to which im2col beats fft
+_COLUMNS_PER_TRANSFORM = 1.2  # CPU: where im2col and dft took the same time
+_DFT_MAX_SIDE = 64  # CPU: beyond it the fast transform is faster
 _DIRECT_MAX_TAPS = {"gpu": 9, "tpu": 81}  # taps up to which direct is used; TPUs not measured
 
 
-def choose_method(num_taps: int, in_channels: int, backend: str) -> str:
+def choose_method(
+    num_taps: int, in_channels: int, out_channels: int, shape: Sequence[int], backend: str
+) -> str:
     """The route that ``method="auto"`` takes.
 
-    On CPU: im2col while its columns (taps x input channels) are few, else fft. On GPUs: direct up
-    to 3 x 3 taps, else fft, which at 7 x 7 was twice as fast on an H100. On TPUs, where nothing was
-    measured: direct up to 9 x 9 taps, else fft.
+    On CPU: im2col while a pixel costs less by it than by dft, which beyond 64 pixels a side gives
+    way to fft. On GPUs: direct up to 3 x 3 taps, else fft, which at 7 x 7 was twice as fast on an
+    H100. On TPUs, where nothing was measured: direct up to 9 x 9 taps, else fft.
 
     Args:
       num_taps: T, taps per kernel and channel.
-      in_channels: input channels.
+      in_channels: I, input channels.
+      out_channels: O, output channels.
+      shape: (H, W) of the images.
       backend: ``jax.default_backend()``: "cpu", "gpu" or "tpu".
 
     Returns:
-      "direct", "im2col" or "fft".
+      "direct", "im2col", "dft" or "fft".
     """
     if backend == "cpu":
-        return "im2col" if num_taps * in_channels <= _IM2COL_MAX_COLUMNS else "fft"
+        # Per pixel and image: each of the T I columns is copied, which costs as much as 8 products,
+        # multiplied into O channels, and has a gradient; a transform of a channel has H products
+        # along one axis, in half as many frequencies, and 2 W along the other.
+        by_columns = num_taps * in_channels * (in_channels + out_channels + 8)
+        by_transforms = (in_channels + out_channels) * (shape[0] + 2 * shape[1])
+        if by_columns <= _COLUMNS_PER_TRANSFORM * by_transforms:
+            return "im2col"
+        return "dft" if max(shape) <= _DFT_MAX_SIDE else "fft"
     return "direct" if num_taps <= _DIRECT_MAX_TAPS.get(backend, 81) else "fft"
 
 
@@ -64,20 +84,22 @@ def conv(
     stride: int = 1,
     padding: Padding = "circular",
     method: Method = "auto",
+    images_last: bool = False,
 ) -> Array:
     """Convolution (cross-correlation); the formula is in the module's docstring.
 
     Args:
-      images: [N, H, W, I], float.
+      images: [N, H, W, I], float; [H, W, I, N] if ``images_last``.
       kernel: [Kh, Kw, I, O], taps centred as in `square_offsets`.
       stride: s; of the outputs of stride 1, the rows and columns 0, s, 2 s, ... are kept.
       padding: "circular" wraps (a kernel as large as the image is an exact circulant); "SAME" pads
         with zeros to the same size; "VALID" keeps only outputs whose inputs all exist.
-      method: "auto" (`choose_method`), "direct", "im2col" or "fft".
+      method: "auto" (`choose_method`), "direct", "im2col", "dft" or "fft".
+      images_last: whether images and result have the images on the last axis.
 
     Returns:
       [N, H, W, O]; with "VALID" [N, H - Kh + 1, W - Kw + 1, O]; of R rows or columns, a stride
-      keeps ceil(R / s).
+      keeps ceil(R / s). With ``images_last`` the N comes last.
 
     Raises:
       TypeError: images or kernel are not float32 or float64, or differ in dtype.
@@ -92,113 +114,153 @@ def conv(
       >>> ops.conv(images, right, method="im2col").ravel().tolist()
       [1.0, 2.0, 3.0, 0.0]
     """
-    _check_arguments(images, kernel, rank=4)
-    _check_options(images, kernel, stride, padding, method, METHODS)
-    rows, columns, in_channels = kernel.shape[:3]
+    shape = _check_arguments(images, kernel, rank=4, images_last=images_last)
+    _check_options(shape, kernel, stride, padding, method, METHODS)
     if method == "auto":
-        method = choose_method(rows * columns, in_channels, jax.default_backend())  # type: ignore[assignment]
+        method = _chosen(kernel.shape, shape)  # type: ignore[assignment]
     if method == "direct":
-        return _direct(images, kernel, padding, stride)
-    weights, offsets = kernel.reshape(-1, *kernel.shape[2:]), _square(kernel)
+        return _direct(images, kernel, padding, stride, images_last=images_last)
+    rows, columns = _square(kernel)
 
-    def circular(padded: Array) -> Array:
-        return _circular(padded, weights, offsets, method)
+    def layer(images: Array) -> Array:
+        def circular(padded: Array) -> Array:
+            if method == "dft":
+                return dft.conv(padded, kernel, rows, columns)
+            weights = kernel.reshape(-1, *kernel.shape[2:])
+            if method == "im2col":
+                return _im2col(padded, weights, partial(grid_views, rows=rows, columns=columns))
+            return _fft(padded, weights, offsets_lib.square_offsets(*kernel.shape[:2]))
 
-    return _with_padding(circular, images, (rows, columns), padding)[:, ::stride, ::stride]
+        return _with_padding(circular, images, kernel.shape[:2], padding)[::stride, ::stride]
+
+    return turned(layer, images, images_last)
 
 
 def depthwise_conv(
-    images: Array, kernel: Array, *, padding: Padding = "circular", method: Method = "auto"
+    images: Array,
+    kernel: Array,
+    *,
+    padding: Padding = "circular",
+    method: Method = "auto",
+    images_last: bool = False,
 ) -> Array:
     """Convolution of each channel by a kernel of its own.
 
         y[n, h, w, c] = sum_t K[t, c] x[n, h + dy_t, w + dx_t, c]
 
     Args:
-      images: [N, H, W, C], float.
+      images: [N, H, W, C], float; [H, W, C, N] if ``images_last``.
       kernel: [Kh, Kw, C], taps centred as in `square_offsets`.
       padding: as in `conv`.
-      method: "direct", "fft", or "auto": "fft" on CPU, where XLA's gradients are 5 to 100 times
-        slower (``benchmarks/convolution.py``), elsewhere as in `choose_method`.
+      method: "direct", "dft", "fft", or "auto": on CPU, where XLA's gradients are 5 to 100 times
+        slower (``benchmarks/convolution.py``), one of the last two; elsewhere as `choose_method`.
+      images_last: as in `conv`.
 
     Returns:
-      [N, H, W, C]; with "VALID" [N, H - Kh + 1, W - Kw + 1, C].
+      [N, H, W, C]; with "VALID" [N, H - Kh + 1, W - Kw + 1, C]; with ``images_last`` the N last.
 
     Raises:
       TypeError: images or kernel are not float32 or float64, or differ in dtype.
       ValueError: ranks or channels do not fit, unknown option, or a kernel larger than the image
         with "circular" or "VALID" padding.
     """
-    _check_arguments(images, kernel, rank=3, axis=-1)
-    _check_options(images, kernel, 1, padding, method, ("auto", "direct", "fft"))
-    rows, columns, channels = kernel.shape
+    shape = _check_arguments(images, kernel, rank=3, axis=-1, images_last=images_last)
+    _check_options(shape, kernel, 1, padding, method, ("auto", "direct", "dft", "fft"))
     if method == "auto":
-        backend = jax.default_backend()
-        on_cpu = backend == "cpu"
-        method = "fft" if on_cpu else choose_method(rows * columns, 1, backend)  # type: ignore[assignment]
+        method = _chosen((*kernel.shape[:2], 1, 1), shape)  # type: ignore[assignment]
+        if method == "im2col":
+            method = "dft"
     if method == "direct":
-        return _direct(images, kernel[:, :, None], padding, groups=channels)
-    weights, offsets = kernel.reshape(-1, channels), _square(kernel)
+        channels = kernel.shape[2]
+        return _direct(images, kernel[:, :, None], padding, 1, channels, images_last=images_last)
+    rows, columns = _square(kernel)
 
     def circular(padded: Array) -> Array:
-        grid = on_torus(weights, offsets, padded.shape[1:3])
-        return _on_frequencies(padded, grid, "nhwc,hwc->nhwc")
+        if method == "dft":
+            return dft.depthwise_conv(padded, kernel, rows, columns)
+        offsets = offsets_lib.square_offsets(*kernel.shape[:2])
+        grid = on_torus(kernel.reshape(-1, kernel.shape[2]), offsets, padded.shape[:2])
+        return _on_frequencies(padded, grid[..., None], "hwcn,hwco->hwcn")
 
-    return _with_padding(circular, images, (rows, columns), padding)
+    def layer(images: Array) -> Array:
+        return _with_padding(circular, images, kernel.shape[:2], padding)
+
+    return turned(layer, images, images_last)
 
 
 def scattered_conv(
-    images: Array, weights: Array, offsets: np.ndarray, *, method: Method = "auto"
+    images: Array,
+    weights: Array,
+    offsets: np.ndarray,
+    *,
+    method: Method = "auto",
+    images_last: bool = False,
 ) -> Array:
     """Circular convolution whose taps lie at any fixed offsets: circulant, but not local.
 
     Args:
-      images: [N, H, W, I], float.
+      images: [N, H, W, I], float; [H, W, I, N] if ``images_last``.
       weights: [T, I, O], one matrix per tap.
       offsets: int [T, 2], (dy, dx) of each tap, modulo the image size.
-      method: "auto", "im2col" or "fft".
+      method: "auto", "im2col", "dft" or "fft".
+      images_last: as in `conv`.
 
     Returns:
-      [N, H, W, O].
+      [N, H, W, O]; with ``images_last`` [H, W, O, N].
 
     Raises:
       TypeError: images or weights are not float32 or float64, or differ in dtype.
       ValueError: ranks, channels or the number of offsets do not fit, or unknown method.
     """
-    _check_arguments(images, weights, rank=3, name="weights")
-    _checks.one_of("method", method, ("auto", "im2col", "fft"))
+    shape = _check_arguments(images, weights, rank=3, name="weights", images_last=images_last)
+    _checks.one_of("method", method, ("auto", "im2col", "dft", "fft"))
     if np.shape(offsets) != (weights.shape[0], 2):
         raise ValueError(
             f"offsets must have shape ({weights.shape[0]}, 2), one (dy, dx) per tap; "
             f"got {np.shape(offsets)}."
         )
+    offsets = np.asarray(offsets)
     if method == "auto":
         # XLA has no direct route for scattered taps, so the choice is that of the CPU.
-        method = choose_method(weights.shape[0], weights.shape[1], "cpu")  # type: ignore[assignment]
-    return _circular(images, weights, np.asarray(offsets), method)
+        taps, inputs, outputs = weights.shape
+        method = choose_method(taps, inputs, outputs, shape, "cpu")  # type: ignore[assignment]
+
+    def layer(images: Array) -> Array:
+        if method == "im2col":
+            return _im2col(
+                images, weights, lambda planes: jnp.stack(views(planes, offsets, (1, 2)))
+            )
+        if method == "dft":
+            return _dft_on_torus(images, on_torus(weights, offsets, shape))
+        return _fft(images, weights, offsets)
+
+    return turned(layer, images, images_last)
 
 
-def torus_conv(images: Array, kernel: Array) -> Array:
-    """Circular convolution with a kernel on the torus of the image, by the fft route.
+def torus_conv(images: Array, kernel: Array, *, images_last: bool = False) -> Array:
+    """Circular convolution with a kernel on the torus of the image, on the frequencies.
 
     Args:
-      images: [N, H, W, I], float.
+      images: [N, H, W, I], float; [H, W, I, N] if ``images_last``.
       kernel: [H, W, I, O]; entry (dy, dx) is the tap that reads the input at that offset, modulo
         the image size, as `on_torus` lays it.
+      images_last: as in `conv`.
 
     Returns:
-      [N, H, W, O].
+      [N, H, W, O]; with ``images_last`` [H, W, O, N].
 
     Raises:
       TypeError: images or kernel are not float32 or float64, or differ in dtype.
       ValueError: ranks, channels or sizes do not fit.
     """
-    _check_arguments(images, kernel, rank=4)
-    if kernel.shape[:2] != images.shape[1:3]:
+    shape = _check_arguments(images, kernel, rank=4, images_last=images_last)
+    if kernel.shape[:2] != shape:
         raise ValueError(
-            f"kernel must have the size of the image, {images.shape[1:3]}; got {kernel.shape[:2]}."
+            f"kernel must have the size of the image, {shape}; got {kernel.shape[:2]}."
         )
-    return _on_frequencies(images, kernel)
+    by_dft = jax.default_backend() == "cpu" and max(shape) <= _DFT_MAX_SIDE
+    layer = _dft_on_torus if by_dft else _on_frequencies
+    return turned(lambda images: layer(images, kernel), images, images_last)
 
 
 def on_torus(weights: Array, offsets: np.ndarray, shape: Sequence[int]) -> Array:
@@ -251,48 +313,90 @@ def views(array: Array, offsets: np.ndarray, axes: tuple[int, int]) -> list[Arra
     return out
 
 
+def grid_views(planes: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
+    """The inputs that taps at all pairs of consecutive rows and columns read, as `views`.
+
+    Shifted along columns first, then along rows: those copies are long and few.
+
+    Args:
+      planes: [C, H, W, N].
+      rows: int [Kh], consecutive dy, at most H.
+      columns: int [Kw], consecutive dx, at most W.
+
+    Returns:
+      [Kh * Kw, C, H, W, N].
+    """
+    height, width = planes.shape[1:3]
+    start = (-int(rows[0]), -int(columns[0]))
+    margins = ((0, 0), (0, len(rows) - 1), (0, len(columns) - 1), (0, 0))
+    wrapped = jnp.pad(jnp.roll(planes, start, (1, 2)), margins, mode="wrap")
+    across = jnp.stack([wrapped[:, :, left : left + width] for left in range(len(columns))])
+    both = jnp.stack([across[:, :, top : top + height] for top in range(len(rows))])
+    return both.reshape(-1, *planes.shape)
+
+
+def turned(layer: Callable[[Array], Array], images: Array, images_last: bool) -> Array:
+    """``layer(images)`` of a layer [H, W, I, N] -> [H, W, O, N], on images that may come first."""
+    if images_last:
+        return layer(images)
+    return jnp.moveaxis(layer(jnp.moveaxis(images, 0, -1)), -1, 0)
+
+
 def _with_padding(
-    circular: Callable[[Array], Array], images: Array, taps: tuple[int, int], padding: Padding
+    circular: Callable[[Array], Array], images: Array, taps: Sequence[int], padding: Padding
 ) -> Array:
     """A circular convolution of ``taps``, with the padding asked for."""
     if padding == "circular":
         return circular(images)
-    (height, width), (rows, columns) = images.shape[1:3], taps
+    (height, width), (rows, columns) = images.shape[:2], taps
     # Zeros around the image make the wrapped sum equal to the zero-padded one.
-    full = circular(jnp.pad(images, ((0, 0), (0, rows - 1), (0, columns - 1), (0, 0))))
+    full = circular(jnp.pad(images, ((0, rows - 1), (0, columns - 1), (0, 0), (0, 0))))
     if padding == "SAME":
-        return full[:, :height, :width]
+        return full[:height, :width]
     top, left = (rows - 1) // 2, (columns - 1) // 2
-    return full[:, top : top + height - rows + 1, left : left + width - columns + 1]
+    return full[top : top + height - rows + 1, left : left + width - columns + 1]
 
 
-def _circular(images: Array, weights: Array, offsets: np.ndarray, method: str) -> Array:
-    return (_im2col if method == "im2col" else _fft)(images, weights, offsets)
+def _im2col(images: Array, weights: Array, shifted: Callable[[Array], Array]) -> Array:
+    """``shifted``: planes [I, H, W, N] -> [T, I, H, W, N], what each tap sees of them."""
+    height, width, _, num = images.shape
+    # One row per tap and channel, one column per pixel and image.
+    table = shifted(jnp.transpose(images, (2, 0, 1, 3)))
+    table = table.reshape(-1, height * width * num)
+    out = jnp.tensordot(weights.reshape(-1, weights.shape[2]).T, table, axes=1)
+    return jnp.transpose(out.reshape(-1, height, width, num), (1, 2, 0, 3))
 
 
-def _im2col(images: Array, weights: Array, offsets: np.ndarray) -> Array:
-    # Channels and images before pixels: every copy then moves whole rows of pixels.
-    planes = jnp.transpose(images, (3, 0, 1, 2))
-    columns = jnp.stack(views(planes, offsets, (2, 3)))  # [T, I, N, H, W]
-    out = jnp.tensordot(weights, columns, axes=[(0, 1), (0, 1)])  # [O, N, H, W]
-    return jnp.transpose(out, (1, 2, 3, 0))
+def _dft_on_torus(images: Array, kernel: Array) -> Array:
+    rows, columns = (np.arange(size) for size in kernel.shape[:2])
+    return dft.conv(images, kernel, rows, columns)
 
 
 def _fft(images: Array, weights: Array, offsets: np.ndarray) -> Array:
-    return _on_frequencies(images, on_torus(weights, offsets, images.shape[1:3]))
+    return _on_frequencies(images, on_torus(weights, offsets, images.shape[:2]))
 
 
-def _on_frequencies(images: Array, kernel: Array, channels: str = "nhwi,hwio->nhwo") -> Array:
+def _on_frequencies(images: Array, kernel: Array, channels: str = "hwin,hwio->hwon") -> Array:
     spectrum = jnp.conj(jnp.fft.rfft2(kernel, axes=(0, 1)))
-    product = jnp.einsum(channels, jnp.fft.rfft2(images, axes=(1, 2)), spectrum)
-    return jnp.fft.irfft2(product, s=images.shape[1:3], axes=(1, 2))
+    product = jnp.einsum(channels, jnp.fft.rfft2(images, axes=(0, 1)), spectrum)
+    return jnp.fft.irfft2(product, s=images.shape[:2], axes=(0, 1))
 
 
-def _direct(images: Array, kernel: Array, padding: str, stride: int = 1, groups: int = 1) -> Array:
+def _direct(
+    images: Array,
+    kernel: Array,
+    padding: str,
+    stride: int,
+    groups: int = 1,
+    *,
+    images_last: bool,
+) -> Array:
     rows, columns = kernel.shape[:2]
     margins = ((rows - 1) // 2, rows // 2), ((columns - 1) // 2, columns // 2)
+    layout, others = ("HWCN", ((0, 0), (0, 0))) if images_last else ("NHWC", ((0, 0),))
     if padding == "circular":
-        images = jnp.pad(images, ((0, 0), *margins, (0, 0)), mode="wrap")
+        around = (*margins, *others) if images_last else (*others, *margins, (0, 0))
+        images = jnp.pad(images, around, mode="wrap")
     # XLA's own "SAME" would centre kernels of an even stride between the pixels.
     zeros = margins if padding == "SAME" else ((0, 0), (0, 0))
     return jax.lax.conv_general_dilated(
@@ -300,17 +404,24 @@ def _direct(images: Array, kernel: Array, padding: str, stride: int = 1, groups:
         kernel,
         (stride, stride),
         zeros,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=(layout, "HWIO", layout),
         feature_group_count=groups,
     )
 
 
-def _square(kernel: Array) -> np.ndarray:
-    return offsets_lib.square_offsets(kernel.shape[0], kernel.shape[1])
+def _chosen(kernel_shape: Sequence[int], shape: tuple[int, int]) -> str:
+    rows, columns, inputs, outputs = kernel_shape
+    return choose_method(rows * columns, inputs, outputs, shape, jax.default_backend())
+
+
+def _square(kernel: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets of the rows and of the columns of a kernel, as in `square_offsets`."""
+    rows, columns = (np.arange(size) - (size - 1) // 2 for size in kernel.shape[:2])
+    return rows, columns
 
 
 def _check_options(  # noqa: PLR0917 (of one call)
-    images: Array,
+    shape: tuple[int, int],
     kernel: Array,
     stride: int,
     padding: str,
@@ -320,7 +431,7 @@ def _check_options(  # noqa: PLR0917 (of one call)
     _checks.positive_int("stride", stride)
     _checks.one_of("padding", padding, PADDINGS)
     _checks.one_of("method", method, methods)
-    (height, width), (rows, columns) = images.shape[1:3], kernel.shape[:2]
+    (height, width), (rows, columns) = shape, kernel.shape[:2]
     if padding != "SAME" and (rows > height or columns > width):
         raise ValueError(
             f"kernel_size must be at most the image size ({height}, {width}) with "
@@ -329,8 +440,15 @@ def _check_options(  # noqa: PLR0917 (of one call)
 
 
 def _check_arguments(
-    images: Array, weights: Array, *, rank: int, name: str = "kernel", axis: int = -2
-) -> None:
+    images: Array,
+    weights: Array,
+    *,
+    rank: int,
+    images_last: bool,
+    name: str = "kernel",
+    axis: int = -2,
+) -> tuple[int, int]:
+    """(H, W) of the images."""
     _checks.rank("images", images, 4)
     _checks.rank(name, weights, rank)
     _checks.floating("images", images)
@@ -339,8 +457,10 @@ def _check_arguments(
         raise TypeError(
             f"images and {name} must have one dtype; got {images.dtype} and {weights.dtype}."
         )
-    if images.shape[-1] != weights.shape[axis]:
+    height, width, channels = images.shape[:3] if images_last else images.shape[1:]
+    if channels != weights.shape[axis]:
         raise ValueError(
-            f"{name} must take {images.shape[-1]} input channels (axis {axis}), as images have; "
+            f"{name} must take {channels} input channels (axis {axis}), as images have; "
             f"got shape {weights.shape}."
         )
+    return height, width

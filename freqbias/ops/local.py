@@ -10,69 +10,82 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
-from freqbias.ops.convolution import views
+from freqbias.ops.convolution import turned, views
 from freqbias.typing import Array
 
 
-def locally_connected(images: Array, weights: Array, offsets: np.ndarray) -> Array:
+def locally_connected(
+    images: Array, weights: Array, offsets: np.ndarray, *, images_last: bool = False
+) -> Array:
     """Convolution with weights of its own at every output pixel (circular borders).
 
     Args:
-      images: [N, H, W, I], float.
+      images: [N, H, W, I], float; [H, W, I, N] if ``images_last``.
       weights: [H, W, T, I, O].
       offsets: int [T, 2], (dy, dx) of each tap.
+      images_last: as in `freqbias.ops.conv`.
 
     Returns:
-      [N, H, W, O].
+      [N, H, W, O]; with ``images_last`` [H, W, O, N].
 
     Raises:
       TypeError: images or weights are not float32 or float64.
       ValueError: shapes do not fit.
     """
-    _check(images, weights, num_taps=len(offsets))
-    pixels = jnp.transpose(images, (1, 2, 3, 0))  # [H, W, I, N]: a pixel is one block of memory
-    return _apply(jnp.stack(views(pixels, np.asarray(offsets), (0, 1)), axis=2), weights)
+    _check(images, weights, num_taps=len(offsets), images_last=images_last)
+
+    def layer(pixels: Array) -> Array:
+        return _apply(jnp.stack(views(pixels, np.asarray(offsets), (0, 1)), axis=2), weights)
+
+    return turned(layer, images, images_last)
 
 
-def permuted_connected(images: Array, weights: Array, positions: np.ndarray) -> Array:
+def permuted_connected(
+    images: Array, weights: Array, positions: np.ndarray, *, images_last: bool = False
+) -> Array:
     """Like `locally_connected`, but tap t of output pixel d reads input pixel positions[t, d].
 
     Args:
-      images: [N, H, W, I], float.
+      images: [N, H, W, I], float; [H, W, I, N] if ``images_last``.
       weights: [H, W, T, I, O].
       positions: int [T, H * W], each row a permutation of the pixels.
+      images_last: as in `freqbias.ops.conv`.
 
     Returns:
-      [N, H, W, O].
+      [N, H, W, O]; with ``images_last`` [H, W, O, N].
 
     Raises:
       TypeError: images or weights are not float32 or float64.
       ValueError: shapes do not fit.
     """
-    _check(images, weights, num_taps=len(positions))
-    height, width, channels, num = (images.shape[axis] for axis in (1, 2, 3, 0))
-    pixels = jnp.transpose(images, (1, 2, 3, 0)).reshape(height * width, channels, num)
-    # A permutation: its gradient writes each pixel once, and adds nothing up.
-    permuted = [
-        pixels.at[row].get(unique_indices=True, mode="promise_in_bounds")
-        for row in np.asarray(positions)
-    ]
-    columns = jnp.stack(permuted, axis=1)
-    return _apply(columns.reshape(height, width, len(positions), channels, num), weights)
+    _check(images, weights, num_taps=len(positions), images_last=images_last)
+
+    def layer(images: Array) -> Array:
+        height, width, channels, num = images.shape
+        pixels = images.reshape(height * width, channels, num)
+        # A permutation: its gradient writes each pixel once, and adds nothing up.
+        permuted = [
+            pixels.at[row].get(unique_indices=True, mode="promise_in_bounds")
+            for row in np.asarray(positions)
+        ]
+        columns = jnp.stack(permuted, axis=1)
+        return _apply(columns.reshape(height, width, len(positions), channels, num), weights)
+
+    return turned(layer, images, images_last)
 
 
 def _apply(columns: Array, weights: Array) -> Array:
-    """``[H, W, T, I, N], [H, W, T, I, O] -> [N, H, W, O]``: one matrix product per pixel."""
-    out = jnp.einsum("hwtio,hwtin->hwon", weights, columns)
-    return jnp.transpose(out, (3, 0, 1, 2))
+    """``[H, W, T, I, N], [H, W, T, I, O] -> [H, W, O, N]``: one matrix product per pixel."""
+    return jnp.einsum("hwtio,hwtin->hwon", weights, columns)
 
 
-def _check(images: Array, weights: Array, *, num_taps: int) -> None:
+def _check(images: Array, weights: Array, *, num_taps: int, images_last: bool) -> None:
     _checks.rank("images", images, 4)
     _checks.rank("weights", weights, 5)
     _checks.floating("images", images)
     _checks.floating("weights", weights)
-    expected = (*images.shape[1:3], num_taps, images.shape[3])
+    height, width, channels = images.shape[:3] if images_last else images.shape[1:]
+    expected = (height, width, num_taps, channels)
     if weights.shape[:4] != expected:
         raise ValueError(
             f"weights must have shape (H, W, taps, input channels, output channels) = "

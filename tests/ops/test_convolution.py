@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 
 from freqbias import ops
 
-ROUTES = ("direct", "im2col", "fft")
+ROUTES = ("direct", "im2col", "dft", "fft")
 
 
 def _random(key, *shape, dtype=jnp.float32):
@@ -147,14 +147,23 @@ def test_repeated_offsets_add():
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_the_rule_never_takes_xla_conv_on_cpu():
-    assert ops.choose_method(9, 1, "cpu") == "im2col"
-    assert ops.choose_method(9, 8, "cpu") == "fft"
-    assert ops.choose_method(28 * 28, 1, "cpu") == "fft"
-    assert ops.choose_method(9, 64, "gpu") == "direct"
-    assert ops.choose_method(49, 64, "gpu") == "fft"
-    assert ops.choose_method(49, 64, "tpu") == "direct"
-    assert ops.choose_method(28 * 28, 64, "tpu") == "fft"
+def test_the_rule_goes_by_shape_and_backend():
+    side = (28, 28)
+    assert ops.choose_method(9, 1, 8, side, "cpu") == "im2col"
+    assert ops.choose_method(9, 64, 64, side, "cpu") == "dft"
+    assert ops.choose_method(28 * 28, 1, 8, side, "cpu") == "dft"
+    assert ops.choose_method(28 * 28, 1, 8, (128, 128), "cpu") == "fft"
+    assert ops.choose_method(9, 64, 64, side, "gpu") == "direct"
+    assert ops.choose_method(49, 64, 64, side, "gpu") == "fft"
+    assert ops.choose_method(49, 64, 64, side, "tpu") == "direct"
+    assert ops.choose_method(28 * 28, 64, 64, side, "tpu") == "fft"
+
+
+@pytest.mark.parametrize("inputs", [1, 8, 32])
+def test_the_rule_never_takes_xla_conv_on_cpu_and_im2col_up_to_some_size(inputs):
+    chosen = [ops.choose_method(taps**2, inputs, 8, (28, 28), "cpu") for taps in range(1, 29)]
+    assert set(chosen) == {"im2col", "dft"}
+    assert chosen == sorted(chosen, reverse=True)
 
 
 @pytest.mark.parametrize("method", ROUTES)
