@@ -95,6 +95,7 @@ def map_seeds(
     *,
     strategy: Strategy = "auto",
     jit: bool = True,
+    donate: bool = False,
 ) -> Any:
     """``stack([fn(*per_seed[s], *shared) for s in range(S)])``.
 
@@ -105,6 +106,8 @@ def map_seeds(
       shared: pytrees that every seed sees whole.
       strategy: see the module's docstring.
       jit: whether "sequential" and "threads" compile ``fn``; False if it compiles its own parts.
+      donate: whether the result may overwrite the first of ``per_seed``, which the caller then no
+        longer has.
 
     Returns:
       What ``fn`` returns, each leaf with leading axis S.
@@ -122,39 +125,45 @@ def map_seeds(
     num_seeds = len(jax.tree.leaves(per_seed)[0])
     strategy = choose_strategy(strategy)  # type: ignore[assignment]
     if strategy == "vmap":
-        return _vmapped(fn, per_seed, shared)
+        return _compiled(_vmapped, donate)(fn, *per_seed, shared)
     if strategy == "sharded":
-        found = _sharded(fn, num_seeds, per_seed, shared)
+        found = _compiled(_sharded, donate)(fn, *per_seed, shared)
         return found if jax.process_count() == 1 else jax.tree.map(_own, found)
-    call = partial(_jitted, fn) if jit else fn
+    call = partial(_compiled(_applied, donate), fn) if jit else fn
 
     def one(index: int) -> Any:
         return jax.block_until_ready(call(*_select(per_seed, index), *shared))
 
     if strategy == "sequential" or num_seeds == 1:
         return stack([one(index) for index in range(num_seeds)])
-    first = one(0)  # compiles once, before the others share it
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        if jit:  # compiled once, before all share it
+            _compiled(_applied, donate).lower(fn, *_select(per_seed, 0), *shared).compile()
+            return stack(list(pool.map(one, range(num_seeds))))
+        first = one(0)  # compiles its parts, before the others share them
         return stack([first, *pool.map(one, range(1, num_seeds))])
 
 
 _select = jax.jit(select)  # one compilation for a whole tree
 
 
-@partial(jax.jit, static_argnums=0)
-def _jitted(fn: Callable[..., Any], *arguments: Any) -> Any:
+@lru_cache
+def _compiled(call: Callable[..., Any], donate: bool) -> Any:
+    return jax.jit(call, static_argnums=0, donate_argnums=1 if donate else ())
+
+
+def _applied(fn: Callable[..., Any], *arguments: Any) -> Any:
     return fn(*arguments)
 
 
-@partial(jax.jit, static_argnums=0)
-def _vmapped(fn: Callable[..., Any], per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
-    return jax.vmap(lambda *arguments: fn(*arguments, *shared))(*per_seed)
+def _vmapped(fn: Callable[..., Any], *arguments: Any) -> Any:
+    *per_seed, shared = arguments
+    return jax.vmap(lambda *own: fn(*own, *shared))(*per_seed)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _sharded(
-    fn: Callable[..., Any], num_seeds: int, per_seed: tuple[Any, ...], shared: tuple[Any, ...]
-) -> Any:
+def _sharded(fn: Callable[..., Any], *arguments: Any) -> Any:
+    *per_seed, shared = arguments
+    num_seeds = len(jax.tree.leaves(per_seed)[0])
     mesh = _seed_mesh()
     if left_over := -num_seeds % mesh.size:
         repeated = np.minimum(np.arange(num_seeds + left_over), num_seeds - 1)
@@ -162,11 +171,11 @@ def _sharded(
     mapped = jax.shard_map(
         partial(_vmapped, fn),
         mesh=mesh,
-        in_specs=(PartitionSpec("seeds"), PartitionSpec()),
+        in_specs=(*(PartitionSpec("seeds") for _ in per_seed), PartitionSpec()),
         out_specs=PartitionSpec("seeds"),
         check_vma=False,
     )
-    found = mapped(per_seed, shared)
+    found = mapped(*per_seed, shared)
     if jax.process_count() > 1:  # each has the whole result
         found = jax.lax.with_sharding_constraint(found, NamedSharding(mesh, PartitionSpec()))
     return select(found, slice(num_seeds)) if left_over else found

@@ -1,6 +1,7 @@
 """Training S networks at once: the same numbers by every route, and failures as statuses."""
 
 import types
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from scipy.special import log_softmax
 
 from freqbias import ensemble, models, training
+from freqbias.training import course, loop
 from freqbias.typing import Status
 
 SHAPE = (6, 6, 1)
@@ -92,18 +94,24 @@ def test_the_affine_route_takes_the_same_steps(name, x64):
     batches = jnp.concatenate([batches, batches[::-1]])
     results = []
     for affine in (True, False):
-        run = training._TrainOne(
-            training._Step(model.apply, affine, training.sgd(0.05), training.cross_entropy), 10
-        )
-        results.append(jax.jit(run)(params, batches, images, labels, jnp.array([20], jnp.int32)))
-    leaves_close(results[0][0], results[1][0], rtol=1e-8, atol=1e-10)
-    leaves_close(results[0][2].loss, results[1][2].loss, rtol=1e-8)
+        step = loop._Step(model.apply, affine, training.sgd(0.05), training.cross_entropy)
+        results.append(advance(step, params, batches, images, labels))
+    leaves_close(results[0].trained, results[1].trained, rtol=1e-8, atol=1e-10)
+    leaves_close(results[0].loss, results[1].loss, rtol=1e-8)
+
+
+def advance(step, params, batches, images, labels):
+    """The state of one network after a step on each of the batches, which are one epoch."""
+    state = loop._State.first(step, jax.tree.map(lambda leaf: leaf[None], params), len(batches))
+    bounds = (jnp.int32(0), jnp.int32(len(batches)))
+    run = jax.jit(loop._Advance(step, steps_per_epoch=len(batches)))
+    return run(ensemble.select(state, 0), {}, batches, bounds, images, labels)
 
 
 @pytest.mark.parametrize("num_images", [None, 40])
 def test_each_seed_sees_its_own_images_once_per_epoch(num_images):
-    plan = training._Plan(96, num_images or 96, 8, 3)
-    batches = np.asarray(training._batches(plan, ensemble.seed_keys(jax.random.key(0), [0, 1])))
+    plan = course.Plan(96, num_images or 96, 8, 3)
+    batches = np.asarray(course.batches_of(plan, ensemble.seed_keys(jax.random.key(0), [0, 1])))
     assert batches.shape == (2, 3 * plan.steps_per_epoch, 8)
     for seed in range(2):
         epochs = batches[seed].reshape(3, -1)
@@ -138,8 +146,8 @@ def test_the_same_batches_from_outside_train_the_same_network(activation):
     """A stream of batches is another route to the numbers of the compiled loop."""
     model, split, key = conv(activation=activation), make_split(), jax.random.key(0)
     inside = train(model, seeds=[5])
-    plan = training._Plan(total=96, num_images=96, batch_size=16, epochs=2)
-    order = np.asarray(training._batches(plan, ensemble.seed_keys(key, [5])))[0]
+    plan = course.Plan(total=96, num_images=96, batch_size=16, epochs=2)
+    order = np.asarray(course.batches_of(plan, ensemble.seed_keys(key, [5])))[0]
     batches = [(split.images[batch], split.labels[batch]) for batch in order]
     outside = training.train_on_batches(model, batches, seeds=[5, 2], key=key)
     assert outside.seeds == (5, 2) and outside.alive.all()
@@ -175,19 +183,11 @@ def test_dead_is_a_status():
     split = make_split()
     params = model.init(jax.random.key(0), jnp.asarray(split.images[:1]))
     params["params"]["bias_0"] -= 1e3
-    run = training._TrainOne(
-        training._Step(model.apply, False, training.sgd(), training.cross_entropy),
-        steps_per_epoch=2,
-    )
-    batches = jnp.arange(32).reshape(2, 16)
-    _, status, _ = run(
-        params,
-        batches,
-        jnp.asarray(split.images),
-        jnp.asarray(split.labels),
-        jnp.array([2], jnp.int32),
-    )
-    assert status == Status.DEAD
+    step = loop._Step(model.apply, False, training.sgd(), training.cross_entropy)
+    data = (jnp.asarray(split.images), jnp.asarray(split.labels))
+    state = advance(step, params, jnp.arange(32).reshape(2, 16), *data)
+    assert not state.alive
+    assert loop._status(state.trained, state.loss, state.alive) == Status.DEAD
 
 
 def test_losses_by_hand():
@@ -216,11 +216,11 @@ def test_any_optimizer():
 
 
 def test_scales_and_seeds_share_one_compilation():
-    traces = []
-    loss = lambda logits, labels: traces.append(1) or training.cross_entropy(logits, labels)  # noqa: E731
-    for scale in (1.0, 0.5):
-        train(conv(init_scale=scale), loss=loss, strategy="sequential")
-    assert len(traces) == 1
+    loss, traces = counted_loss()
+    train(conv(init_scale=1.0), loss=loss, strategy="sequential")
+    compiled = len(traces)
+    train(conv(init_scale=0.5), loss=loss, strategy="sequential")
+    assert len(traces) == compiled > 0
 
 
 def test_weight_decay_pulls_all_parameters_to_zero_after_clipping():
@@ -300,3 +300,94 @@ def test_bad_data_is_named(field, value, error, message):
     setattr(split, field, value)
     with pytest.raises(error, match=message):
         training.train(conv(), split, seeds=[0], key=jax.random.key(0), batch_size=4)
+
+
+def counted_loss():
+    """A loss, and how often it was traced."""
+    traces = []
+    loss = lambda logits, labels: traces.append(1) or training.cross_entropy(logits, labels)  # noqa: E731
+    return loss, traces
+
+
+@pytest.mark.parametrize("strategy", ["sequential", "vmap"])
+def test_a_seed_that_stops_early_is_the_network_of_its_checkpoint(strategy):
+    """Stopping is not another training: after n steps the network is what it is after n steps."""
+    ends = [6, 12, 18, 24]
+    whole = train(conv(), seeds=[0, 1], epochs=4, checkpoint_steps=ends)
+    losses = np.asarray(whole.history.loss).reshape(2, 4, 6).mean(axis=2)
+    enough = losses[:, 1].mean()  # one of the two is there after two epochs, the other later
+    found = train(
+        conv(),
+        seeds=[0, 1],
+        epochs=4,
+        until=lambda losses, _: losses[-1] < enough,
+        strategy=strategy,
+    )
+    assert (found.status == Status.OK).all()
+    stopped = np.argmax(losses < enough, axis=1)
+    assert min(stopped) == 1 < max(stopped)
+    for seed, epoch in enumerate(stopped):
+        steps = ends[epoch]
+        assert found.history.steps[seed] == steps
+        loss, expected = (np.asarray(nets.history.loss[seed]) for nets in (found, whole))
+        np.testing.assert_allclose(loss[:steps], expected[:steps], rtol=1e-4)
+        assert np.isnan(loss[steps:]).all()
+        then = ensemble.select(whole.history.checkpoints, (seed, epoch))
+        leaves_close(ensemble.select(found.params, seed), then, rtol=1e-4, atol=1e-5)
+
+
+def test_flat_and_time_and_a_rule_of_ones_own_stop_too():
+    stopped = train(conv(), epochs=8, until=lambda losses, accuracies: len(losses) == 2)
+    assert (stopped.history.steps == 12).all()
+    assert (stopped.status == Status.OK).all()
+    late = train(conv(), epochs=8, max_seconds=1e-9)
+    assert (late.history.steps == 6).all()  # at the end of an epoch
+    still = train(conv(), epochs=8, until="flat", optimizer=training.sgd(1e-9))
+    assert (still.history.steps == 4 * 6).all()  # three epochs no better than the first
+    with pytest.raises(ValueError, match="until must be 'fitted', 'flat', a share"):
+        train(conv(), until="never")
+
+
+def test_stopping_checkpoints_and_bars_compile_nothing_anew():
+    loss, traces = counted_loss()
+    train(conv(), loss=loss, epochs=3, strategy="sequential")
+    compiled = len(traces)
+    train(
+        conv(), loss=loss, epochs=3, checkpoint_steps=[1, 4], until="fitted", strategy="sequential"
+    )
+    train(conv(), loss=loss, epochs=3, max_seconds=60, progress=True, strategy="sequential")
+    assert len(traces) == compiled > 0
+
+
+def test_progress_counts_images(capsys):
+    train(conv(), epochs=2, progress=True)
+    assert "images" in capsys.readouterr().err
+    train(conv(), epochs=2, progress=False)
+    assert not capsys.readouterr().err
+
+
+def test_injected_hyperparameters_are_values_not_programs():
+    """Half the rate by its factor is half the rate by its number; nothing compiles for it."""
+    loss, traces = counted_loss()
+    scaled = optax.chain(training.sgd(0.1), optax.inject_hyperparams(optax.scale)(1.0))
+    with_factor = partial(train, conv(), loss=loss, optimizer=scaled, strategy="sequential")
+    with_factor()
+    compiled = len(traces)
+    found = with_factor(hyperparameters={"step_size": 0.5})
+    assert len(traces) == compiled
+    expected = train(conv(), optimizer=training.sgd(0.05), strategy="sequential")
+    leaves_close(found.params, expected.params, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="hyperparameters must be ones that the optimizer takes"):
+        with_factor(hyperparameters={"learning_rate": 0.5})
+
+
+def test_a_step_asks_for_no_gradient_by_the_images():
+    """It would be as dear as that of a layer: a product more, and a transform of the images."""
+    model, split = models.FullyConnected(num_classes=3, depth=1), make_split()
+    step = loop._Step(model.apply, False, training.sgd(), training.cross_entropy)
+    params = model.init(jax.random.key(0), jnp.asarray(split.images[:1]))
+    moments = step.optimizer.init(params["params"])
+    batch = (jnp.asarray(split.images[:8]), jnp.asarray(split.labels[:8]))
+    text = str(jax.make_jaxpr(step)(params, moments, *batch))
+    # Two products forward, and backward two for the weights and one for the hidden layer.
+    assert text.count("dot_general[") == 5

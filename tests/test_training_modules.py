@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from freqbias import ensemble, ops, training
+from freqbias.training import course
 from freqbias.typing import Status
 
 SHAPE = (6, 5, 2)
@@ -109,8 +110,8 @@ def test_it_trains_as_a_loop_by_hand(name):
     model, split, optimizer = MODULES[name], make_split(), training.sgd(0.1, 0.9, 1.0, 0.1)
     nets = train(model, optimizer=optimizer)
     assert (nets.status == Status.OK).all()
-    plan = training._Plan(total=48, num_images=48, batch_size=16, epochs=2)
-    order = np.asarray(training._batches(plan, training.seed_keys(KEY, nets.seeds)))[1]
+    plan = course.Plan(total=48, num_images=48, batch_size=16, epochs=2)
+    order = np.asarray(course.batches_of(plan, ensemble.seed_keys(KEY, nets.seeds)))[1]
     start = training.initial_params(model, SHAPE, seeds=nets.seeds, key=KEY)
     variables, found = ensemble.select((start, nets.params), 1)
     params = variables.pop("params")

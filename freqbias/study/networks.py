@@ -9,14 +9,15 @@ rows. What is measured stands in one table, `freqbias.study.measures.MEASUREMENT
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from freqbias import attacks, ensemble, models, training
+from freqbias import attacks, ensemble, models, ops, training
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
@@ -50,7 +51,7 @@ def run_setting(
       of the trained networks.
     """
     key_train, key_attack = jax.random.split(setting_key(setting, budget))
-    trained = _shared_form(setting, make_model(setting, dataset, budget))
+    trained = _trained_form(setting, dataset, budget)
     steps = budget.epochs * (budget.num_images // budget.batch_size)
     recorded = training.log_spaced_steps(steps, asked.checkpoints) if asked.checkpoints else ()
     nets, rate = train_stably(
@@ -164,13 +165,27 @@ def train_stably(
     adam = setting.optimizer == "adam"
     first = budget.adam_learning_rate if adam else budget.learning_rate
     for halved in range(budget.rate_halvings + 1):
-        rate = first * 0.5**halved
-        nets = train(optimizer=_optimizer(setting, budget, rate))
+        nets = train(
+            optimizer=_optimizer(setting, budget, first),
+            hyperparameters={"step_size": 0.5**halved},
+            until=_Broken() if halved < budget.rate_halvings else None,
+        )
         loss = np.asarray(nets.history.loss)
         steps = max(budget.num_images // budget.batch_size, 1)
         if np.isfinite(loss).all() and (loss[:, -steps:].mean(axis=1) < loss[:, 0]).all():
             break
-    return nets, rate
+    return nets, first * 0.5**halved
+
+
+class _Broken:
+    """Stops all seeds after an epoch in which a loss of one was not finite."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __call__(self, losses: np.ndarray, accuracies: np.ndarray) -> bool:
+        self.seen = self.seen or not np.isfinite(losses).all()
+        return self.seen
 
 
 def _recorded(nets: Ensemble, steps: int) -> list[tuple[int, Any]]:
@@ -198,11 +213,12 @@ def setting_key(setting: Setting, budget: Budget) -> Key:
     return jax.random.fold_in(jax.random.key(budget.random_key), zlib.crc32(setting.id.encode()))
 
 
-def program(setting: Setting) -> tuple[str | int, ...]:
+def program(setting: Setting, dataset: Dataset, budget: Budget) -> tuple[str | int, ...]:
     """What settings that share their compilations have in common."""
     of = arms.family(setting.architecture)
-    shared = "circulant" if _is_shared(setting) else of.program or of.name
-    return (setting.dataset, setting.regime, shared, setting.depth, setting.padding)
+    shared = "circulant" if _is_shared(setting, dataset, budget) else of.program or of.name
+    own = "" if shared == "circulant" else setting.kernel
+    return (setting.dataset, setting.regime, shared, own, setting.depth, setting.padding)
 
 
 def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
@@ -211,23 +227,40 @@ def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
 
 
 def _optimizer(setting: Setting, budget: Budget, rate: Any) -> Any:
+    """The setting's, of which the state has a factor of all steps, ``step_size``."""
     if budget.decay_factor != 1:
         every = budget.decay_epochs * (budget.num_images // budget.batch_size)
         rate = training.staircase(rate, budget.decay_factor, every)
     if setting.optimizer == "adam":
-        return training.adam(rate, budget.clip)
-    return training.sgd(rate, budget.momentum, budget.clip, setting.weight_decay)
+        return _scaled(training.adam(rate, budget.clip))
+    return _scaled(training.sgd(rate, budget.momentum, budget.clip, setting.weight_decay))
 
 
-def _is_shared(setting: Setting) -> bool:
-    """Where the kernel varies on CPU, all circulant networks share one compilation."""
+@lru_cache
+def _scaled(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optax.chain(optimizer, optax.inject_hyperparams(optax.scale)(1.0))
+
+
+def _is_shared(setting: Setting, dataset: Dataset, budget: Budget) -> bool:
+    """Whether kernels of all sizes are trained in one form, of full width, in one compilation.
+
+    On CPU, of circulant networks with one hidden layer: where a step costs little more so, since
+    the layer goes by the transform whatever its size, or is affine and goes through beta.
+    """
     circulant = arms.family(setting.architecture).circulant and setting.padding == "circular"
-    return circulant and setting.depth == 1 and jax.default_backend() == "cpu"
+    if not circulant or setting.depth != 1 or jax.default_backend() != "cpu":
+        return False
+    *shape, inputs = dataset.image_shape
+    outputs = arms.family(setting.architecture).width(setting, budget)
+    taps = setting.kernel_size(dataset.image_shape) ** 2
+    method = ops.choose_method(taps, inputs, outputs, shape, "cpu")
+    return setting.regime == "linear" or method == "dft"
 
 
-def _shared_form(setting: Setting, model: Any) -> Any:
-    """The same network in the form in which it is trained."""
-    return models.as_masked(model) if _is_shared(setting) else model
+def _trained_form(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
+    """The network in the form in which it is trained."""
+    model = make_model(setting, dataset, budget)
+    return models.as_masked(model) if _is_shared(setting, dataset, budget) else model
 
 
 def _compact_fn(trained: Any) -> Callable[[Any], Any]:

@@ -279,7 +279,9 @@ def _jobs(plan: Plan, run: Path) -> list[Job]:
     """Settings that share compilations are one job."""
     groups: dict[tuple[str | int, ...], list[Setting]] = {}
     for setting in plan.settings:
-        groups.setdefault(networks.program(setting), []).append(setting)
+        dataset = plan.datasets[setting.dataset]
+        shared = networks.program(setting, dataset, design.fitted(plan.budget, dataset))
+        groups.setdefault(shared, []).append(setting)
     key = jax.random.key(plan.budget.random_key)
     nulls = {
         name: null_columns(dataset, design.fitted(plan.budget, dataset).num_attacked, key)

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from freqbias import data, ensemble, spectral, training
 from freqbias.attacks import Perturbation
 from freqbias.study import measures, networks
 from freqbias.study.setting import Asked, Budget, Setting
+from freqbias.training import course
 
 BUDGET = Budget(
     seeds=(0, 3), num_images=128, epochs=1, batch_size=32, channels=2, width=8,
@@ -87,7 +89,7 @@ def test_arms_draw_independently(digits):
             ("relu", "3", 1.0), ("linear", "3", 1.0), ("relu", "5", 1.0), ("relu", "3", 0.5),
         ]
     ]  # fmt: skip
-    plan = training._Plan(len(digits.train.labels), 128, 32, 1)
+    plan = course.Plan(len(digits.train.labels), 128, 32, 1)
     model = networks.make_model(settings[0], digits, BUDGET)
     drawn = []
     for setting in settings:
@@ -97,7 +99,7 @@ def test_arms_draw_independently(digits):
             model, digits.image_shape, seeds=BUDGET.seeds, key=train_key
         )
         drawn.append((
-            np.sort(training._batches(plan, seed_keys).reshape(2, -1), axis=1),
+            np.sort(course.batches_of(plan, seed_keys).reshape(2, -1), axis=1),
             np.asarray(params["params"]["kernel_0"]),
             np.asarray(jax.random.normal(attack_key, (4,))),
         ))  # fmt: skip
@@ -113,7 +115,7 @@ def test_the_form_that_shares_compilations_gives_the_same_rows(kernel, digits, m
     """Training kernels as data on the torus is training the convolution, to rounding."""
     setting = Setting("digits", "linear", "conv", 1, kernel)
     shared, arrays = networks.run_setting(setting, digits, BUDGET)
-    monkeypatch.setattr(networks, "_shared_form", lambda setting, model: model)
+    monkeypatch.setattr(networks, "_is_shared", lambda *_: False)
     plain, expected = networks.run_setting(setting, digits, BUDGET)
     for one, other in zip(shared, plain, strict=True):
         assert one.keys() == other.keys()
@@ -227,8 +229,10 @@ def test_the_rate_is_the_largest_at_which_every_seed_is_stable(halvings, rate):
     )
     tried = []
 
-    def train(optimizer):
-        update, _ = optimizer.update(jnp.ones(1), optimizer.init(jnp.ones(1)))
+    def train(optimizer, hyperparameters, until):
+        assert (until is None) == (len(tried) == halvings)  # the last is kept, whatever comes
+        state = optax.tree_utils.tree_set(optimizer.init(jnp.ones(1)), **hyperparameters)
+        update, _ = optimizer.update(jnp.ones(1), state)
         tried.append(-float(update[0]) / (1 if budget.clip is None else budget.clip))
         slope = [-0.1, -0.1 if tried[-1] <= 3 else 0.1]  # of two seeds, in each step
         loss = 1.0 + np.array(slope)[:, None] * np.arange(4)
@@ -239,6 +243,13 @@ def test_the_rate_is_the_largest_at_which_every_seed_is_stable(halvings, rate):
     assert found == rate
     assert tried == pytest.approx([64.0 * 0.5**j for j in range(len(tried))])
     assert tried[-1] == pytest.approx(rate)
+
+
+def test_a_rate_at_which_one_seed_breaks_is_left_by_all():
+    broken = networks._Broken()
+    assert not broken(np.array([1.0]), np.array([0.5]))
+    assert broken(np.array([1.0, np.nan]), np.array([0.5, 0.5]))
+    assert broken(np.array([1.0, 0.9]), np.array([0.5, 0.5]))  # the next seed, in the same epoch
 
 
 @pytest.mark.slow
