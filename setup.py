@@ -35,6 +35,7 @@ EXTRAS = {
         "timm==1.0.31",
         "torchattacks==3.5.1",
         "numba>=0.61",  # for foolbox's Brendel-Bethge
+        "cvxpy>=1.6",  # with Clarabel: second routes to margins and norms
     ],
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],
@@ -45,7 +46,6 @@ EXTRAS = {
         "grain>=0.2.18",
         "pillow>=10",
     ],
-    "theory": ["cvxpy>=1.6"],
     "dask": ["distributed>=2024.8", "bokeh>=3.1"],  # bokeh: the dashboard
 }
 

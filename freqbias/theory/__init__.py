@@ -51,7 +51,6 @@ from freqbias.theory.localization import (
 from freqbias.theory.margins import (
     MaxMargin,
     max_margin,
-    max_margin_cvxpy,
     support_vector_machine,
 )
 from freqbias.theory.predictor import (
@@ -71,7 +70,6 @@ from freqbias.theory.regularizers import (
     dual_norm,
     fourier_regularizer,
     kernel_norm,
-    kernel_norm_sdp,
     kernel_regularizer,
     l2_regularizer,
     locally_connected_norm,
@@ -120,7 +118,6 @@ __all__ = [
     "init_direction",
     "kernel_mean_frequency",
     "kernel_norm",
-    "kernel_norm_sdp",
     "kernel_regularizer",
     "kernel_response",
     "kernel_slack",
@@ -134,7 +131,6 @@ __all__ = [
     "margin_gradient",
     "massar_spindel_slack",
     "max_margin",
-    "max_margin_cvxpy",
     "mean_frequency_range",
     "nuclear_regularizer",
     "pair_margin",

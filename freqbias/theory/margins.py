@@ -6,8 +6,8 @@ blocks M_b, so one interior-point method solves them all,
 
     min_a  -t sum a - sum log a - sum_b log det(I - M_b M_b^T),
 
-and the barrier's gradient is the primal solution. With NumPy and SciPy only; ``max_margin_cvxpy``
-solves the primal by Clarabel, as a second route.
+and the barrier's gradient is the primal solution. With NumPy and SciPy only; the tests solve the
+primal by Clarabel, as a second route.
 """
 
 from typing import NamedTuple
@@ -136,50 +136,6 @@ def support_vector_machine(images: ArrayLike, labels: ArrayLike) -> MaxMargin:
         return _not_separable(signed)
     regularizer = l2_regularizer()
     primal = np.asarray(regularizer.blocks(np.tensordot(a, signed, 1)))
-    return _result(signed, regularizer, primal, a)
-
-
-def max_margin_cvxpy(images: ArrayLike, labels: ArrayLike, regularizer: Regularizer) -> MaxMargin:
-    """Solves the primal, min sum_b ||G_b||_nuclear s.t. the margins, by Clarabel. Needs cvxpy.
-
-    beta = adjoint(G). A second route to ``max_margin``; much slower for large images.
-
-    Args:
-      images: [N, H, W, C].
-      labels: int [N], 0 or 1.
-      regularizer: the norm.
-
-    Returns:
-      The predictor, with its certificate.
-    """
-    import cvxpy as cp  # noqa: PLC0415, the optional extra 'theory'
-
-    signed = _signed(images, labels)
-    if _support_vectors(signed.reshape(len(signed), -1)) is None:
-        return _not_separable(signed)
-    blocks = np.asarray(regularizer.blocks(signed))
-    num, count, rows, columns = blocks.shape
-    if rows == 1:
-        flat = cp.Variable((count, columns))
-        cost = cp.sum(cp.norm(flat, 2, axis=1))
-        margins = blocks.reshape(num, -1) @ cp.vec(flat, order="C")
-    else:
-        parts = [cp.Variable((rows, columns)) for _ in range(count)]
-        cost = cp.sum(cp.hstack([cp.normNuc(part) for part in parts]))
-        margins = cp.sum(
-            cp.vstack(
-                [
-                    blocks[:, b].reshape(num, -1) @ cp.vec(part, order="C")
-                    for b, part in enumerate(parts)
-                ]
-            ),
-            axis=0,
-        )
-    constraint = margins >= 1
-    problem = cp.Problem(cp.Minimize(cost), [constraint])
-    problem.solve(solver="CLARABEL")
-    primal = flat.value[:, None, :] if rows == 1 else np.stack([part.value for part in parts])
-    a = np.maximum(np.ravel(constraint.dual_value), 0)
     return _result(signed, regularizer, primal, a)
 
 

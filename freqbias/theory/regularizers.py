@@ -360,42 +360,6 @@ def locally_connected_norm(beta: ArrayLike, kernel_size: int | Sequence[int]) ->
     return CertifiedNorm(float(scale * found.fun), float(1 - lower / found.fun))
 
 
-def kernel_norm_sdp(beta: ArrayLike, kernel_size: int | Sequence[int]) -> float:
-    """R_K(beta) by Clarabel: min_{Z >= 0} tr Z + sum_f |beta_hat[f]|^2 / S_f(Z). Needs cvxpy.
-
-    S_f = sum_{k,k'} Z[k,k'] exp(-2 pi i f.(k - k')) / D. A second route to ``kernel_norm``.
-
-    Args:
-      beta: [H, W, 1].
-      kernel_size: K for K x K, or (Kh, Kw).
-    """
-    import cvxpy as cp  # noqa: PLC0415, the optional extra 'theory'
-
-    beta = np.asarray(beta, np.float64)
-    if beta.ndim != 3 or beta.shape[-1] != 1:
-        raise ValueError(f"beta must be [H, W, 1]; got shape {beta.shape}.")
-    height, width = beta.shape[:2]
-    scale = np.abs(beta).max()
-    power = np.abs(np.fft.rfft2(beta[..., 0] / scale, norm="ortho")) ** 2
-    weight = np.full(power.shape, 2.0)
-    weight[:, 0] = 1
-    if width % 2 == 0:
-        weight[:, -1] = 1
-    taps = np.array(list(_taps(kernel_size, beta.shape[:2])))
-    y, x = np.mgrid[:height, : width // 2 + 1]
-    angle = 2 * np.pi * (np.multiply.outer(y, taps[:, 0]) / height)
-    angle = angle + 2 * np.pi * np.multiply.outer(x, taps[:, 1]) / width
-    keep = power > 1e-14 * power.max()
-    response = np.exp(-1j * angle[keep]) / np.sqrt(height * width)
-    rows = np.einsum("fk,fl->fkl", response, response.conj()).real.reshape(len(response), -1)
-    form = cp.Variable((len(taps), len(taps)), PSD=True)
-    total = rows @ cp.vec(form, order="C")
-    cost = cp.trace(form) + cp.sum(cp.multiply(weight[keep] * power[keep], cp.inv_pos(total)))
-    problem = cp.Problem(cp.Minimize(cost))
-    problem.solve(solver="CLARABEL")
-    return float(scale * problem.value)
-
-
 def _taps(kernel_size: int | Sequence[int], shape: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yields the offsets (k - p) of a centred kernel, rows first."""
     if isinstance(kernel_size, int | np.integer):
