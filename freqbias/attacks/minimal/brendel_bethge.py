@@ -272,14 +272,8 @@ class BrendelBethge(IterativeAttack):
         self, labels: Array, state: MinimalState, answer: Answer
     ) -> tuple[MinimalState, Array]:
         """Records the iterate; whether it is adversarial by more than rounding [N]."""
-        adversarial, _ = record.judge(answer.logits, labels, state.targets)
-        gain = boundary.gain(answer.logits, labels, state.targets)
-        adversarial &= gain >= state.search.confidence
-        distance = jnp.where(adversarial, jax.vmap(self.norm.value)(state.delta), jnp.inf)
-        best = record.keep_nearest(
-            state.best, state.delta, distance, answer.logits, labels, state.targets
-        )
-        return state._replace(best=best), adversarial
+        adversarial = boundary.counts(labels, state, answer)
+        return boundary.keep(self.norm, labels, state, answer), adversarial
 
 
 def brendel_bethge(
