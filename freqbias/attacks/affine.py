@@ -10,9 +10,9 @@ the length epsilon.
 
 **With the box** pixel i moves against w_i by at most its room c_i to the bound on that side.
 
-* L2 and L-inf: delta_i = -sign(w_i) min(s u_i, c_i), u = |w| for L2 and 1 (where w_i != 0) for
-  L-inf. The level s solves sum_i |w_i| min(s u_i, c_i) = m for the minimal attack and
-  ||min(s u, c)|| = epsilon for a budget.
+* L2, L-inf and Lp: delta_i = -sign(w_i) min(s u_i, c_i), u = |w| for L2, |w|^(1 / (p - 1)) for Lp
+  and 1 (where w_i != 0) for L-inf. The level s solves sum_i |w_i| min(s u_i, c_i) = m for the
+  minimal attack and ||min(s u, c)|| = epsilon for a budget.
 * L1: a knapsack. Pixels are filled up in the order of |w_i|, the last one in part.
 * L0: pixels in the order of |w_i| c_i, as few as reach the margin.
 * Fourier norms: no closed form; they raise.

@@ -174,8 +174,9 @@ def auto_attack(
 
     In L1, "standard" has 5 restarts of APGD-CE and 5 classes of APGD-T, which is the same number of
     gradients. In the paper they search three balls each, here one: see `SparseAutoPGD`. Square and
-    FAB are left out in norms in which they are not defined (all but L1, L2 and L-inf). Where DLR is
-    not defined (2 classes; for APGD-T 3), APGD ascends the margin instead.
+    FAB are left out where the norm does not define what they ask for: Square in all but L1, L2 and
+    L-inf, FAB in Fourier norms and bands. Where DLR is not defined (2 classes; for APGD-T 3), APGD
+    ascends the margin instead.
 
     The targeted form, which is not in the paper, is APGD-CE, APGD-DLR, FAB and Square towards the
     given target; as "plus", the first three with 5 restarts each.
@@ -282,7 +283,7 @@ def clean(  # noqa: PLR0917 (the arguments of a call)
     *,
     targets: Array | None = None,
 ) -> Perturbation:
-    """The attack that does nothing: NOT_ATTACKED, unless a logit is not finite."""
+    """The attack that does nothing: delta is 0 and NOT_ATTACKED, unless a logit is not finite."""
     del keys
     found = record.result(record.start(images, labels, targets, apply_fn(params, images)), norm)
     diverged = found.status == Status.DIVERGED

@@ -301,6 +301,9 @@ def mi_fgsm(
     Returns:
       The attack.
 
+    Raises:
+      ValueError: a number or an option is out of range.
+
     Reference:
       Dong et al., 1710.06081, algorithm 1; for other norms than L-inf, section 3.3.
     """

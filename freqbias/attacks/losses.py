@@ -43,10 +43,10 @@ def log_odds(logits: Array, labels: Array) -> Array:
     """Log odds against the label, log sum_{j != y} exp z_j - z_y; the loss "cross_entropy".
 
     With the cross-entropy c = -log softmax(z)_y it is log(exp(c) - 1), a strictly increasing
-    function of c: it has the same maximiser and the same direction of the gradient, so the same
-    steps of steepest ascent. The gradient of the
-    cross-entropy has a factor 1 - p_y, which is exactly zero in float32 once z_y exceeds all other
-    logits by about 17; the gradient of the log odds has no such factor.
+    function of c. So it has the same maximiser and the same direction of the gradient, and steepest
+    ascent takes the same steps. The gradient of the cross-entropy has a factor 1 - p_y, which is
+    exactly zero in float32 once z_y exceeds all other logits by about 17; the gradient of the log
+    odds has no such factor.
 
     Args:
       logits: [N, K], K >= 2.

@@ -18,8 +18,8 @@ A name is a set, followed by any number of transforms, applied from left to righ
 
 Frequencies are in cycles per pixel. Numbers are written the shortest way (0.125, 2, not 0.1250 or
 2.0), so that a name has one spelling; names are safe as file names. ``freqbias.data.frequency`` and
-``teacher`` have the transforms as functions, with more arguments; what is drawn is drawn here by
-``jax.random.key(0)``, but for permutations.
+``teacher`` have the transforms as functions, with more arguments. What a name without a seed draws
+(noise, planted patterns, teachers) is drawn by ``jax.random.key(0)``.
 """
 
 import dataclasses

@@ -173,11 +173,12 @@ def crossed_interval(
 
         estimate = mean c,   se^2 = sum_i w_i^2 var(r_i) / S_i + var(c) / N,
 
-    with Satterthwaite's degrees of freedom over these terms (S_i - 1 and N - 1). This is the
-    variance that crossed ("pigeonhole") resampling of seeds and of images gives, in closed form
-    and with unbiased divisors, less its product term: nothing is drawn. It counts the seed x image
-    residual twice, hence covers too much rather than too little. A t reference replaces the
-    percentiles, which cover too little at 8 seeds.
+    with Satterthwaite's degrees of freedom over these terms (S_i - 1 and N - 1). Nothing is drawn:
+    this is, in closed form, the variance that resampling both seeds and images gives (the
+    "pigeonhole bootstrap"), with unbiased divisors and without its product term. What is left
+    between seeds and images, the residual of their table, is counted twice. So the interval covers
+    too much rather than too little. It is a t interval, since percentiles cover too little at 8
+    seeds.
 
     Args:
       groups: one array [S_i, N] per arm, S_i >= 2, N >= 2, finite, the same images in each.
@@ -225,22 +226,24 @@ def rank_association(x: Any, y: Any, *, num_arms: int = 1, confidence: float = 0
         rho = Pearson(rank x, rank y),
         arctanh rho +- z sqrt((1 + rho^2 / 2) / (n - 2 - num_arms)).
 
-    Spearman because a monotone relation is claimed, of unknown shape; the interval is symmetric
-    on the arctanh scale, on which verdicts are also taken (margins stay correlations). |rho| is
-    kept half a step of the statistic below 1, at 1 - 6 / (n^3 - n), where arctanh is finite.
+    Spearman's, because a monotone relation of unknown shape is claimed. The interval is symmetric
+    on the arctanh scale, and verdicts are taken on this scale too; margins are given as
+    correlations. |rho| is kept at or below 1 - 6 / (n^3 - n), half a step of the statistic below
+    1, so that arctanh is finite.
 
     Args:
       x: one number per network [n], n >= 4, not constant. Pairs must be independent.
       y: the other number per network [n].
-      num_arms: of how many arms the means were taken off x and y before; each after the first costs
-        a degree of freedom, n >= 3 + num_arms.
+      num_arms: number of arms whose means were subtracted from x and y before; each after the first
+        costs a degree of freedom, n >= 3 + num_arms.
       confidence: two-sided coverage, in (0, 1).
 
     Returns:
       rho as an `Estimate` with link arctanh; population: seeds.
 
     Raises:
-      ValueError: lengths differ, n < 4, a value is not finite, or an argument is constant.
+      ValueError: lengths differ, n < 3 + num_arms, a value is not finite, or an argument is
+        constant.
 
     Reference:
       Bonett & Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman

@@ -16,7 +16,7 @@ class VarianceShare(NamedTuple):
     """The part of the variance over networks that one factor accounts for."""
 
     name: str
-    share: float  # of 1; an unbiased share of nothing is as often below 0 as above
+    share: float  # of 1; without an effect it scatters around 0, and can be negative
     low: float
     high: float
     degrees_of_freedom: int

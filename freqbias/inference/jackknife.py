@@ -1,4 +1,4 @@
-"""Values of one seed that hold other seeds' too: how to make them fit for an interval."""
+"""Statistics of pairs of seeds: one value per seed that a t interval may be taken of."""
 
 from typing import Any
 
@@ -8,15 +8,17 @@ import numpy as np
 def own_minus_others(values: Any) -> np.ndarray:
     """Jackknife values of "own minus others", one per seed, fit for a t interval.
 
-    For c [S, S], c[s, t] of seed s with seed t (e.g. the cosine of its perturbation with the
-    feature of t), the mean of c[s, s] less that of c[s, t], t != s, estimates own minus others. The
-    differences c[s, s] - mean_t c[s, t] share the seeds t: a t interval of them covers about 70 %
-    instead of 95 %. Of the same mean, and fit for it, are the jackknife's values
+    c[s, t] compares seed s with seed t; for example, it is the cosine of the perturbation of s with
+    the feature of t. The estimate theta is the mean of c[s, s] less the mean of c[s, t], t != s.
+
+    The S differences c[s, s] - mean_t c[s, t] are not independent, since each holds all other
+    seeds: a t interval of them covers about 70 % instead of 95 %. The jackknife's values have the
+    same mean, and a t interval of them is right:
 
         p_s = S theta - (S - 1) theta without seed s
             = c[s, s] - (O / (S - 1) - (O - R_s - C_s) / (S - 2)),
 
-    O the sum off the diagonal, R_s and C_s those of row and column s off the diagonal.
+    where O is the sum off the diagonal, and R_s and C_s are those of row s and of column s.
 
     Args:
       values: [S, S], finite, S >= 3.

@@ -87,14 +87,19 @@ def verdicts(
     family's p at level a = (1 - confidence) / 2; candidates not reached are inconclusive. In a
     family of one: supported iff the interval lies beyond the margin, equivalent iff inside.
 
-    Why at most 2a (5 %) of families hold a false verdict. *Settled* members, those whose *true*
-    statement has p <= a, can get no false verdict; when the first false one falls at rank j the
-    j - 1 before it are settled, so it has p <= a / (M - j + 1) <= a / |V|, V the unsettled
-    members. A false verdict at level b puts theta outside the 1 - 2b interval, and for t
-    statistics P(false at b) <= 2 b P(member in V) for b <= a, so for independent members the sum
-    over members is at most 2a E[sum_i 1(i in V) / |V|] <= 2a. (With every |theta| on its margin V
-    is everything, and this is Holm's argument under any dependence; members that share an arm and
-    lie off the margin are checked by simulation, not proved.)
+    Why at most 2a (5 %) of families hold a false verdict:
+
+    1. Call a member settled if its *true* statement has p <= a. A settled member can get no false
+       verdict. Let V be the members that are not settled.
+    2. Holm goes through the members in the order of their p. If the first false verdict is at rank
+       j, the j - 1 members before it are settled. So its p is at most a / (M - j + 1) <= a / |V|.
+    3. A false verdict at level b puts theta outside the 1 - 2b interval. For t statistics and
+       b <= a, P(false at b) <= 2 b P(member in V).
+    4. So for independent members the sum over members is at most 2a E[sum_i 1(i in V) / |V|] <= 2a.
+
+    If every |theta| lies on its margin, V is everything, and this is Holm's argument, under any
+    dependence. For members that share an arm and lie off the margin it is not proved, but checked
+    by simulation.
 
     Args:
       estimates: one `Estimate` per member.

@@ -73,6 +73,11 @@ def dense_net(image_shape: Sequence[int], depth: int, *, width: int = 1) -> Line
     Returns:
       The network; params are a list of [in, out] matrices.
 
+    Raises:
+      TypeError: width is no int.
+      ValueError: width is not positive, depth is negative or no int, or image_shape is not
+        (H, W, C).
+
     Reference:
       Arora, Cohen & Hazan 2018 (arXiv 1802.06509), claim 2.
     """
@@ -115,6 +120,11 @@ def conv_net(
     Returns:
       The network; params hold ``kernels``, a list of [Kh, Kw, Cin, Cout], and ``readout``
       [H, W, Cout].
+
+    Raises:
+      TypeError: channels is no int.
+      ValueError: a number is out of range, image_shape is not (H, W, C), or the kernel does not fit
+        the image.
     """
     height, wide, inputs = _image_shape(image_shape)
     kernel = _kernel_size(kernel_size, height, wide)
@@ -168,6 +178,9 @@ def locally_connected_net(
     Returns:
       The network; params hold ``kernels``, a list of [H, W, Kh Kw, Cin, Cout], and ``readout``
       [H, W, Cout].
+
+    Raises:
+      TypeError, ValueError: as in ``conv_net``.
     """
     height, wide, inputs = _image_shape(image_shape)
     kernel = _kernel_size(kernel_size, height, wide)
@@ -208,12 +221,17 @@ def init_direction(
       keys: typed keys [S], one per seed.
       num_images: N of the training set.
       init_scale: output scale alpha at initialisation, as in ``freqbias.models``: every layer's
-        weights are alpha^{1/L} times those of unit gain. It moves ``log_scale`` only, so where
-        between lazy and direction-like training the ensemble starts.
+        weights are alpha^{1/L} times those of unit gain. It changes ``log_scale`` alone. A large
+        scale starts in the lazy regime (weights hardly move), a small one in that where features
+        are learnt.
       dtype: float32 or float64.
 
     Returns:
       The state, at step 0.
+
+    Raises:
+      TypeError: num_images is no int.
+      ValueError: init_scale or num_images is not positive.
     """
     _checks.positive("init_scale", init_scale)
     _checks.positive_int("num_images", num_images)
@@ -300,6 +318,9 @@ def read_direction(
 
     Returns:
       The reading.
+
+    Raises:
+      TypeError, ValueError: as in ``train_direction``.
     """
     _checks.one_of("loss", loss, ("exponential", "logistic"))
     signed = _signed(images, labels, state.log_scale.dtype)

@@ -39,6 +39,10 @@ def fourier_problem(images: ArrayLike, teacher: ArrayLike) -> FourierProblem:
 
     Returns:
       The problem, in ``fftfreq`` order.
+
+    Raises:
+      TypeError: images are not floats.
+      ValueError: a shape is wrong, or a value is not finite.
     """
     _checks.images(images, unit_range=False)
     images, teacher = np.asarray(images, np.float64), np.asarray(teacher, np.float64)
@@ -173,6 +177,10 @@ def gradient_descent_amplitude(
 
     Returns:
       [num_steps + 1, ...]; the sign is that of the target's direction.
+
+    Raises:
+      TypeError: num_steps is no int.
+      ValueError: num_steps is not positive, depth is negative, or an initial amplitude is.
     """
     num_layers = _num_layers(depth)
     _checks.positive_int("num_steps", num_steps)

@@ -106,6 +106,11 @@ def band_energy_range(
     Returns:
       The range of the share, within [0, 1], and its kernels.
 
+    Raises:
+      TypeError: a size is no int.
+      ValueError: kernel_size is no size, or larger than the image; shape is not (H, W); radius is
+        negative; or unknown band.
+
     Reference:
       Slepian 1978; Gruenbaum 1981 for the periodic form.
     """
@@ -209,6 +214,17 @@ def donoho_stark_bound(support_size: int, num_pixels: int) -> int:
 
     |supp x| |supp x_hat| >= D, in any number of dimensions (D = pixels in all).
 
+    Args:
+      support_size: non-zero pixels.
+      num_pixels: D.
+
+    Returns:
+      The bound, ceil(D / support_size).
+
+    Raises:
+      TypeError: a number is no int.
+      ValueError: a number is not positive, or the support is larger than the image.
+
     Reference:
       Donoho & Stark 1989, theorem 1.
     """
@@ -229,6 +245,13 @@ def contiguous_bound(kernel_size: int | Sequence[int], shape: Sequence[int]) -> 
       kernel_size: K for K x K, or (Kh, Kw).
       shape: (H, W) of the image.
 
+    Returns:
+      The bound.
+
+    Raises:
+      TypeError: a size is no int.
+      ValueError: kernel_size is no size, or larger than the image; or shape is not (H, W).
+
     Reference:
       Alon & Furedi 1993, for the two-dimensional form.
     """
@@ -242,11 +265,19 @@ def rms_frequency_bound(kernel_size: int | Sequence[int], shape: Sequence[int]) 
     sqrt(sum over axes of (1 - cos(pi / (K + 1))) / 2) / pi  ~  1 / (2 (K + 1)) per axis,
 
     in cycles per pixel, f = 0 included. The lag-1 autocorrelation of K taps is at most
-    cos(pi / (K + 1)) (Fejer). An axis the kernel fills wraps around and contributes nothing.
+    cos(pi / (K + 1)) (Fejer). An axis that the kernel fills contributes nothing: there the kernel
+    can be constant.
 
     Args:
       kernel_size: K for K x K, or (Kh, Kw).
       shape: (H, W) of the image, in pixels.
+
+    Returns:
+      The bound, in cycles per pixel.
+
+    Raises:
+      TypeError: a size is no int.
+      ValueError: kernel_size is no size, or larger than the image; or shape is not (H, W).
     """
     kernel = _kernel_shape(kernel_size, shape)
     terms = [
@@ -268,6 +299,9 @@ def massar_spindel_slack(signal: ArrayLike) -> Array:
 
     Returns:
       Slack [...]; 0 for a state of minimum uncertainty.
+
+    Raises:
+      ValueError: signal is a scalar.
 
     Reference:
       Massar & Spindel 2008 (arXiv 0710.0723).
@@ -322,6 +356,16 @@ def harper_bound(size: int) -> HarperBound:
     """Tight lower bound of ``cosine_spread``: 2 minus the top eigenvalue of Harper's operator.
 
     (H x)_n = cos(2 pi n / N) x_n + (x_{n-1} + x_{n+1}) / 2  on the cycle of N.
+
+    Args:
+      size: N.
+
+    Returns:
+      The bound and the signal that attains it.
+
+    Raises:
+      TypeError: size is no int.
+      ValueError: size is not positive.
     """
     _checks.positive_int("size", size)
     index = np.arange(size)
@@ -352,11 +396,14 @@ def random_kernel_mean_frequency(
 ) -> RandomPrediction:
     """Exact mean and sd of ``kernel_mean_frequency`` of a layer of iid Gaussian taps.
 
-    A ratio of quadratic forms of a direction uniform on the sphere of n = Kh Kw Cin Cout
-    dimensions: mean tr A / (Kh Kw), which is the flat spectrum's whatever K, and variance
-    2 (tr A^2 - (tr A)^2 / n) / (n (n + 2)), A of n x n. The mean of a net's predictor is the
-    flat one too, at every depth: independent layers multiply, and each has a flat expected
-    power. Depth and locality change only the spread.
+    The statistic is w^T A w / w^T w of a direction w that is uniform on the sphere in
+    n = Kh Kw Cin Cout dimensions, with A of n x n:
+
+        mean = tr A / n,   variance = 2 (tr A^2 - (tr A)^2 / n) / (n (n + 2)).
+
+    The mean is that of a flat spectrum, whatever K. So is that of a net's predictor, at every
+    depth: independent layers multiply, and each has a flat expected power. Depth and locality
+    change only the spread.
 
     Args:
       kernel_size: K for K x K, or (Kh, Kw); the image's side for a full-width or FC layer.
@@ -366,6 +413,10 @@ def random_kernel_mean_frequency(
 
     Returns:
       Mean and sd in cycles per pixel.
+
+    Raises:
+      TypeError: a size is no int.
+      ValueError: kernel_size is no size, or larger than the image; or shape is not (H, W).
     """
     _checks.positive_int("num_channels", num_channels)
     height, width = _kernel_shape(kernel_size, shape)

@@ -50,10 +50,9 @@ def max_margin(
 
     Returns:
       The predictor; ``status`` is NOT_SEPARABLE where no linear predictor through the origin
-      separates the classes, NOT_CONVERGED if the gap is still above the tolerance: so far the
-      case of R_K on hundreds of strongly correlated images. A norm with a
-      single Euclidean block, l2 or a kernel of one tap, goes to ``support_vector_machine``'s
-      method, which is exact.
+      separates the classes, NOT_CONVERGED if the gap is still above the tolerance, as it can be
+      for R_K on hundreds of strongly correlated images. A norm with a single Euclidean block (l2,
+      or a kernel of one tap) is solved by the method of ``support_vector_machine``, which is exact.
 
     Raises:
       TypeError, ValueError: images or labels are not as stated, or only one class is present.

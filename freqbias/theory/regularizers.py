@@ -69,7 +69,11 @@ def dual_norm(regularizer: Regularizer, y: ArrayLike) -> Any:
 
 
 def l2_regularizer() -> Regularizer:
-    """||beta||_2, of fully connected networks at every depth. It is its own dual."""
+    """||beta||_2, of fully connected networks at every depth. It is its own dual.
+
+    Returns:
+      The regularizer.
+    """
     return Regularizer(
         norm=lambda beta: _namespace(beta).sqrt((_array(beta) ** 2).sum()),
         blocks=lambda y: _array(y).reshape(*np.shape(y)[:-3], 1, 1, -1),
@@ -81,6 +85,9 @@ def fourier_regularizer() -> Regularizer:
     """||beta_hat||_1, of two-layer full-width convolutions; dual max_f |y_hat[f]|.
 
     With several channels sum_f ||beta_hat[f, :]||_2, and the dual is max_f ||y_hat[f, :]||_2.
+
+    Returns:
+      The regularizer.
 
     Reference:
       Gunasekar et al. 2018 (arXiv 1806.00468), theorem 2.
@@ -116,6 +123,9 @@ def kernel_regularizer(kernel_size: int | Sequence[int]) -> Regularizer:
     Args:
       kernel_size: K for K x K, or (Kh, Kw).
 
+    Returns:
+      The regularizer; a kernel larger than the image raises when it is used.
+
     Reference:
       Jagadeesan et al. 2021 (arXiv 2102.12238).
     """
@@ -150,6 +160,9 @@ def locally_connected_regularizer(kernel_size: int | Sequence[int]) -> Regulariz
     Args:
       kernel_size: K for K x K, or (Kh, Kw).
 
+    Returns:
+      The regularizer; a kernel larger than the image raises when it is used.
+
     Reference:
       Obozinski, Jacob & Vert 2011, for the latent group lasso.
     """
@@ -180,6 +193,9 @@ def nuclear_regularizer() -> Regularizer:
     """Nuclear norm of beta as an HW x C matrix; its dual is the operator norm.
 
     Half the weight cost of two fully connected layers with C outputs.
+
+    Returns:
+      The regularizer.
     """
 
     def matrix(beta: Any) -> Any:
@@ -207,6 +223,12 @@ def dense_cost(beta: ArrayLike, depth: int) -> Any:
     Args:
       beta: [H, W, C], of a single output.
       depth: number of hidden layers.
+
+    Returns:
+      The cost, [].
+
+    Raises:
+      ValueError: depth is no number of hidden layers.
     """
     num_layers = _num_layers(depth)
     squared = (_array(beta) ** 2).sum()
@@ -223,6 +245,12 @@ def conv_cost(beta: ArrayLike, depth: int, *, scaled: bool = True) -> Any:
       beta: [H, W, C], of a single output (C input channels).
       depth: number of hidden layers.
       scaled: whether each convolution is divided by sqrt(D); if not, D^{-(L-1)/L} times this.
+
+    Returns:
+      The cost, [].
+
+    Raises:
+      ValueError: depth is no number of hidden layers.
 
     Reference:
       Gunasekar et al. 2018 (arXiv 1806.00468), section 4; Lawrence et al. 2021 (2110.06084).
@@ -252,6 +280,11 @@ def kernel_norm(
 
     Returns:
       The value, and its gap to the dual bound <beta, y> / R_K*(y) (of unlimited channels).
+
+    Raises:
+      TypeError: a size is no int.
+      ValueError: beta is not [H, W, C], the kernel does not fit it, or there are fewer hidden
+        channels than C.
 
     Reference:
       Jagadeesan et al. 2021 (arXiv 2102.12238).
@@ -327,6 +360,10 @@ def locally_connected_norm(beta: ArrayLike, kernel_size: int | Sequence[int]) ->
 
     Returns:
       The value, and its gap to the dual bound.
+
+    Raises:
+      TypeError: a size is no int.
+      ValueError: beta is not [H, W, C], or the kernel does not fit it.
     """
     beta = np.asarray(beta, np.float64)
     _checks.rank("beta", beta, 3)

@@ -142,6 +142,9 @@ def layer_balance(first: ArrayLike, second: ArrayLike, shape: tuple[int, int]) -
     Returns:
       Complex [H, W, C, C], Hermitian, in ``fftfreq`` order.
 
+    Raises:
+      ValueError: the layers do not follow each other, or a kernel does not fit the image.
+
     Reference:
       Arora, Cohen & Hazan 2018 (arXiv 1802.06509), per frequency.
     """

@@ -91,6 +91,7 @@ TABLE = {
     32: dict(mean=12.25209, no_dc=12.26407, disc=10.60463, rms=13.07670,
              bands=(0.04785, 0.19238, 0.77637), entropy=6.93147),
 }  # fmt: skip
+_HOYER = partial(spectral.hoyer, domain="power")
 PER_PIXEL = {28: (0.382962, 0.383451, 0.332056), 32: (0.382878, 0.383252, 0.331395)}
 
 
@@ -173,6 +174,18 @@ def test_white_noise_is_far_from_flat(size, entropy, participation, sd):
     assert float(found.mean.participation_ratio) == pytest.approx(n**2 / (2 * n + 4), rel=0.012)
     hoyer = root * (1 - math.sqrt(math.pi) / 2) / (root - 1)
     assert float(found.mean.hoyer) == pytest.approx(hoyer, abs=0.0015)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(8, 0.130), (28, 0.118), (96, 0.115)])
+def test_the_hoyer_null_depends_on_the_size(size, expected):
+    """(1 - sqrt(pi) / 2) sqrt(n) / (sqrt(n) - 1): no single number is the null of all sizes."""
+    root = math.sqrt(size**2 - 1)  # without the DC
+    assert (1 - math.sqrt(math.pi) / 2) * root / (root - 1) == pytest.approx(expected, abs=5e-4)
+    found = spectral.null((size, size), key=jax.random.key(2), statistic=_HOYER, num_draws=1000)
+    error = float(found.sd) / math.sqrt(1000)
+    # Self-conjugate frequencies, 3 of n, have an E sqrt P of sqrt(2 / pi) instead of sqrt(pi) / 2.
+    conjugate = 3 / root**2 * (math.sqrt(math.pi) / 2 - math.sqrt(2 / math.pi)) * root / (root - 1)
+    assert float(found.mean) == pytest.approx(expected + conjugate, abs=4 * error + 1e-3)
 
 
 @pytest.mark.slow

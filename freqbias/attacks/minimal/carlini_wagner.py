@@ -177,18 +177,19 @@ def carlini_wagner(
 
         minimise over u   ||delta||_2^2 + c max(-f(image + delta), 0),   image + delta = tanh(u),
 
-    f the margin (f_6), positive for an adversarial image, and tanh scaled to the box. Each c has an
-    Adam of its own, from the clean image; c is bisected image by image, between weights that left
-    the image standing and weights that made it fall. No stop depends on other images.
+    where f is the margin (f_6), positive for an adversarial image, and tanh is scaled to the box.
+    For each c, Adam starts anew at the clean image. Each image has its own c. It is bisected
+    between the largest c that left the image standing and the smallest that made it fall. No image
+    depends on the others.
 
     It differs from the paper in five ways.
 
     * tanh covers 1.5 times the box, and delta is clipped: so a pixel on the edge has a finite u,
       and moves. (Affine models of black and white images are then solved to 0.1 %; with 1.05 times
       the box, to 1.5 %.)
-    * c and the learning rate are measured by the linearised boundary, so that they depend neither
-      on the scale of the logits nor on that of a pixel. With c in units of distance^2 / margin, 2
-      is the least at which a linear network falls.
+    * c and the learning rate have the linearised boundary as their unit, so that they depend
+      neither on the scale of the logits nor on that of a pixel. The unit of c is
+      distance^2 / margin. In it, a linear network falls for c of 2 and more.
     * The learning rate falls to 1 % along a cosine; at a constant rate the iterate would stay a
       step away from the optimum. So 50 steps suffice.
     * Until the image falls, f is the difference to the class of the nearest linearised boundary.

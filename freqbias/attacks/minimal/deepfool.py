@@ -25,7 +25,7 @@ from freqbias.typing import Array, Key
 
 @frozen
 class DeepFool(IterativeAttack):
-    """DeepFool in L1, L2 or L-inf; made by `deepfool`.
+    """DeepFool; made by `deepfool`.
 
     Attributes:
       norm: the geometry.
@@ -126,7 +126,7 @@ def deepfool(
     often.
 
     Args:
-      norm: the geometry.
+      norm: the geometry, L1, L2, L-inf or Lp; it must define `Norm.smallest_step`.
       num_steps: linearisations at most; each costs num_rivals + 1 gradients. A step that the clip
         cuts in half takes half the margin away, so black and white images need more than ten.
       overshoot: share by which each step passes the linearised boundary.

@@ -44,7 +44,7 @@ class FABStart(NamedTuple):
 
 @frozen
 class FAB(IterativeAttack):
-    """Fast adaptive boundary attack in L1, L2 or L-inf; made by `fab`.
+    """Fast adaptive boundary attack; made by `fab`.
 
     Attributes:
       norm: the geometry.
@@ -199,7 +199,7 @@ def fab(
     attack alpha is 0 until the target is reached.
 
     Args:
-      norm: the geometry.
+      norm: the geometry, L1, L2, L-inf or Lp; it must define `Norm.smallest_step`.
       num_steps: steps from each start.
       num_restarts: starts per image: the image itself, then uniform in half the best distance.
       num_rivals: other classes looked at, the strongest at the clean image; each step costs

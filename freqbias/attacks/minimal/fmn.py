@@ -1,4 +1,4 @@
-"""FMN: the fast minimum-norm attack, in L0, L1, L2 or L-inf."""
+"""FMN: the fast minimum-norm attack."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ from freqbias.typing import Array
 
 @frozen
 class FMN(Descent):
-    """Fast minimum-norm attack, L0, L1, L2 or L-inf; made by `fmn`.
+    """Fast minimum-norm attack; made by `fmn`.
 
     Attributes:
       norm: the geometry.
@@ -93,7 +93,7 @@ def fmn(
     bounds: Bounds | None = (0.0, 1.0),
     driver: Driver = "auto",
 ) -> FMN:
-    """Fast minimum-norm attack: the smallest adversarial perturbation in L0, L1, L2 or L-inf.
+    """Fast minimum-norm attack: the smallest perturbation in L0, L1, L2, L-inf or Lp.
 
         delta_{k+1} = P_{||.|| <= r_{k+1}, box}(delta_k + alpha_k g / ||g||_2),
         r_{k+1} = (1 - gamma_k) min(r_k, best) or (1 + gamma_k) r_k,
@@ -115,7 +115,7 @@ def fmn(
     * A line search removes the rest of the way beyond the boundary.
 
     Args:
-      norm: the geometry.
+      norm: the geometry; it must define `Norm.smallest_step`.
       num_steps: gradient steps from each start.
       num_restarts: starts per image: towards the class of the nearest linearised boundary, then of
         the second nearest, and so on; at most as many as are probed, and one if targeted.

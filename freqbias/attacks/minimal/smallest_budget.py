@@ -6,9 +6,10 @@ smallest budget is its root. Steepest ascent finds phi(r) and where it is attain
     phi'(r) = ||grad margin||_dual,
 
 so that Newton's step is r - margin / ||grad margin||_dual, kept within the bracket of radii at
-which an image is known to stand and to fall. The box makes phi flatter: in L1, L2 and L-inf the
-next radius is that of delta + v, v the smallest step *within the box* onto the linearised boundary;
-in other norms phi' is the slope between the last two radii where that is less (secant method).
+which an image is known to stand and to fall. The box makes phi flatter than this formula says. So
+in norms with a `Norm.smallest_step` (L1, L2, L-inf, Lp) the next radius is ||delta + v||, where v
+is the smallest step *within the box* onto the linearised boundary. In other norms phi' is the slope
+between the last two radii where that is less (secant method).
 """
 
 from functools import partial

@@ -42,11 +42,10 @@ def tiles(key: Key, shape: tuple[int, ...], dtype: jnp.dtype, *, power: int) -> 
 def move_l1(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     """Delta with the mass of one window moved to another, yet to be projected.
 
-    As `move_l2`, with L1 masses and steeper bumps. The new content has C times the mass that is
-    available, with C the number of channels. For C = 1 the result is in the ball. For C > 1 it is
-    not; the projection onto the ball takes the same amount from every entry, and small ones vanish.
-    As in L2, no mass moves from one channel to another, so that with several channels another start
-    can find more.
+    As `move_l2`, with L1 masses and steeper bumps. With C channels, the new content has C times the
+    mass that is available. For C = 1 the result is in the ball. For C > 1 it is not: the projection
+    onto the ball then takes the same amount from every entry, and small ones vanish. As in L2, no
+    mass moves from one channel to another. So with several channels another start can find more.
     """
     return move_mass(1, key, delta, side, epsilon)
 
