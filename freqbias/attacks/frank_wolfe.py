@@ -1,6 +1,5 @@
 """Ascent without projections: Frank-Wolfe."""
 
-import dataclasses
 from functools import partial
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from freqbias._pytree import frozen
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer
-from freqbias.attacks.gradient import GradientAttack, GradientState, pgd
+from freqbias.attacks.gradient import GradientAttack, GradientState, as_kind, pgd
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.norms import Norm, check_norm, reach
 from freqbias.attacks.norms.base import into_ball
@@ -21,7 +20,7 @@ from freqbias.typing import Array
 class FrankWolfe(GradientAttack):
     """Steps towards the best point of ball and box for the gradient; made by `frank_wolfe`.
 
-    ``step_size`` times the schedule, at most 1, is the share of the way.
+    The share of the way is ``step_size`` / epsilon times the schedule, at most 1.
     """
 
     def check(self) -> None:
@@ -41,7 +40,8 @@ class FrankWolfe(GradientAttack):
         inner = state.inner
         if self.transform is not None:
             gradients, inner = jax.vmap(self.transform.update)(gradients, inner, state.delta)
-        share = self.step_size * (1 if self.schedule is None else self.schedule(state.step))
+        factor = 1 if self.schedule is None else self.schedule(state.step)
+        share = self.step_size / self.epsilon * factor
         step = partial(self._step, share=jnp.minimum(share, 1))
         delta = jax.vmap(step)(state.delta, gradients, images)
         return state._replace(step=state.step + 1, delta=delta, inner=inner, best=best)
@@ -76,8 +76,8 @@ def frank_wolfe(norm: Norm, *, epsilon: Scalar, num_steps: int = 20, **options: 
       epsilon: radius of the ball, in pixel units.
       num_steps: gradient steps from each start.
       **options: ``num_restarts``, ``random_start``, ``loss``, ``targeted``, ``bounds``,
-        ``schedule``, ``transform`` (such as `momentum`) and ``driver`` of `pgd`; ``step_size``, 1
-        by default, is a factor of the schedule.
+        ``schedule``, ``transform`` (such as `momentum`) and ``driver`` of `pgd`; and ``step_size``,
+        by default epsilon: share_k is step_size / epsilon times the schedule, at most 1.
 
     Returns:
       The attack.
@@ -97,9 +97,7 @@ def frank_wolfe(norm: Norm, *, epsilon: Scalar, num_steps: int = 20, **options: 
       Chen et al., 1811.10828, algorithm 1 (there with momentum); share 2 / (k + 2): Jaggi,
       Revisiting Frank-Wolfe, 2013.
     """
-    settings: dict[str, Any] = {"step_size": 1.0, "schedule": open_loop, **options}
-    attack = pgd(norm, epsilon=epsilon, num_steps=num_steps, **settings)
-    fields = {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)}
-    conditional = FrankWolfe(**fields)
-    conditional.check()
-    return conditional
+    settings: dict[str, Any] = {"step_size": epsilon, "schedule": open_loop, **options}
+    attack = as_kind(FrankWolfe, pgd(norm, epsilon=epsilon, num_steps=num_steps, **settings))
+    attack.check()
+    return attack

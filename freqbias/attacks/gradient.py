@@ -13,7 +13,7 @@ enters through the network and the box alone.
 import dataclasses
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ from freqbias.attacks.levels import Scalar
 from freqbias.attacks.norms import Bounds, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Key, LossFn, Schedule
+
+_Kind = TypeVar("_Kind", bound="GradientAttack")
 
 
 class GradientState(NamedTuple):
@@ -395,8 +397,13 @@ def optimizer_pgd(
         transform=optimizer,
         **options,
     )
+    return as_kind(OptimizerAttack, attack)
+
+
+def as_kind(kind: type[_Kind], attack: GradientAttack) -> _Kind:
+    """An attack of the same fields and another class."""
     fields = {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)}
-    return OptimizerAttack(**fields)
+    return kind(**fields)
 
 
 def project(

@@ -17,6 +17,7 @@ from freqbias.attacks import (
     Linf,
     Lp,
     affine_attack,
+    at_epsilon,
     frank_wolfe,
     pgd,
 )
@@ -88,3 +89,13 @@ def test_it_refuses_norms_without_a_best_point():
     with pytest.raises(ValueError, match="convex ball"):
         frank_wolfe(L0(), epsilon=2)
     assert frank_wolfe(FourierLinf(), epsilon=1.0, bounds=None).bounds is None
+
+
+def test_at_another_radius_it_goes_the_same_shares_of_the_way(key):
+    """As robustness curves and bisection ask for it: `at_epsilon` scales steps with the radius."""
+    model = attack_table.make_model("mlp")
+    options = dict(num_steps=4, bounds=None, random_start=False)
+    expected = frank_wolfe(Linf(), epsilon=0.02, **options)(*model, key)
+    found = at_epsilon(frank_wolfe(Linf(), epsilon=0.2, **options), 0.02)(*model, key)
+    np.testing.assert_allclose(found.delta, expected.delta, atol=1e-7)
+    assert jnp.any(found.delta != 0)
