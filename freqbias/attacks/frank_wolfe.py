@@ -68,7 +68,8 @@ def frank_wolfe(norm: Norm, *, epsilon: Scalar, num_steps: int = 20, **options: 
 
     with share_k = 2 / (k + 2) by default. On a linear loss the first step ends at the optimum. It
     suits norms whose projection is slow or has no closed form. Without bounds, iterate k is a mix
-    of k pixels in L1, and of k waves in `FourierL1`.
+    of k pixels in L1, and of k waves in `FourierL1`. (Where `Norm.steepest` is not exact, as in a
+    band of L-inf, v_k is not the best point either.)
 
     Args:
       norm: the geometry; with bounds it must define `Norm.largest_step`, as L1, L2, L-inf and Lp
