@@ -117,7 +117,7 @@ class Norm(abc.ABC):
     |---|---|---|
     | `sample` | raises | random starts |
     | `smallest_step` | without the box | minimal attacks, `affine_attack` |
-    | `largest_step` | without the box | `affine_attack` with a budget |
+    | `largest_step` | without the box | `affine_attack` with a budget, `frank_wolfe` |
     | `line_to_plane` | raises | `brendel_bethge` |
     | `windows` | raises | `square` |
     | `sparse` | False | `apgd`, `auto_attack`, `deepfool`: how they step |
