@@ -3,11 +3,13 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import jax
 from absl import app, flags
 
-from freqbias import _checks
+from freqbias import _checks, distributed
+from freqbias.ensemble import STRATEGIES, Strategy
 from freqbias.study import engine, executors
 from freqbias.study.engine import Executor
 
@@ -36,6 +38,28 @@ SCHEDULER = flags.DEFINE_string(
     None,
     "Address of a Dask scheduler, e.g. tcp://host:8786, or the file it wrote; default: a local "
     "cluster.",
+)
+SHARD = flags.DEFINE_string(
+    "shard",
+    None,
+    "Run only part i of n, written i/n with i in 1..n, of the settings; `python -m "
+    "experiments.merge` joins the parts. Default: all.",
+)
+STRATEGY = flags.DEFINE_string(
+    "strategy",
+    "auto",
+    "How the seeds of a setting are run: vmap, sequential, threads, sharded (over devices), or "
+    "auto, as suits the device.",
+)
+COORDINATOR_ADDRESS = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "host:port of the first of several processes that share the seeds of every setting; auto: as "
+    "Slurm, Open MPI or a Cloud TPU says.",
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many such processes there are.")
+PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Which of them this is, from 0; process 0 writes the folder of the run."
 )
 
 
@@ -78,8 +102,39 @@ def executor() -> Executor:
     return executors.make(EXECUTOR.value, workers=WORKERS.value, scheduler=SCHEDULER.value)
 
 
+def shard() -> tuple[int, int] | None:
+    """(i, n) of --shard; None for all.
+
+    Raises:
+      ValueError: it is not i/n.
+    """
+    text = SHARD.value
+    if text is None:
+        return None
+    first, slash, last = text.partition("/")
+    if not (slash and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
+        raise ValueError(f"shard must be i/n with 1 <= i <= n, e.g. 2/4; got {text!r}.")
+    return int(first), int(last)
+
+
+def strategy() -> Strategy:
+    """That of the seed axis.
+
+    Raises:
+      ValueError: an unknown one, or one by which several processes would all do the same.
+    """
+    _checks.one_of("strategy", STRATEGY.value, STRATEGIES)
+    if jax.process_count() > 1:
+        _checks.one_of("strategy of several processes", STRATEGY.value, ("auto", "sharded"))
+    return cast(Strategy, STRATEGY.value)
+
+
 def run(
-    prepare: Callable[[], Plan], execute: Callable[[Plan], None], *, says: str | None = None
+    prepare: Callable[[], Plan],
+    execute: Callable[[Plan], None],
+    *,
+    says: str | None = None,
+    over_processes: bool = False,
 ) -> None:
     """Runs a binary in two parts, so that bad input is told from a defect.
 
@@ -88,25 +143,51 @@ def run(
         it raises ends the program with one line on stderr and status 2.
       execute: does the work on what ``prepare`` returned; what it raises is shown with traceback.
       says: what ``--help`` says first, unless the binary is a module with a docstring.
+      over_processes: whether several processes can share the work.
     """
 
     def main(argv: Sequence[str]) -> None:
         engine.configure()
-        for chatty in ("fontTools", "jax"):  # what they log as info is not about the experiment
+        for chatty in (
+            "distributed",
+            "fontTools",
+            "jax",
+        ):  # what they log as info is not about the experiment
             logging.getLogger(chatty).setLevel(logging.WARNING)
         try:
             if len(argv) > 1:
                 raise ValueError(f"arguments must be flags, --name=value; got {argv[1]!r}.")
-            plan = prepare()
+            _join_processes(over_processes)
+            with distributed.together():
+                plan = prepare()
         except (ValueError, TypeError, OSError, ImportError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
-        execute(plan)
+        with distributed.together():
+            execute(plan)
 
     if any(argument in ("-h", "-help", "--help") for argument in sys.argv[1:]):
         print(usage(prepare, says))
         return
     app.run(main)
+
+
+def _join_processes(can: bool) -> None:
+    """Joins this process to others if the flags say so; before JAX makes its first array."""
+    address, given = COORDINATOR_ADDRESS.value, (NUM_PROCESSES.value, PROCESS_ID.value)
+    if address is None and given == (None, None):
+        return
+    if not can:
+        raise ValueError("coordinator_address, num_processes and process_id must not be given: "
+                         "this runs in one process.")  # fmt: skip
+    if address == "auto" and given != (None, None):
+        raise ValueError("num_processes and process_id must not be given with coordinator_address "
+                         f"auto; got {given[0]} and {given[1]}.")  # fmt: skip
+    try:
+        distributed.initialize(*(() if address == "auto" else (address, *given)))
+    except RuntimeError as error:
+        raise OSError(f"coordinator_address must be where the others come; got {address}: "
+                      f"{str(error).splitlines()[0]}") from error  # fmt: skip
 
 
 def usage(prepare: Callable[[], Any], says: str | None = None) -> str:

@@ -36,6 +36,7 @@ class Request(NamedTuple):
     plan: linear.Plan
     run: Path
     executor: Executor
+    shard: tuple[int, int] | None
 
 
 def prepare() -> Request:
@@ -44,20 +45,21 @@ def prepare() -> Request:
     _checks.one_of("preset", preset, linear.PRESETS)
     compared, descent = linear.PRESETS[preset]
     plan = linear.plan("linear_bias", _compared(compared), _descent(descent), preset=preset)
-    executor = flags.executor()
+    executor, shard = flags.executor(), flags.shard()
     run = study.open_run(
         plan,
         flags.OUT.value or os.path.join("results", f"linear_{preset}"),
+        shard=shard,
         device=executor.device(),
         overwrite=flags.OVERWRITE.value,
         resume=flags.RESUME.value,
     )
-    return Request(plan, run, executor)
+    return Request(plan, run, executor, shard)
 
 
 def execute(request: Request) -> None:
-    """Runs what is left, then judges, draws and reports."""
-    study.execute(request.plan, request.run, request.executor)
+    """Runs what is left; unless this is a part, judges, draws and reports."""
+    study.execute(request.plan, request.run, request.executor, shard=request.shard)
 
 
 def _compared(compared: Comparison) -> Comparison:
@@ -88,10 +90,11 @@ def _descent(descent: Descent) -> Descent:
         "step_size": STEP_SIZE.value,
         "large_step_size": LARGE_STEP_SIZE.value,
         "random_key": flags.RANDOM_KEY.value,
+        "strategy": flags.strategy(),
     }
     return dataclasses.replace(descent, **{k: v for k, v in given.items() if v is not None})
 
 
 def main() -> None:
     """The binary."""
-    flags.run(prepare, execute)
+    flags.run(prepare, execute, over_processes=True)

@@ -1,6 +1,6 @@
-"""Joins the parts of a sweep, then judges, draws and reports as if it had been run at once.
+"""Joins the parts of a study, then judges, draws and reports as if it had been run at once.
 
-A sweep that was split over machines:
+A study that was split over machines (`linear_bias` likewise):
 
     python -m experiments.kernel_size --shard=1/2 --out=part1    # on one machine
     python -m experiments.kernel_size --shard=2/2 --out=part2    # on another

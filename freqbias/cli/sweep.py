@@ -50,12 +50,6 @@ CHANNELS = absl_flags.DEFINE_integer(
 )
 NUM_ATTACKED = absl_flags.DEFINE_integer("num_attacked", None, "Test images attacked.")
 NUM_STEPS = absl_flags.DEFINE_integer("num_steps", None, "Steps of projected gradient descent.")
-SHARD = absl_flags.DEFINE_string(
-    "shard",
-    None,
-    "Run only part i of n, written i/n with i in 1..n, of the settings; `python -m "
-    "experiments.merge` joins the parts. Default: all.",
-)
 SAVE_PARAMS = absl_flags.DEFINE_bool(
     "save_params", False, "Keep the trained networks, for study.load_networks: params/SETTING.npz."
 )
@@ -72,7 +66,7 @@ class Request(NamedTuple):
 
 def main(name: str, designs: Designs) -> None:
     """The binary ``name``."""
-    flags.run(partial(prepare, name, designs), execute, says=designs.__doc__)
+    flags.run(partial(prepare, name, designs), execute, says=designs.__doc__, over_processes=True)
 
 
 def prepare(name: str, designs: Designs) -> Request:
@@ -93,7 +87,7 @@ def prepare(name: str, designs: Designs) -> Request:
         _check_kernels(KERNEL_SIZES.value, compared, plan.datasets)
     if CLAIMS.value and not plan.registry.claims:
         raise ValueError(f"claims must be decidable with the arms of preset {preset!r}.")
-    shard = _shard(SHARD.value)
+    shard = flags.shard()
     out = flags.OUT.value or os.path.join(
         "results", preset if name == "reproduce" else f"{name}_{preset}"
     )
@@ -160,16 +154,6 @@ def _check_kernels(
                 )
 
 
-def _shard(text: str | None) -> tuple[int, int] | None:
-    """(i, n) from "i/n"; None for all."""
-    if text is None:
-        return None
-    first, slash, last = text.partition("/")
-    if not (slash and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
-        raise ValueError(f"shard must be i/n with 1 <= i <= n, e.g. 2/4; got {text!r}.")
-    return int(first), int(last)
-
-
 def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
     """The preset's budget with the flags that were given; checked against the data."""
     given: dict[str, Any] = {
@@ -181,6 +165,7 @@ def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
         "num_attacked": NUM_ATTACKED.value,
         "num_steps": NUM_STEPS.value,
         "random_key": flags.RANDOM_KEY.value,
+        "strategy": flags.strategy(),
         "seeds": None
         if flags.SEEDS.value is None
         else flags.parse_ints("seeds", flags.SEEDS.value),

@@ -6,12 +6,14 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from freqbias import distributed
 from freqbias.runs.files import MANIFEST, manifest, remove, run_folder, save_manifest
 from freqbias.runs.outputs import save_json
 from freqbias.runs.values import plain, portable
@@ -33,7 +35,8 @@ def open_run(
 
     A folder that holds another run is refused. With ``overwrite`` the files which that run wrote
     are removed first, and no others; with ``resume`` the run goes on, if it is the same run:
-    equal config, data checksums, versions and device.
+    equal config, data checksums, versions and device. Of several processes (`freqbias.distributed`)
+    the first opens the folder; all must call this alike.
 
     Args:
       path: the folder; made if absent. Other people's files in it are left alone.
@@ -49,7 +52,8 @@ def open_run(
 
     Raises:
       FileExistsError: the folder holds another run, or a file that no run wrote is in the way.
-      ValueError: the run in the folder is a different one, or both options are given.
+      ValueError: the run in the folder is a different one, both options are given, or processes
+        have been started differently.
       TypeError: a setting is not a JSON value.
     """
     if overwrite and resume:
@@ -63,6 +67,13 @@ def open_run(
         "command": [portable(Path(sys.argv[0]).name), *map(portable, sys.argv[1:])],
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    _check_alike(record)
+    distributed.from_first(lambda: _open(folder, record, overwrite=overwrite, resume=resume))
+    return folder
+
+
+def _open(folder: Path, record: Mapping[str, Any], *, overwrite: bool, resume: bool) -> None:
+    """What `open_run` does with the folder."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"path must be a folder; {folder} is a file.")
 
@@ -76,7 +87,7 @@ def open_run(
                     "choose another folder, overwrite it, or resume it."
                 )
             _same_run(stored, record)
-            return folder
+            return
         # Overwritten, or killed before its config was written: no results yet.
         remove(folder, written)
     elif (folder / "config.json").exists():
@@ -86,7 +97,6 @@ def open_run(
     folder.mkdir(parents=True, exist_ok=True)
     save_manifest(folder, [])
     save_json(folder, "config.json", record)
-    return folder
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
@@ -118,6 +128,19 @@ def this_device() -> dict[str, Any]:
         "count": len(devices),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def _check_alike(record: Mapping[str, Any]) -> None:
+    """Raises ValueError on a process that would compute something else than the first."""
+    for part in ("config", "data", "versions"):
+        own = json.loads(json.dumps(record[part]))
+        first = distributed.from_first(partial(dict, own))
+        differing = sorted(key for key in {*own, *first} if own.get(key) != first.get(key))
+        if differing:
+            raise ValueError(
+                f"processes must have the same {part}; process {jax.process_index()} differs from "
+                f"process 0 in {', '.join(differing)}."
+            )
 
 
 def _same_run(stored: Mapping[str, Any], record: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from freqbias import runs
+from freqbias import distributed, runs
 from freqbias.plotting import Drawn
 from freqbias.study import claims
 from freqbias.study.claims import Registry
@@ -36,7 +36,9 @@ def write(
     figures: Sequence[Sequence[str]] = (),
     titles: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes ``study.json`` into a run."""
+    """Writes ``study.json`` into a run; of several processes the first does."""
+    if not distributed.is_first():
+        return
     found = {
         "kind": kind,
         "drawn": drawn.as_json(),
@@ -61,6 +63,13 @@ def read(run: str | os.PathLike) -> Description:
         figures=found["figures"],
         titles=found.get("titles", {}),
     )
+
+
+def close_part(run: Path, shard: tuple[int, int]) -> None:
+    """Ends a run that is part i of n: writes its rows, and says how the parts are joined."""
+    runs.write_rows(run)
+    part = f"part {shard[0]} of {shard[1]}: {run}"
+    print(f"{part}; join: python -m experiments.merge --shards=FOLDER,... --out=FOLDER")
 
 
 def join(shards: Sequence[str | os.PathLike], run: Path) -> None:

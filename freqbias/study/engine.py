@@ -4,17 +4,21 @@ Where they are computed is an `Executor`'s: threads, processes of this machine, 
 Dask cluster (``freqbias.study.executors``). What is saved is saved here, by one thread.
 """
 
+import io
 import os
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TextIO
 
 import jax
 from tqdm import tqdm
+
+from freqbias import distributed
 
 XLA_FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=false"
 
@@ -40,8 +44,9 @@ def configure() -> None:
 
 
 def default_workers() -> int:
-    """Tasks to run side by side: one per CPU core, one on an accelerator."""
-    return (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    """Tasks to run side by side: one per CPU core; one on an accelerator, or over processes."""
+    alone = jax.default_backend() == "cpu" and jax.process_count() == 1
+    return (os.cpu_count() or 1) if alone else 1
 
 
 class Task(NamedTuple):
@@ -105,8 +110,8 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> None:
     """Runs jobs side by side, under a progress bar with the time that is left.
 
     The longest first, so that the workers end together; a job longer than an equal share of the
-    whole is split. One thread saves, and each task as soon as it is done. What a task raises ends
-    the others and is raised.
+    whole is split. One thread saves, and each task as soon as it is done; of several processes
+    (`freqbias.distributed`) the first saves. What a task raises ends the others and is raised.
 
     Args:
       jobs: in any order.
@@ -126,7 +131,9 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> None:
                 if stopping.is_set():
                     return
                 try:
-                    writer.submit(task.save, compute(task)).result()
+                    found = compute(task)
+                    if distributed.is_first():
+                        writer.submit(task.save, found).result()
                 except WorkerDiedError as died:
                     lost.append(f"{task.name} ({died})")
                 except BaseException as error:
@@ -177,14 +184,27 @@ def balanced(jobs: Sequence[Job], places: int) -> list[Job]:
     return out
 
 
-def shard_of(jobs: Sequence[Job], shard: tuple[int, int]) -> list[Job]:
+def left(jobs: Sequence[Job], done: Collection[str]) -> list[Job]:
+    """The jobs without the tasks whose names are in ``done``, and without empty ones."""
+    found = [Job(tuple(task for task in job.tasks if task.name not in done)) for job in jobs]
+    return [job for job in found if job.tasks]
+
+
+def check_shard(shard: tuple[int, int] | None, num_jobs: int) -> None:
+    """Raises ValueError if a study of so many jobs has no such part."""
+    if shard and shard[1] > num_jobs:
+        raise ValueError(f"shard must be of at most {num_jobs} parts, as many as there are jobs; "
+                         f"got {shard[0]}/{shard[1]}.")  # fmt: skip
+
+
+def shard_of(jobs: Sequence[Job], shard: tuple[int, int] | None) -> list[Job]:
     """Part i of n of the jobs, dealt by cost, so that the parts take about the same time.
 
     Args:
       jobs: all of them, the same on every machine.
-      shard: (i, n) with i in 1..n.
+      shard: (i, n) with i in 1..n; None for all jobs.
     """
-    part, number = shard
+    part, number = shard or (1, 1)
     return sorted(jobs, key=lambda job: -job.cost)[part - 1 :: number]
 
 
@@ -200,10 +220,33 @@ def _progress(jobs: Sequence[Job]) -> tqdm:
     return tqdm(
         total=sum(job.cost for job in jobs),
         desc="settings",
-        disable=not jobs,
+        disable=not jobs or not distributed.is_first(),
+        file=_Terminal(sys.stderr),
+        dynamic_ncols=True,
         smoothing=0,  # costs are right on the whole, not one by one
         bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
     )
+
+
+class _Terminal:
+    """A stream, for as long as it can be written to: a bar that fails to write keeps its lock."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        """Writes, or gives up for good."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # the terminal is gone, or the stream closed
+            self._stream = io.StringIO()
+
+    def flush(self) -> None:
+        """What is written is flushed."""
 
 
 def _num_maps() -> int:

@@ -18,11 +18,12 @@ class _Study(NamedTuple):
     judged_rows: Callable[[str | os.PathLike], pd.DataFrame]
     verdicts: Callable[[str | os.PathLike], Verdicts]
     finish: Callable[[Path], None]
+    join: Callable[[Sequence[str | os.PathLike], Path], None]  # what is neither rows nor arrays
 
 
 _STUDIES: Mapping[Kind, _Study] = {
-    "sweep": _Study(sweep.judged_rows, sweep.verdicts, sweep.finish),
-    "linear": _Study(linear.judged_rows, linear.verdicts, linear.finish),
+    "sweep": _Study(sweep.judged_rows, sweep.verdicts, sweep.finish, lambda shards, run: None),
+    "linear": _Study(linear.judged_rows, linear.verdicts, linear.finish, linear.join),
 }
 
 
@@ -68,4 +69,5 @@ def finish(run: str | os.PathLike) -> None:
 def join(shards: Sequence[str | os.PathLike], run: Path) -> None:
     """Finishes a run that was merged from shards (`freqbias.runs.merge`), as if run at once."""
     description.join(shards, run)
+    _STUDIES[description.read(run).kind].join(shards, run)
     finish(run)

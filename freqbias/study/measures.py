@@ -117,8 +117,10 @@ def heat_map_arrays(
     return {setting.array("heat_map"): errors.astype(np.float32)}
 
 
-def seed_strategy(setting: Setting) -> ensemble.Strategy:
+def seed_strategy(setting: Setting, budget: Budget) -> ensemble.Strategy:
     """Settings already run side by side on CPU; affine nets are small enough to batch there."""
+    if budget.strategy != "auto" or jax.process_count() > 1:  # several processes: sharded
+        return budget.strategy
     if jax.default_backend() == "cpu":
         return "vmap" if setting.regime == "linear" else "sequential"
     return "auto"
@@ -205,7 +207,7 @@ def minimal_columns(of: Measured) -> dict[str, np.ndarray]:
     attack: Any = attacks.ddn(num_steps=MINIMAL_STEPS)
     if of.setting.regime == "linear":
         attack = attacks.affine_attack(attacks.L2())
-    strategy = seed_strategy(of.setting)
+    strategy = seed_strategy(of.setting, of.budget)
     predicted = np.argmax(nets.logits(images, strategy=strategy), axis=-1)
     found = nets.attack(attack, images, predicted, key=of.key, strategy=strategy)
     flipped = np.asarray(found.flipped)

@@ -67,7 +67,8 @@ def run_setting(
             batch_size=budget.batch_size,
             num_images=budget.num_images,
             checkpoint_steps=[step for step in recorded if step < steps],
-            strategy=measures.seed_strategy(setting),
+            strategy=measures.seed_strategy(setting, budget),
+            progress=False,  # the study has a bar of its own
         ),
     )
     start = training.initial_params(trained, dataset.image_shape, seeds=budget.seeds, key=key_train)
@@ -128,7 +129,11 @@ def _measure(
     for geometry in _geometries(of.setting, of.asked):
         method, box, attack = _attack(geometry, of.setting, of.budget, of.dataset.contrast)
         perturbed = of.attacked.attack(
-            attack, of.images, of.labels, key=of.key, strategy=measures.seed_strategy(of.setting)
+            attack,
+            of.images,
+            of.labels,
+            key=of.key,
+            strategy=measures.seed_strategy(of.setting, of.budget),
         )
         here = dataclasses.replace(of, found=perturbed)
         where = {

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from freqbias import schema
+from freqbias.ensemble import Strategy
 
 Regime: TypeAlias = Literal["linear", "relu"]
 REGIMES: tuple[Regime, ...] = ("linear", "relu")
@@ -107,3 +108,4 @@ class Budget:
     epsilon_linf: float = 8 / 255
     epsilon_heat_map: float = 4.0  # L2 norm of a plane wave
     random_key: int = 0
+    strategy: Strategy = "auto"  # of the seed axis; numbers agree to rounding

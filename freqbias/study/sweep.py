@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from freqbias import data, report, runs, training
+from freqbias import data, distributed, report, runs, training
 from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
 from freqbias.study import arms, claims, courses, description, design, engine, executors, networks
@@ -121,6 +121,7 @@ def open_run(
     resume: bool = False,
 ) -> Path:
     """Makes ``out`` the folder of the study, or goes on with it; see `freqbias.runs.open_run`."""
+    engine.check_shard(shard, len(_together(plan)))
     run = runs.open_run(
         out,
         {
@@ -189,21 +190,28 @@ def execute(
     plan: Plan, run: Path, executor: Executor, *, shard: tuple[int, int] | None = None
 ) -> None:
     """Runs what is left of the settings; unless this is a part, judges, draws and reports."""
+    run_left(plan, run, executor, shard=shard)
+    distributed.from_first(partial(_close, plan, run, shard))
+
+
+def run_left(
+    plan: Plan, run: Path, executor: Executor, *, shard: tuple[int, int] | None = None
+) -> None:
+    """Every setting, or those of a part, that is not finished yet."""
+    done = distributed.from_first(lambda: sorted(runs.finished(run)))
+    jobs = engine.shard_of(_jobs(plan, run), shard)
+    engine.run_jobs(engine.left(jobs, done), executor)
+
+
+def _close(plan: Plan, run: Path, shard: tuple[int, int] | None) -> None:
+    """What is written once all settings are finished."""
     for name, dataset in plan.datasets.items():
         arrays = dataset_arrays(dataset, design.fitted(plan.budget, dataset).num_attacked)
         runs.save_arrays(run, f"arrays/{name}", **arrays)
-    jobs = _jobs(plan, run)
-    if shard:
-        jobs = engine.shard_of(jobs, shard)
-    done = runs.finished(run)
-    left = [Job(tuple(task for task in job.tasks if task.name not in done)) for job in jobs]
-    engine.run_jobs([job for job in left if job.tasks], executor)
     if shard and shard[1] > 1:
-        runs.write_rows(run)
-        print(f"part {shard[0]} of {shard[1]}: {run}; join: "
-              "python -m experiments.merge --shards=FOLDER,... --out=FOLDER")  # fmt: skip
-        return
-    finish(run)
+        description.close_part(run, shard)
+    else:
+        finish(run)
 
 
 def load_networks(plan: Plan, run: str | os.PathLike, setting: Setting) -> Ensemble:
@@ -276,12 +284,7 @@ def finish(run: Path) -> None:
 
 
 def _jobs(plan: Plan, run: Path) -> list[Job]:
-    """Settings that share compilations are one job."""
-    groups: dict[tuple[str | int, ...], list[Setting]] = {}
-    for setting in plan.settings:
-        dataset = plan.datasets[setting.dataset]
-        shared = networks.program(setting, dataset, design.fitted(plan.budget, dataset))
-        groups.setdefault(shared, []).append(setting)
+    """One for settings that share compilations."""
     key = jax.random.key(plan.budget.random_key)
     nulls = {
         name: null_columns(dataset, design.fitted(plan.budget, dataset).num_attacked, key)
@@ -306,7 +309,17 @@ def _jobs(plan: Plan, run: Path) -> list[Job]:
             save=partial(_save, run, setting, nulls[setting.dataset]),
         )
 
-    return [Job(tuple(map(task, group))) for group in groups.values()]
+    return [Job(tuple(map(task, group))) for group in _together(plan)]
+
+
+def _together(plan: Plan) -> list[list[Setting]]:
+    """The settings, those that share compilations together."""
+    groups: dict[tuple[str | int, ...], list[Setting]] = {}
+    for setting in plan.settings:
+        dataset = plan.datasets[setting.dataset]
+        shared = networks.program(setting, dataset, design.fitted(plan.budget, dataset))
+        groups.setdefault(shared, []).append(setting)
+    return list(groups.values())
 
 
 def _compute(

@@ -285,7 +285,7 @@ def train_direction(
     _checks.one_of("loss", loss, ("exponential", "logistic"))
     _checks.positive("step_size", step_size)
     _checks.positive("decay_steps", decay_steps)
-    if num_steps < 0:
+    if _checks.is_concrete(num_steps) and num_steps < 0:
         raise ValueError(f"num_steps must be >= 0; got {num_steps}.")
     signed = _signed(images, labels, state.log_scale.dtype)
     if state.dual_weights.shape[1] != len(signed):

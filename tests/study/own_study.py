@@ -55,5 +55,5 @@ if __name__ == "__main__":
     measurements = (*study.MEASUREMENTS, study.Measurement(fragile))
     plan = study.plan("own", [design], budget, measurements=measurements)
     run = sweep.open_run(plan, OUT)
-    engine.run_jobs(sweep._jobs(plan, run), executors.make(KIND, workers=WORKERS))
+    sweep.run_left(plan, run, executors.make(KIND, workers=WORKERS))
     runs.write_rows(run)

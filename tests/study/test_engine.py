@@ -1,5 +1,6 @@
 """Tasks side by side: in threads, processes and Dask's workers, some of which are killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -82,6 +83,29 @@ def test_no_job_is_longer_than_an_equal_share():
         assert all(part.cost <= share * 1.001 or len(part.tasks) == 1 for part in parts)
     assert engine.balanced(jobs, 1) == jobs
     assert len(engine.balanced(jobs, 100)) == len(names)
+
+
+def test_a_study_outlives_its_terminal(monkeypatch):
+    """A bar that failed to write held its lock forever, and the study waited for it."""
+    reader, writer = os.pipe()
+    terminal = os.fdopen(writer, "w", buffering=1)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    shown, found = [], []
+
+    def close():
+        shown.append(os.read(reader, 1_000))
+        os.close(reader)
+
+    jobs = jobs_of(close, *[partial(time.sleep, 0.2)] * 4, save=found.append)
+    study = threading.Thread(
+        target=engine.run_jobs, args=(jobs, executors.make(workers=2)), daemon=True
+    )
+    study.start()
+    study.join(20)
+    with contextlib.suppress(BrokenPipeError):
+        terminal.close()
+    assert not study.is_alive() and len(found) == 5
+    assert b"settings   0%" in shown[0]
 
 
 # --- Threads, processes, Dask ---------------------------------------------------------------------

@@ -61,6 +61,7 @@ def test_rows_are_those_of_one_process_though_a_worker_is_killed(
     ("given", "error", "message"),
     [
         (("--executor=fork",), ValueError, "executor must be one of 'threads', 'processes', 'd"),
+        (("--strategy=fast",), ValueError, "strategy must be one of 'auto', 'vmap'"),
         (("--workers=0",), ValueError, "workers must be at least 1; got 0"),
         (("--scheduler=tcp://x:1",), ValueError, "scheduler needs executor 'dask'; got 'threads'"),
         (

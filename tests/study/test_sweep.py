@@ -123,6 +123,7 @@ def test_a_preset_fits_sets_smaller_than_it(tmp_path):
         ("--init_scales=0", "init_scales must be positive"),
         ("--init_scales=big", "init_scales must be numbers like 0.5; got big"),
         ("--shard=3/2", "shard must be i/n with 1 <= i <= n, e.g. 2/4; got '3/2'"),
+        ("--shard=1/99", "shard must be of at most 2 parts, as many as there are jobs; got 1/99"),
         ("--channels=0", "channels must be at least 1; got 0"),
     ],
 )

@@ -16,6 +16,8 @@ can be used in them. Large arrays travel apart, once to each process: a task nam
 content.
 """
 
+import jax
+
 from freqbias import _checks
 from freqbias.study import engine
 from freqbias.study.engine import Executor
@@ -49,6 +51,11 @@ def make(
         _checks.positive_int("workers", workers)
     if scheduler is None:
         workers = workers or engine.default_workers()
+        if jax.process_count() > 1 and (executor != "threads" or workers > 1):
+            raise ValueError(
+                "executor must be threads with one worker where several processes compute one "
+                f"setting after the other; got {executor} with {workers}."
+            )
         if executor == "dask":
             return Dask(workers)
         return Processes(workers) if executor == "processes" else Threads(workers)

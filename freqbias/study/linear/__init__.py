@@ -13,6 +13,7 @@ from freqbias.study.linear.limits import LimitPlan as LimitPlan
 from freqbias.study.linear.limits import solve_limits as solve_limits
 from freqbias.study.linear.study import Plan as Plan
 from freqbias.study.linear.study import finish as finish
+from freqbias.study.linear.study import join as join
 from freqbias.study.linear.study import judged_rows as judged_rows
 from freqbias.study.linear.study import plan as plan
 from freqbias.study.linear.study import run as run
@@ -32,6 +33,7 @@ __all__ = [
     "TaskPlan",
     "finish",
     "follow",
+    "join",
     "judged_rows",
     "make_task",
     "plan",

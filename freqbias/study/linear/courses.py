@@ -16,7 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from freqbias import _checks, attacks, ops, spectral, theory
+from freqbias import _checks, attacks, ensemble, ops, spectral, theory
+from freqbias._pytree import frozen, static
+from freqbias.ensemble import Strategy
 from freqbias.study.linear.design import Descent
 from freqbias.study.linear.limits import own_norm, regularizer_of, rounded, two_layer_cost
 from freqbias.study.linear.tasks import SHAPE, BinaryTask, TaskPlan, members_of
@@ -103,19 +105,76 @@ def follow(
     meter = _Meter(setting, net, task, descent=descent, groups=groups, start=state, members=members)
     table, done = [], 0
     for step in record_steps(descent.num_steps):
-        state = theory.train_direction(
+        state = _descend(
             net,
             state,
-            images,
-            labels,
+            (images, labels, members),
             num_steps=step - done,
             step_size=spread([group.step_size for group in groups]),
             decay_steps=spread([group.decay_steps for group in groups]),
-            members=members,
+            strategy=descent.strategy,
         )
         done = step
         table.append({"step": step, **meter(state, last=step == descent.num_steps)})
     return _rows(setting, task, descent, groups, table)
+
+
+def _descend(
+    net: LinearNet,
+    state: DirectionState,
+    pool: tuple[Array, Array, Array],
+    *,
+    num_steps: int,
+    step_size: Array,
+    decay_steps: Array,
+    strategy: Strategy,
+) -> DirectionState:
+    """Steps of all networks of an ensemble, by a strategy of its axis; pool as in `_Meter`."""
+    if strategy == "auto":
+        strategy = "sharded" if ensemble.choose_strategy() == "sharded" else "vmap"
+    images, labels, members = pool
+    if strategy == "vmap":
+        return theory.train_direction(
+            net,
+            state,
+            images,
+            labels,
+            num_steps=num_steps,
+            step_size=step_size,
+            decay_steps=decay_steps,
+            members=members,
+        )
+    own = (_at(state, None), step_size, decay_steps, members)
+    shared = (images, labels, state.step, num_steps)
+    found = ensemble.map_seeds(_DescendOne(net), own, shared, strategy=strategy)
+    return _at(found, state.step + num_steps)
+
+
+def _at(state: DirectionState, step: Any) -> DirectionState:
+    """The state with another step, or without one: it is no seed's own."""
+    return state._replace(step=step)
+
+
+@frozen
+class _DescendOne:
+    """Steps of one network, hashable by it; arguments in the order of `map_seeds`."""
+
+    net: LinearNet = static()
+
+    def __call__(self, *arguments: Any) -> DirectionState:
+        *own, images, labels, step, num_steps = arguments
+        state, step_size, decay_steps, members = jax.tree.map(lambda leaf: leaf[None], own)
+        found = theory.train_direction(
+            self.net,
+            _at(state, step),
+            images,
+            labels,
+            num_steps=num_steps,
+            step_size=step_size,
+            decay_steps=decay_steps,
+            members=members,
+        )
+        return jax.tree.map(lambda leaf: leaf[0], _at(found, None))
 
 
 class _Meter:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from freqbias import _checks
+from freqbias.ensemble import STRATEGIES, Strategy
 from freqbias.study.linear.limits import LimitPlan
 from freqbias.study.linear.tasks import TaskPlan
 from freqbias.study.setting import Arm
@@ -36,6 +37,8 @@ class Descent:
       large_step_size: the large steps, which stay as they are; at initial scale 1 only.
       stationarity_images: the largest sample on which KKT residuals are fitted.
       random_key: the root of all randomness.
+      strategy: of the ensemble's axis in training, see `freqbias.ensemble`. "auto" is "sharded"
+        over several processes or accelerators, else "vmap", one program for all.
     """
 
     seeds: tuple[int, ...] = tuple(range(8))
@@ -46,6 +49,7 @@ class Descent:
     large_step_size: float = 0.05
     stationarity_images: int = 128
     random_key: int = 0
+    strategy: Strategy = "auto"
 
 
 class Comparison(NamedTuple):
@@ -62,6 +66,7 @@ def check_descent(descent: Descent) -> None:
     if len(_checks.seeds(descent.seeds)) < 2:
         raise ValueError(f"seeds must be at least 2, to have a spread; got {list(descent.seeds)}.")
     _checks.positive_int("num_steps", descent.num_steps)
+    _checks.one_of("strategy", descent.strategy, STRATEGIES)
     for name in ("step_size", "large_step_size", "decay_steps", "init_scales"):
         _checks.positive(name, getattr(descent, name))
     scales = list(descent.init_scales)

@@ -13,14 +13,14 @@ registry, titles of the tasks), config.json, figures, report.html.
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from freqbias import report, runs
+from freqbias import distributed, report, runs
 from freqbias.study import arms, claims, description, engine, executors
 from freqbias.study.claims import Registry
 from freqbias.study.engine import Executor, Job, Task
@@ -129,11 +129,13 @@ def open_run(
     plan: Plan,
     out: str | os.PathLike,
     *,
+    shard: tuple[int, int] | None = None,
     device: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
     """Makes ``out`` the folder of the study, or goes on with it; see `freqbias.runs.open_run`."""
+    engine.check_shard(shard, len(plan.settings))
     compared = plan.compared
     samples = {task.name: [list(task.num_train), task.pool] for task in compared.tasks}
     run = runs.open_run(
@@ -153,6 +155,7 @@ def open_run(
                 }
                 for setting in plan.settings
             },
+            **({"shard": list(shard)} if shard else {}),
         },
         data_checksums=plan.checksums,
         device=device,
@@ -173,6 +176,7 @@ def run(
     executor: str = "threads",
     workers: int | None = None,
     scheduler: str | None = None,
+    shard: tuple[int, int] | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
@@ -186,6 +190,7 @@ def run(
       executor: "threads", "processes" or "dask"; see ``freqbias.study.executors``.
       workers: tasks at once; default: one per CPU core, one on an accelerator.
       scheduler: the address of a Dask scheduler; default: a local cluster.
+      shard: (i, n): only part i of n; `freqbias.runs.merge` and `finished.join` join the parts.
       overwrite: replace the run that ``out`` holds.
       resume: go on with it.
 
@@ -194,25 +199,49 @@ def run(
     """
     engine.configure()
     where = executors.make(executor, workers=workers, scheduler=scheduler)
-    folder = open_run(plan, out, device=where.device(), overwrite=overwrite, resume=resume)
-    execute(plan, folder, where)
+    folder = open_run(
+        plan, out, shard=shard, device=where.device(), overwrite=overwrite, resume=resume
+    )
+    execute(plan, folder, where, shard=shard)
     return folder
 
 
-def execute(plan: Plan, run: Path, executor: Executor) -> None:
-    """Runs what is left, then judges, draws and reports."""
-    run_left(plan, run, executor)
-    finish(run)
+def execute(
+    plan: Plan, run: Path, executor: Executor, *, shard: tuple[int, int] | None = None
+) -> None:
+    """Runs what is left; unless this is a part, judges, draws and reports."""
+    run_left(plan, run, executor, shard=shard)
+    distributed.from_first(
+        partial(description.close_part, run, shard)
+        if shard and shard[1] > 1
+        else partial(finish, run)
+    )
 
 
-def run_left(plan: Plan, run: Path, executor: Executor) -> None:
+def run_left(
+    plan: Plan, run: Path, executor: Executor, *, shard: tuple[int, int] | None = None
+) -> None:
     """Every arm on every task, and every task's limits, that are not there yet."""
-    done = runs.finished(run)
-    limits = [task for task in plan.compared.tasks if not (run / _limits_file(task.name)).exists()]
-    left = [s for s in plan.settings if courses.task_name(s.dataset, s.arm) not in done]
-    tasks = [*(_limit_task(plan, run, task) for task in limits)]
-    tasks += [_course_task(plan, run, setting) for setting in left]
-    engine.run_jobs([Job((task,)) for task in tasks], executor)
+    limits = [Job((_limit_task(plan, run, task),)) for task in plan.compared.tasks]
+    arms = [Job((_course_task(plan, run, setting),)) for setting in plan.settings]
+    jobs = [*engine.shard_of(limits, shard), *engine.shard_of(arms, shard)]  # arms in every part
+    done = distributed.from_first(partial(_done, plan, run))
+    engine.run_jobs(engine.left(jobs, done), executor)
+
+
+def _done(plan: Plan, run: Path) -> list[str]:
+    """The names of what is finished: settings, and the limits of tasks."""
+    limits = [_limits_file(task.name) for task in plan.compared.tasks]
+    return [*sorted(runs.finished(run)), *(name for name in limits if (run / name).exists())]
+
+
+def join(shards: Sequence[str | os.PathLike], run: Path) -> None:
+    """Takes the maximum margins of shards into the run that was merged from them."""
+    for task in runs.read_config(run)["config"]["datasets"]:
+        name = _limits_file(task)
+        for shard in shards:
+            if (Path(shard) / name).exists():
+                runs.save_json(run, name, runs.load_json(shard, name))
 
 
 def judged_rows(run: str | os.PathLike) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from matplotlib.collections import QuadMesh
 
 from freqbias import data, plotting, runs, schema, spectral, theory
 from freqbias.cli import claims as claims_cli
-from freqbias.cli import linear_bias, relabel
+from freqbias.cli import linear_bias, merge, relabel
 from freqbias.study import claims, description, executors, finished, linear
 from freqbias.study.linear import Descent, LimitPlan, TaskPlan, figures, study, summary, tasks
 from freqbias.study.linear.summary import Cell, Results
@@ -299,6 +299,37 @@ def test_what_is_computed_travels_to_another_process(own_task, tmp_path, monkeyp
         pickle.loads(pickle.dumps(job.tasks[0].compute))
 
 
+def test_parts_of_a_study_merge_to_what_one_run_gives(own_task, tmp_path):
+    compared = COMPARED._replace(limits=(LimitPlan("l2", 4, 50),))
+    plan = linear.plan("mine", compared, DESCENT, tasks={"own": own_task})
+    whole = linear.run(plan, tmp_path / "whole", workers=1)
+    for part in (1, 2):
+        linear.run(plan, tmp_path / str(part), workers=1, shard=(part, 2))
+        assert not (tmp_path / str(part) / "claims.json").exists()
+        assert len(runs.finished(tmp_path / str(part))) == 1
+    merged(tmp_path, "1", "2", out="merged")
+    for name in ("rows.csv", "claims.json", "limits.json", "study.json"):
+        assert (tmp_path / "merged" / name).read_bytes() == (whole / name).read_bytes(), name
+    assert (tmp_path / "merged" / "report.html").exists()
+
+    longer = dataclasses.replace(plan, descent=dataclasses.replace(DESCENT, num_steps=3))
+    linear.run(longer, tmp_path / "longer", workers=1, shard=(2, 2))
+    with pytest.raises(ValueError, match=r"one sweep; .*longer differs from .*1 in num_steps"):
+        merged(tmp_path, "1", "longer", out="wrong")
+    with pytest.raises(ValueError, match=r"all parts of one sweep, each once; got 1/2\."):
+        merged(tmp_path, "1", out="wrong")
+    with pytest.raises(ValueError, match=r"shard must be of at most 2 parts, .*; got 3/3"):
+        linear.run(plan, tmp_path / "wrong", shard=(3, 3))
+    assert not (tmp_path / "wrong").exists()
+
+
+def merged(folder, *parts, out):
+    with flagsaver.flagsaver():
+        shards = ",".join(str(folder / part) for part in parts)
+        flags.FLAGS(["merge", f"--shards={shards}", f"--out={folder / out}"])
+        merge.execute(merge.prepare())
+
+
 def test_a_study_that_cannot_be_run_is_refused(own_task):
     def plan(descent=DESCENT, own=own_task, **changes):
         return linear.plan("x", COMPARED._replace(**changes), descent, tasks={"own": own})
@@ -418,6 +449,8 @@ def test_resume_fills_in_what_is_missing_and_nothing_else(tiny_run):
         ("--train_steps=0", "num_steps must be at least 1; got 0"),
         ("--step_size=-1", "step_size must be positive"),
         ("--seeds=0", "seeds must be at least 2"),
+        ("--shard=4/4", "shard must be of at most 3 parts, as many as there are jobs; got 4/4"),
+        ("--strategy=fast", "strategy must be one of 'auto', 'vmap'"),
         ("--num_train=3000", "patches_1_2 has 1024 images, for a pool of 3000"),
     ],
 )
