@@ -61,15 +61,15 @@ class BandLimited(Norm):
     def dual(self, gradient: Array) -> Array:
         """Dual norm of P gradient: the max of <gradient, v> over the unit ball within V.
 
-        In L1 and L-inf it is an upper bound of that.
+        In L1, L-inf and Lp it is an upper bound of that.
         """
         return self.norm.dual(self._gradient(gradient))
 
     def steepest(self, gradient: Array) -> Array:
         """Argmax of <gradient, v> over the unit ball within V.
 
-        In L1 and L-inf it is P s / ||P s|| instead, with s the steepest direction of P gradient. It
-        is not the argmax, but it ascends: <gradient, P s> = <P gradient, s> is positive.
+        In L1, L-inf and Lp it is P s / ||P s|| instead, s being the steepest direction of
+        P gradient. It is not the argmax, but it ascends: <gradient, P s> = <P gradient, s> > 0.
         """
         direction = self.norm.steepest(self._gradient(gradient))
         if isinstance(self.norm, L2):
@@ -90,7 +90,7 @@ class BandLimited(Norm):
         return direction if fits or isinstance(self.norm, L2) else along(limited, direction)
 
     def project(self, delta: Array, epsilon: Scalar) -> Array:
-        """Nearest point of the ball within V; in L-inf a point near it, in L1 some point."""
+        """Nearest point of the ball within V; in L-inf a point near it, in L1 and Lp some point."""
         limited = self._limit(delta)
         if isinstance(self.norm, L2):
             return self.norm.project(limited, epsilon)
