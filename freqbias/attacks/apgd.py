@@ -425,6 +425,7 @@ def apgd(
       The attack.
 
     Raises:
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range; at the call, too few classes for "dlr".
 
     Example:

@@ -194,6 +194,7 @@ def auto_attack(
       The attack.
 
     Raises:
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range.
 
     Example:

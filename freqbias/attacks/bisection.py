@@ -78,6 +78,7 @@ def bisect(attack: Attack, *, num_bisections: int = 10) -> Bisection:
       it succeeds, the distance found exceeds it by at most epsilon / 2^num_bisections.
 
     Raises:
+      TypeError: ``num_bisections`` is no int.
       ValueError: the attack has no epsilon or no norm, or ``num_bisections`` < 1.
 
     Example:

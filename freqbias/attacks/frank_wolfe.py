@@ -84,6 +84,7 @@ def frank_wolfe(norm: Norm, *, epsilon: Scalar, num_steps: int = 20, **options: 
       The attack.
 
     Raises:
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range, or the norm has no closed form with bounds.
 
     Example:

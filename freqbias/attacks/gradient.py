@@ -220,6 +220,7 @@ def pgd(
       The attack.
 
     Raises:
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range.
 
     Example:
@@ -304,6 +305,7 @@ def mi_fgsm(
       The attack.
 
     Raises:
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range.
 
     Reference:

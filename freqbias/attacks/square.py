@@ -199,6 +199,7 @@ def square(
       The attack; its ``gradient_evaluations`` are 0.
 
     Raises:
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range.
 
     Example:

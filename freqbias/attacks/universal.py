@@ -165,7 +165,7 @@ def universal(
       The attack; call it, or pass it to ``Ensemble.attack`` for one perturbation per seed.
 
     Raises:
-      TypeError: a number is no int.
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range.
 
     Example:

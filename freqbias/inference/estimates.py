@@ -88,6 +88,7 @@ def contrast_interval(
       The contrast as an `Estimate`; population: seeds.
 
     Raises:
+      TypeError: not numbers.
       ValueError: an arm has fewer than 2 seeds, is no vector or not finite, or the weights do not
         fit.
 
@@ -124,6 +125,7 @@ def difference_interval(a: Any, b: Any, *, confidence: float = 0.95) -> Estimate
       The difference as an `Estimate`; population: seeds.
 
     Raises:
+      TypeError: not numbers.
       ValueError: an arm has fewer than 2 seeds, is no vector or not finite.
     """
     samples = [checked_sample("a", a), checked_sample("b", b)]
@@ -151,6 +153,7 @@ def trend_interval(
       The fitted change as an `Estimate`; population: seeds.
 
     Raises:
+      TypeError: not numbers.
       ValueError: an arm is too small or not finite, or the levels do not fit.
     """
     levels = np.asarray(x, dtype=np.float64)
@@ -189,6 +192,7 @@ def crossed_interval(
       The contrast as an `Estimate`; population: seeds x images.
 
     Raises:
+      TypeError: not numbers.
       ValueError: shapes or weights do not fit, or a value is not finite.
 
     Reference:
@@ -242,6 +246,7 @@ def rank_association(x: Any, y: Any, *, num_arms: int = 1, confidence: float = 0
       rho as an `Estimate` with link arctanh; population: seeds.
 
     Raises:
+      TypeError: not numbers.
       ValueError: lengths differ, n < 3 + num_arms, a value is not finite, or an argument is
         constant.
 

@@ -65,6 +65,7 @@ def variance_shares(
       One `VarianceShare` per factor, in order, then interactions and seeds.
 
     Raises:
+      TypeError: not numbers.
       ValueError: lengths differ, the values or a factor do not vary, a setting has two levels of a
         factor, no setting has two seeds, or factors are `confounded`.
 

@@ -74,6 +74,7 @@ def relabelling_rate(
       The rate, in [0, 1]; at most 1 - confidence up to its own sqrt(rate / num) noise.
 
     Raises:
+      TypeError: not numbers.
       ValueError: an arm is too small or not finite, or the margin is negative.
     """
     low, high = _relabelled_intervals(a, b, shift=0.0, seed=seed, num=num, confidence=confidence)
@@ -110,6 +111,7 @@ def planted_shift_power(
       The rate of "supported", in [0, 1].
 
     Raises:
+      TypeError: not numbers.
       ValueError: an arm is too small or not finite, or the margin is negative.
     """
     low, _ = _relabelled_intervals(a, b, shift=shift, seed=seed, num=num, confidence=confidence)
@@ -142,6 +144,7 @@ def predicted_shift_power(
       The rate of "supported", in [0, 1].
 
     Raises:
+      TypeError: ``num`` is no int.
       ValueError: an argument is out of range.
     """
     if not (np.isfinite(spread) and spread >= 0):

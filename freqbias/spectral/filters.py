@@ -15,7 +15,7 @@ kind             low-pass T(r), cutoff c        character
 High-pass is 1 - T, band-pass T(high) - T(low): so low-pass and high-pass of an image add up to the
 image, and the bands of a list of cutoffs do. The DC passes the low-pass unchanged.
 
-Three more changes serve as controls: each keeps one thing about a data set and alters another.
+Two more changes serve as controls: each keeps one thing about a data set and alters another.
 
 * ``replace_amplitude`` keeps the phases, i.e. where edges are, and gives every image the same
   amplitudes, e.g. the mean amplitudes of another data set.

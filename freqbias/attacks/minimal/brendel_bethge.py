@@ -312,7 +312,7 @@ def brendel_bethge(
       The attack.
 
     Raises:
-      TypeError: ``norm`` is none, or a number is no int.
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range, or the norm lacks `Norm.smallest_step` or
         `Norm.line_to_plane`.
 

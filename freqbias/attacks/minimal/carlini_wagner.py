@@ -211,6 +211,7 @@ def carlini_wagner(
       The attack.
 
     Raises:
+      TypeError: a number is no int.
       ValueError: a number or an option is out of range.
 
     Example:

@@ -105,6 +105,7 @@ def ddn(
       The attack.
 
     Raises:
+      TypeError: a number is no int.
       ValueError: a number or an option is out of range.
 
     Example:

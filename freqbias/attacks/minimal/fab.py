@@ -219,7 +219,7 @@ def fab(
       The attack.
 
     Raises:
-      TypeError: ``norm`` is none.
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range, or the norm lacks `Norm.smallest_step`.
 
     Example:

@@ -218,7 +218,7 @@ def smallest_budget(
       The attack; its ``distance`` is the smallest budget, infinite where none was found.
 
     Raises:
-      TypeError: a number is no int.
+      TypeError: ``norm`` is no norm, or a number is no int.
       ValueError: a number or an option is out of range.
 
     Example:
