@@ -18,10 +18,13 @@ from freqbias.study.executors.remote import ATTEMPTS, Payloads, about, remote, r
 class Dask:
     """The workers of a Dask cluster. Each task is one of Dask's; workers may come and go meanwhile.
 
-    As many tasks are given to Dask as the workers have threads: a worker that dies has then one to
-    answer for, and the next task of a job goes to the worker that has just done the last, where
-    their programs are. (Asked for by name, a worker that was the only one and died is waited for
-    for ever.)
+    As many tasks are given to Dask as the workers have threads: the next task of a job goes then to
+    the worker that has just done the last, where their programs are. (Asked for by name, a worker
+    that was the only one and died is waited for for ever.)
+
+    Dask blames a death on all tasks that the worker had, also on one that waited there since its
+    own worker had died. So the last attempt of a task is made when no other is made again: what
+    kills its workers cannot take the task with it then.
     """
 
     most_places = 1_000
@@ -40,6 +43,7 @@ class Dask:
         self._running = 0
         self._freed = threading.Condition()
         self._asked: set[Any] = set()
+        self._retries, self._is_last_attempt = 0, False
         self._stopped = False
         if isinstance(workers, str):
             self._client = self._stack.enter_context(_connect(workers))
@@ -74,11 +78,46 @@ class Dask:
         finally:
             with self._freed:
                 self._running -= 1
-                self._freed.notify()
+                self._freed.notify_all()
 
     def _compute(self, task: Task) -> Any:
         from distributed import KilledWorker  # noqa: PLC0415
 
+        deaths = 0
+        while True:
+            is_last = deaths >= ATTEMPTS - 1
+            try:
+                with self._retry(is_last) if deaths else contextlib.nullcontext():
+                    return self._attempt(task)
+            except KilledWorker as error:
+                deaths += error.allowed_failures + 1  # more than one by a scheduler of its own
+                if is_last:
+                    raise WorkerDiedError(f"{deaths} workers died") from error
+
+    @contextlib.contextmanager
+    def _retry(self, is_last: bool) -> Iterator[None]:
+        """Waits until a task may be tried again: the last time alone, before beside others."""
+        with self._freed:
+            self._freed.wait_for(
+                lambda: (
+                    self._stopped
+                    or not self._retries
+                    or (not is_last and not self._is_last_attempt)
+                )
+            )
+            self._retries += 1
+            self._is_last_attempt = is_last
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._retries -= 1
+                self._is_last_attempt = False
+                self._freed.notify_all()
+
+    def _attempt(self, task: Task) -> Any:
+        if self._stopped:
+            raise RuntimeError("stopped")
         payload, names = self._payloads.dumps(task.compute)
         future = self._client.submit(
             remote,
@@ -92,8 +131,6 @@ class Dask:
             self._asked.add(future)
         try:
             return result_of(future.result())
-        except KilledWorker as error:
-            raise WorkerDiedError(f"{error.allowed_failures + 1} workers died") from error
         finally:
             with self._freed:
                 self._asked.discard(future)
@@ -111,6 +148,7 @@ class Dask:
         self._stopped = True
         with self._freed:
             asked = list(self._asked)
+            self._freed.notify_all()
         self._client.cancel(asked)
 
     def __enter__(self) -> "Dask":
@@ -120,7 +158,7 @@ class Dask:
         self._stack.enter_context(
             dask.config.set(
                 {
-                    "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+                    "distributed.scheduler.allowed-failures": 0,  # counted above
                     "distributed.deploy.lost-worker-timeout": "1h",  # it starts anew, if slowly
                     "distributed.admin.large-graph-warning-threshold": "1TB",
                 }
