@@ -53,7 +53,12 @@ def run_setting(
     key_train, key_attack = jax.random.split(setting_key(setting, budget))
     trained = _trained_form(setting, dataset, budget)
     steps = budget.epochs * (budget.num_images // budget.batch_size)
-    recorded = training.log_spaced_steps(steps, asked.checkpoints) if asked.checkpoints else ()
+    # Up to half of the steps: whether a course is flat is read at twice the time.
+    recorded = (
+        training.log_spaced_steps(max(steps // 2, 1), asked.checkpoints)
+        if asked.checkpoints
+        else ()
+    )
     nets, rate = train_stably(
         setting,
         budget,
@@ -153,14 +158,17 @@ def _measure(
 def train_stably(
     setting: Setting, budget: Budget, train: Callable[..., Ensemble]
 ) -> tuple[Ensemble, float]:
-    """Trains by the one rule for rates: the largest at which every seed's training is stable.
+    """Trains by the one rule for rates: the largest at which every seed is stable, and fits.
 
     The rates tried are the budget's, halved up to ``rate_halvings`` times. Training is stable if
-    every loss is finite and the mean loss of the last epoch is below the first step's. If no rate
-    is stable, the networks of the last one are kept as they are, with their statuses.
+    every network is alive in the end and every epoch's mean loss is finite and at most the first
+    epoch's. A rate is left at the first epoch where one seed's is not. Of stable ones the first is
+    taken at which every seed has the train accuracy ``fitted`` in the last epoch; where halving no
+    longer raises the lowest seed's accuracy, the one before is. If no rate is stable, the networks
+    of the last one are kept as they are, with their statuses.
 
     Args:
-      setting: its optimiser.
+      setting: its optimiser; linear networks need not fit.
       budget: its rates.
       train: ``training.train`` with all but the optimiser.
 
@@ -169,27 +177,38 @@ def train_stably(
     """
     adam = setting.optimizer == "adam"
     first = budget.adam_learning_rate if adam else budget.learning_rate
+    needed = budget.fitted if setting.regime == "relu" else 0.0
+    kept, most = None, -1.0
     for halved in range(budget.rate_halvings + 1):
+        last, unstable = halved == budget.rate_halvings and kept is None, _Unstable()
         nets = train(
             optimizer=_optimizer(setting, budget, first),
             hyperparameters={"step_size": 0.5**halved},
-            until=_Broken() if halved < budget.rate_halvings else None,
+            until=None if last else unstable,
         )
-        loss = np.asarray(nets.history.loss)
-        steps = max(budget.num_images // budget.batch_size, 1)
-        if np.isfinite(loss).all() and (loss[:, -steps:].mean(axis=1) < loss[:, 0]).all():
+        stable = nets.alive.all() and not unstable.seen
+        if not stable and not last:
+            continue
+        steps = budget.epochs * (budget.num_images // budget.batch_size)
+        reached = float(_last_epoch(nets.history.accuracy, steps, budget).min())
+        if kept is not None and reached <= most:
             break
-    return nets, first * 0.5**halved
+        kept, most = (nets, first * 0.5**halved), reached
+        if reached >= needed:
+            break
+    assert kept is not None  # the last is
+    return kept
 
 
-class _Broken:
-    """Stops all seeds after an epoch in which a loss of one was not finite."""
+class _Unstable:
+    """Stops all seeds after an epoch in which one's training was not stable."""
 
     def __init__(self) -> None:
         self.seen = False
 
     def __call__(self, losses: np.ndarray, accuracies: np.ndarray) -> bool:
-        self.seen = self.seen or not np.isfinite(losses).all()
+        # A loss that is not finite is not at most the first.
+        self.seen = self.seen or not losses[-1] <= losses[0] < np.inf
         return self.seen
 
 

@@ -88,16 +88,16 @@ class Budget:
 
     seeds: tuple[int, ...] = tuple(range(8))
     num_images: int = 1024  # training images of each seed, its own subsample
-    epochs: int = 3
+    epochs: int = 24
     batch_size: int = 32
-    learning_rate: float = 0.02  # of SGD
+    learning_rate: float = 0.01  # of SGD
     decay_factor: float = 1.0  # of all learning rates, every `decay_epochs`
     decay_epochs: int = 1
     momentum: float = 0.9
     adam_learning_rate: float = 0.002
-    clip: float | None = 1.0  # largest global gradient norm of a step; None: not clipped
-    rate_halvings: int = 0  # how often the learning rate may be halved until training is stable
-    fitted: float = 0.0  # train accuracy from which on a ReLU arm counts as trained
+    clip: float | None = None  # largest global gradient norm of a step; None: not clipped
+    rate_halvings: int = 8  # how often the learning rate may be halved until training is stable
+    fitted: float = 0.95  # train accuracy from which on a ReLU arm counts as trained
     channels: int = 4  # of every convolution and unshared layer
     width: int = 256  # of every fully connected layer
     block_width: int = 32  # channels of ViT, ConvMixer and MLP-Mixer
