@@ -4,7 +4,7 @@
 preset       what is spent on each setting
 ===========  =======================================================================================
 ``smoke``    3 seeds, 640 images x 3 epochs, 32 attacked x 5 steps: shows that everything runs
-``quick``    8 seeds, 1,024 images x 24 epochs, 64 attacked x 20 steps, 4 channels: trained networks
+``quick``    8 seeds, 1,024 images x 32 epochs, 64 attacked x 20 steps, 4 channels: trained networks
 ``standard`` 8 seeds, 2,000 images x 4 epochs, 128 attacked x 20 steps, 8 channels: 2 CPU cores
 ``paper``    8 seeds, 50,000 images x 40 epochs, 2,000 attacked x 100 steps, 32 channels: a GPU, TPU
 ===========  =======================================================================================

@@ -88,7 +88,7 @@ class Budget:
 
     seeds: tuple[int, ...] = tuple(range(8))
     num_images: int = 1024  # training images of each seed, its own subsample
-    epochs: int = 24
+    epochs: int = 32
     batch_size: int = 32
     learning_rate: float = 0.01  # of SGD
     decay_factor: float = 1.0  # of all learning rates, every `decay_epochs`
