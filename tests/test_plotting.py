@@ -271,10 +271,14 @@ def test_frequency_against_accuracy_follows_the_means_through_training(study):
 def test_a_setting_of_one_step_has_no_course_of_training(study):
     rows = over_steps(study.rows)
     rows = rows[rows.final | (rows.arm == "fc_d1")]
-    for draw in (plotting.over_training, plotting.frequency_against_accuracy):
+    for draw, more in [
+        (plotting.over_training, ["images"]),
+        (plotting.frequency_against_accuracy, []),
+    ]:
         figure = draw(rows, looks=study.looks)
         (legend,) = figure.legends
-        assert [text.get_text() for text in legend.texts] == ["Fully connected", "white noise"]
+        names = ["Fully connected", "white noise", *more]
+        assert [text.get_text() for text in legend.texts] == names
 
 
 def test_frequencies_used_stand_below_the_frequency_attacked(study):

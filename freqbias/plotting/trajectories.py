@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from freqbias.plotting.panels import (
@@ -22,8 +23,9 @@ from freqbias.plotting.panels import (
     say,
     step_axis,
 )
-from freqbias.plotting.style import STYLE, UNKNOWN, Drawn, Style, panel_name
+from freqbias.plotting.style import GREY, STYLE, UNKNOWN, Drawn, Style, panel_name
 
+_OF_DATA = "data_mean_frequency"
 DISTANCE = "minimal_relative_distance"
 """Column: smallest L2 perturbation that changes the prediction, over the image's norm; median."""
 
@@ -41,7 +43,8 @@ def recorded_steps(rows: pd.DataFrame, *, init_scale: float = 1.0) -> pd.DataFra
 def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
     """Mean frequency, and the smallest relative perturbation, against the training step.
 
-    Above: mean frequency of perturbations of a fixed L2 norm; dotted: white noise. Below, where it
+    Above: mean frequency of perturbations of a fixed L2 norm; dotted: white noise; dash-dotted: the
+    images, if ``rows`` have ``data_mean_frequency``. Below, where it
     was measured: the smallest L2 perturbation that changes the prediction, relative to the norm of
     the image (median over images, geometric mean over seeds, log scale). A panel per data set and
     regime, a line per arm; bands: 95 % t intervals over live seeds. Steps: 0, then a log scale.
@@ -65,6 +68,7 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn =
         if index:
             above.sharey(columns[0, 0])
         null_line(above, here, vertical=False)
+        _data_line(above, here)
         _lines(above, here, looks, "mean_frequency")
         above.set_title(panel_name(*panel), loc="left", fontweight="bold")
         if below:
@@ -74,9 +78,21 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn =
             above.set_ylabel("mean frequency\n(cycles/pixel)")
             for ax in below:
                 ax.set_ylabel("smallest perturbation\n(relative to the image)")
-    arms = looks.in_order(rows["arm"])
-    handles = [arm_handle(looks[arm], line=True) for arm in arms]
-    return laid_out(figure, [*handles, null_handle()] if handles else [])
+    handles = [arm_handle(looks[arm], line=True) for arm in looks.in_order(rows["arm"])]
+    if handles:
+        handles.append(null_handle())
+        handles += [_data_handle()] if _OF_DATA in rows else []
+    return laid_out(figure, handles)
+
+
+def _data_line(ax: Axes, panel: pd.DataFrame) -> None:
+    """The mean frequency of the images, across the panel."""
+    if _OF_DATA in panel and panel[_OF_DATA].notna().any():
+        ax.axhline(panel[_OF_DATA].mean(), color=GREY, linestyle="-.", linewidth=1.2)
+
+
+def _data_handle() -> Line2D:
+    return Line2D([], [], color=GREY, linestyle="-.", linewidth=1.2, label="images")
 
 
 def _lines(ax: Axes, panel: pd.DataFrame, looks: Drawn, column: str, *, log: bool = False) -> None:

@@ -13,6 +13,8 @@ from freqbias.plotting import UNKNOWN, Drawn
 from freqbias.plotting.panels import second_opinion
 from freqbias.plotting.trajectories import DISTANCE, recorded_steps
 
+COURSE = "over_training"
+"""The name of the figure that stands with the findings."""
 FACTORS = "factors"
 """The name of the figure that stands in a section of its own."""
 EFFECTS_BY_DATASET = "effects_by_dataset"
@@ -221,11 +223,11 @@ def _training_figures(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[Re
         )
     return [
         ReportFigure(
-            "over_training",
+            COURSE,
             "Perturbations in the course of training",
             "Mean frequency of L2 perturbations of a fixed size (cycles/pixel) against the "
             f"training step (0, then a log scale).{below} Lines: means over live seeds ({seeds}); "
-            f"bands: 95 % t intervals. {null}",
+            f"bands: 95 % t intervals. {null} Dash-dotted: the images themselves.",
             "Mean frequency and smallest perturbation against the training step, a line per "
             "architecture, a panel per data set and regime.",
             plotting.over_training(rows, init_scale=scale, looks=looks),

@@ -26,12 +26,14 @@ from freqbias.report.claims import (
     tally,
 )
 from freqbias.report.figures import (
+    COURSE,
     EFFECTS_BY_DATASET,
     FACTORS,
     OwnFigure,
     ReportFigure,
     make_figures,
 )
+from freqbias.report.findings import findings
 from freqbias.report.markup import bold, joined, link, percent, signed, soft, tag, words
 from freqbias.report.page import (
     Block,
@@ -122,6 +124,7 @@ def make_page(
     minor = plotting.grouped_datasets([d for d in rows["dataset"] if d not in main])
     shown = rows[rows["dataset"].isin(main)]
     sections = [
+        _found(claims, minor, figures),
         _claims(rows, claims, (main, minor), figures),
         _figures(figures, main, minor),
         _factors(rows, figures, looks),
@@ -175,6 +178,17 @@ def _lead(rows: pd.DataFrame, main: Sequence[str], minor: Sequence[str]) -> list
 
 
 # --- Sections -------------------------------------------------------------------------------------
+
+
+def _found(
+    claims: Mapping[str, Any], minor: Sequence[str], figures: Sequence[ReportFigure]
+) -> Section | None:
+    """Where each claim holds, in sentences; how it came about, in one figure."""
+    said = findings(claims.get("claims", ()), claims.get("readings", ()), minor=minor)
+    course = [figure for figure in figures if figure.name == COURSE]
+    if not said.items:
+        return None
+    return Section("found", "What was found", [said, *course], short="Findings")
 
 
 def _claims(
@@ -244,7 +258,7 @@ def _figures(figures: Sequence[ReportFigure], main: Sequence[str], minor: Sequen
                 also,
             )
         )
-    content += [f for f in figures if f.name not in (FACTORS, EFFECTS_BY_DATASET)]
+    content += [f for f in figures if f.name not in (COURSE, FACTORS, EFFECTS_BY_DATASET)]
     return Section("figures", "Figures", content)
 
 
