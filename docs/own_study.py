@@ -34,7 +34,7 @@ def main(out):
     study.register(study.Family("my_net", "My net", "#117733", "D", build, regimes=("relu",)))
     arms = (study.Arm("my_net"), study.Arm("conv", 1, "3"), study.Arm("fc"))
     design = study.Design(("mine",), arms, regimes=("relu",), init_scales=(1.0,))
-    budget = study.Budget(seeds=(0, 1, 2), num_images=256, epochs=4, num_attacked=32, num_steps=5)
+    budget = study.Budget(seeds=(0, 1, 2), num_images=256, epochs=16, num_attacked=32, num_steps=5)
     claims = study.load_registry(Path(__file__).with_name("own_claims.toml"))
     plan = study.plan("mine", [design], budget, datasets={"mine": my_data()}, registry=claims)
     study.run(plan, out, overwrite=True)

@@ -162,7 +162,7 @@ def test_networks_and_images_without_a_direction_are_nobody_s_other(key):
 def test_what_a_diverged_seed_leaves_behind_spoils_no_other(digits, monkeypatch):
     """Its features and its predictor are NaN: its row is empty, the others' are as ever."""
     relu, linear = (Setting("digits", regime, "fc", 1) for regime in ("relu", "linear"))
-    budget = dataclasses.replace(BUDGET, seeds=(0, 1, 2, 3))
+    budget = dataclasses.replace(BUDGET, seeds=(0, 1, 2, 3), rate_halvings=0)
     expected = [networks.run_setting(s, digits, budget) for s in (relu, linear)]
     train = networks.training.train
 
