@@ -35,7 +35,7 @@ _FLAT = 10  # of phi's slope without the box to that with it, at most: the secan
 _TIE = 1e-5  # relative difference that rounding does not make
 
 
-class Budget(NamedTuple):
+class Bracket(NamedTuple):
     """The radius tried and the bracket of the root; each [N]."""
 
     radius: Array
@@ -75,11 +75,11 @@ class SmallestBudget(IterativeAttack):
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
     ) -> MinimalState:
-        """Before the probe; ``own`` is the `Budget`."""
+        """Before the probe; ``own`` is the `Bracket`."""
         del keys
         state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
         zeros = jnp.zeros(images.shape[0], images.dtype)
-        return state._replace(own=Budget(zeros + 1, zeros, zeros + jnp.inf, zeros, zeros))
+        return state._replace(own=Bracket(zeros + 1, zeros, zeros + jnp.inf, zeros, zeros))
 
     def program(self, num_classes: int) -> Program:
         """The probe; steps and a new radius, ``num_radii`` times over; the line search."""
@@ -163,7 +163,7 @@ class SmallestBudget(IterativeAttack):
         )
         state = state._replace(step=jnp.zeros_like(state.step), delta=delta, best=best)
         return state._replace(
-            own=Budget(new, low, high, radius, gap), goal=(state.goal[0], boundary.aims(state))
+            own=Bracket(new, low, high, radius, gap), goal=(state.goal[0], boundary.aims(state))
         )
 
     def finalize(self, state: MinimalState) -> Perturbation:
