@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up; rooms of one floor import each other only as `BESIDE` says
-    ("typing", "_checks", "_pytree", "schema", "distributed"),
+    ("typing", "_checks", "_pytree", "_terminal", "schema", "distributed"),
     ("spectral", "ops", "inference"),
     ("ensemble", "runs"),
     ("models", "data", "training", "attacks", "theory", "interop"),

@@ -348,6 +348,12 @@ def test_flat_and_time_and_a_rule_of_ones_own_stop_too():
         train(conv(), until="never")
 
 
+def test_no_stopping_by_clocks_that_differ(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="max_seconds must be None over several processes"):
+        train(conv(), max_seconds=1.0)
+
+
 def test_stopping_checkpoints_and_bars_compile_nothing_anew():
     loss, traces = counted_loss()
     train(conv(), loss=loss, epochs=3, strategy="sequential")

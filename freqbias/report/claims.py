@@ -202,7 +202,7 @@ def readings_table(entries: Sequence[Claim]) -> Table:
     return Table(
         "Three readings of the claims of which training was recorded (L2): at the end; where each "
         "arm first falls to one training loss, the lowest that four seeds in five of every arm "
-        "reach; and along the course, the verdict at each recorded step. Moving: linear arms whose "
+        "reach; and along the course, the verdict at each recorded step. Moving: arms whose mean "
         "frequency changed by the margin or more in the second half of the steps.",
         (
             *("Claim", "Data, regime", "At the end", "Effect", "At equal loss", "Effect"),

@@ -4,7 +4,6 @@ Where they are computed is an `Executor`'s: threads, processes of this machine, 
 Dask cluster (``freqbias.study.executors``). What is saved is saved here, by one thread.
 """
 
-import io
 import os
 import sys
 import threading
@@ -13,12 +12,13 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TextIO
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from tqdm import tqdm
 
 from freqbias import distributed
+from freqbias._terminal import Terminal
 
 XLA_FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=false"
 
@@ -221,32 +221,11 @@ def _progress(jobs: Sequence[Job]) -> tqdm:
         total=sum(job.cost for job in jobs),
         desc="settings",
         disable=not jobs or not distributed.is_first(),
-        file=_Terminal(sys.stderr),
+        file=Terminal(sys.stderr),
         dynamic_ncols=True,
         smoothing=0,  # costs are right on the whole, not one by one
         bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
     )
-
-
-class _Terminal:
-    """A stream, for as long as it can be written to: a bar that fails to write keeps its lock."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> None:
-        """Writes, or gives up for good."""
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):  # the terminal is gone, or the stream closed
-            self._stream = io.StringIO()
-
-    def flush(self) -> None:
-        """What is written is flushed."""
 
 
 def _num_maps() -> int:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._terminal import Terminal
 from freqbias.typing import Array, Key, Params
 
 Until: TypeAlias = Literal["fitted", "flat"] | float | Callable[[np.ndarray, np.ndarray], bool]
@@ -154,7 +155,12 @@ class Bar:
             from tqdm import tqdm  # noqa: PLC0415  (seldom needed)
 
             self._bar = tqdm(
-                total=self._num_images, unit=" images", unit_scale=True, desc="training"
+                total=self._num_images,
+                desc="training",
+                unit=" images",
+                unit_scale=True,
+                file=Terminal(sys.stderr),
+                dynamic_ncols=True,
             )
         return self
 

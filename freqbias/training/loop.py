@@ -97,7 +97,8 @@ def train(
         classified correctly, before the step that it was part of), a share of them in (0, 1],
         "flat" (in the last three epochs no mean loss was 1 % below the best before), or a function
         of the mean losses and the accuracies [epochs so far] that says whether to stop.
-      max_seconds: wall-clock time after which all seeds stop, at the end of an epoch.
+      max_seconds: wall-clock time after which all seeds stop, at the end of an epoch; not over
+        several processes.
       progress: whether a bar on stderr shows images done and images per second; None: if it is a
         terminal.
       strategy: of the seed axis, see `freqbias.ensemble`.
@@ -136,6 +137,8 @@ def train(
             f"num_images must lie between batch_size ({batch_size}) and the number of training "
             f"images ({len(images)}); got {num_images}."
         )
+    if max_seconds is not None and jax.process_count() > 1:
+        raise ValueError("max_seconds must be None over several processes: their clocks differ.")
     plan = Plan(len(images), num_images, batch_size, epochs)
     checkpoints = check_checkpoints(checkpoint_steps, plan.num_steps)
     params = initial_params(model, images.shape[1:], seeds=seeds, key=key)

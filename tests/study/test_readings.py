@@ -106,3 +106,6 @@ def test_moving_arms_are_named_with_their_change():
     }, noise=0.0)  # fmt: skip
     found = claims.moving(rows[rows.init_scale == 1.0], 0.01)
     assert found == {"conv_k3_d1": pytest.approx(0.1 * np.log10(2))}
+    for regime in ("linear", "relu"):
+        (entry,) = read(rows.assign(regime=regime))
+        assert list(entry["moving"]) == ["conv_k3_d1"]

@@ -31,8 +31,9 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
       One JSON-ready mapping per member: ``end`` and ``equal_loss`` (verdict, estimate, low, high,
       reason; of the latter also the ``loss``), and ``course``: ``steps``, the ``verdicts`` and
       effects at each, and ``holds_from``, the first step from which on every verdict is that of the
-      end; None where the last step stands alone; ``moving``: of linear networks, whose course may
-      never end, the arms that still move, see `moving`. Members without a course are left out.
+      end; None where the last step stands alone; ``moving``: of claims on the mean frequency, the
+      arms whose course has not come to its end, see `moving`. Members without a course are left
+      out.
     """
     recorded = rows[rows["geometry"].map(lambda name: schema.geometry(name).role) == "primary"]
     counts = recorded.groupby(_OF_NETWORK)["step"].transform("nunique")
@@ -50,7 +51,6 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
         for member, end in ends.items():
             loss = _level_of(level, member)
             here = _at_scale_one(of_claim, member)
-            linear = claim.statistic == "mean_frequency" and member[2] == "linear"
             out.append(
                 {
                     **dict(zip(_MEMBER, member, strict=True)),
@@ -58,13 +58,14 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
                     "end": _reading(end),
                     "equal_loss": {**_reading(equal.get(member)), "loss": loss},
                     "course": course[member],
-                    "moving": moving(here, claim.margin) if linear else {},
+                    "moving": moving(here, claim.margin) if claim.statistic == FREQUENCY else {},
                 }
             )
     return out
 
 
-ON_COURSE = ("mean_frequency", "test_accuracy", "white_share", "beta_mean_frequency")
+FREQUENCY = "mean_frequency"
+ON_COURSE = (FREQUENCY, "test_accuracy", "white_share", "beta_mean_frequency")
 """The columns that are measured at every recorded step and read on the course."""
 
 
