@@ -260,11 +260,13 @@ def judged_rows(run: str | os.PathLike) -> pd.DataFrame:
 def verdicts(run: str | os.PathLike) -> claims.Verdicts:
     """What ``claims.json`` says of a run, from its rows."""
     registry = description.read(run).registry
-    records = claims.judge(judged_rows(run), registry)
+    records, read = claims.settled(
+        claims.judge(judged_rows(run), registry), claims.readings(runs.read_rows(run), registry)
+    )
     return {
         "claims": records,
         "independence": claims.judge_independence(records, registry),
-        "readings": claims.readings(runs.read_rows(run), registry),
+        "readings": read,
     }
 
 

@@ -109,3 +109,33 @@ def test_moving_arms_are_named_with_their_change():
     for regime in ("linear", "relu"):
         (entry,) = read(rows.assign(regime=regime))
         assert list(entry["moving"]) == ["conv_k3_d1"]
+
+
+@pytest.mark.parametrize(
+    ("half", "end", "verdict"),
+    [
+        (0.050, 0.060, "supported"),  # goes on
+        (0.100, 0.060, "supported"),  # comes back, and 0.02 would still be beyond the margin
+        (0.120, 0.060, "not decided"),  # comes back to 0
+        (-0.100, -0.060, "opposite"),
+        (-0.120, -0.060, "not decided"),
+        (0.000, 0.000, "equivalent"),
+        (-0.012, 0.001, "not decided"),  # on its way through the margin
+    ],
+)
+def test_a_verdict_that_training_on_would_undo_is_not_decided(half, end, verdict):
+    """As much again as in the second half of the steps."""
+    steps = [0, 500, 1000]
+    rows = planted({
+        "conv_k3_d1": (0.3, 0.3, 0.3 + half, 0.3 + end), "fc_d1": (0.3,) * 4,
+        "conv_full_d1": (0.3,) * 4,
+    }, noise=0.0005)  # fmt: skip
+    rows = rows[rows.step != 10].replace({"step": {100: steps[1]}})
+    registry = claims.select(claims.load_registry(), ["C1"])
+    judged, found = claims.judge(rows[rows.final], registry), readings(rows, registry)
+    (record,), (entry,) = claims.settled(
+        [r for r in judged if r["dataset"] == "natural_patches"], found
+    )
+    assert record["verdict"] == entry["end"]["verdict"] == verdict
+    assert ("as much again would undo" in record["reason"]) == (verdict == "not decided")
+    assert record["estimate"] == pytest.approx(end, abs=0.001)

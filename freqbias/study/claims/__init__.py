@@ -4,6 +4,7 @@ from freqbias.study.claims.judge import judge as judge
 from freqbias.study.claims.judge import judge_independence as judge_independence
 from freqbias.study.claims.readings import moving as moving
 from freqbias.study.claims.readings import readings as readings
+from freqbias.study.claims.readings import settled as settled
 from freqbias.study.claims.registry import CARO2024 as CARO2024
 from freqbias.study.claims.registry import Claim as Claim
 from freqbias.study.claims.registry import Independence as Independence
@@ -39,5 +40,6 @@ __all__ = [
     "readings",
     "readings_table",
     "select",
+    "settled",
     "with_arms",
 ]

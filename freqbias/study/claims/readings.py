@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from freqbias import schema
+from freqbias.inference import Verdict
 from freqbias.study.claims.judge import judge
 from freqbias.study.claims.registry import Claim, Registry
 
@@ -147,6 +148,62 @@ def moving(rows: pd.DataFrame, margin: float, column: str = "mean_frequency") ->
         if np.isfinite(change) and abs(change) >= margin:
             out[str(arm)] = change
     return out
+
+
+def settled(
+    records: Sequence[Mapping[str, Any]], read: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Verdicts at the end, but for those that training on would undo: these are not decided.
+
+    An effect e(T) has changed by d = e(T) - e(T / 2) in the second half of the steps. Where the
+    same change once more, in the next doubling, brings the effect back within its margin (or out of
+    it, where the verdict is equivalent), the networks have not come to an end that can be judged.
+
+    Args:
+      records: of `judge`, on the last step.
+      read: of `readings`, on the same rows; e between recorded steps is linear in log step.
+
+    Returns:
+      Both, with these verdicts replaced and their reason.
+    """
+    courses = {tuple(entry[name] for name in _MEMBER): entry["course"] for entry in read}
+    moved = {}
+    for record in records:
+        member = tuple(record[name] for name in _MEMBER)
+        if member in courses and (reason := _undone(record, courses[member])):
+            moved[member] = {"verdict": str(Verdict.NOT_DECIDED), "reason": reason}
+    settled_records = [
+        {**record, **moved.get(tuple(record[name] for name in _MEMBER), {})} for record in records
+    ]
+    settled_read = [
+        {**entry, "end": {**entry["end"], **moved.get(tuple(entry[n] for n in _MEMBER), {})}}
+        for entry in read
+    ]
+    return settled_records, settled_read
+
+
+def _undone(record: Mapping[str, Any], course: Mapping[str, Any]) -> str:
+    """Why a verdict does not last, or nothing."""
+    steps = np.asarray(course["steps"], float)
+    effects = np.array([effect[0] for effect in course["effects"]], float)  # None: NaN
+    known = np.isfinite(effects)
+    steps, effects = steps[known], effects[known]
+    if len(steps) < 2 or steps[-1] < 2:
+        return ""
+    end = effects[-1]
+    half = np.interp(np.log(steps[-1] / 2), np.log(np.maximum(steps, 0.5)), effects)
+    after, margin = 2 * end - half, record["margin"]
+    lasts = {
+        str(Verdict.SUPPORTED): np.sign(end) * after >= margin,
+        str(Verdict.OPPOSITE): np.sign(end) * after >= margin,
+        str(Verdict.EQUIVALENT): abs(after) < margin,
+    }.get(record["verdict"], True)
+    if lasts:
+        return ""
+    return (
+        f"moving: {half:+.3f} after half of the steps, {end:+.3f} at the end; as much again would "
+        f"undo {record['verdict']}"
+    )
 
 
 def _course(rows: pd.DataFrame, registry: Registry) -> dict[tuple[str, ...], dict[str, Any]]:
