@@ -45,6 +45,12 @@ SHARD = flags.DEFINE_string(
     "Run only part i of n, written i/n with i in 1..n, of the settings; `python -m "
     "experiments.merge` joins the parts. Default: all.",
 )
+COMPILATION_CACHE = flags.DEFINE_string(
+    "compilation_cache",
+    None,
+    "Folder in which compiled programs are kept for later runs (JAX's persistent cache); default: "
+    "that of the environment variable JAX_COMPILATION_CACHE_DIR, or none.",
+)
 STRATEGY = flags.DEFINE_string(
     "strategy",
     "auto",
@@ -147,7 +153,7 @@ def run(
     """
 
     def main(argv: Sequence[str]) -> None:
-        engine.configure()
+        engine.configure(COMPILATION_CACHE.value)
         for chatty in (
             "distributed",
             "fontTools",

@@ -25,9 +25,10 @@ XLA_FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=fal
 # Linux lets a process map 65,530 pieces of memory (vm.max_map_count), and the programs of a few
 # settings take a thousand: a long sweep that kept them all would end in a segmentation fault.
 MOST_MAPS = 30_000
+_KEPT_FROM = 0.1  # seconds that a program of the cache has taken to compile, at least
 
 
-def configure() -> None:
+def configure(compilation_cache: str | os.PathLike | None = None) -> None:
     """Sets JAX up for many small programs side by side; call it before JAX makes its first array.
 
     Short programs spend their time compiling, and XLA's first level of optimisation compiles
@@ -36,11 +37,23 @@ def configure() -> None:
     other for ever. Accelerators would round the factors of every matrix product: one study, one
     arithmetic. What the environment variables ``XLA_FLAGS`` and ``JAX_DEFAULT_MATMUL_PRECISION``
     say already stands.
+
+    Args:
+      compilation_cache: folder in which compiled programs are kept for later runs, of this process
+        and of those that it starts; None: as the environment says.
     """
     os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
         jax.config.update("jax_default_matmul_precision", "highest")
+    if compilation_cache is not None:
+        kept = {
+            "jax_compilation_cache_dir": os.path.abspath(compilation_cache),
+            "jax_persistent_cache_min_compile_time_secs": _KEPT_FROM,
+        }
+        for name, value in kept.items():
+            os.environ[name.upper()] = str(value)
+            jax.config.update(name, value)
 
 
 def default_workers() -> int:

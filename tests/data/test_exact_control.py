@@ -66,7 +66,7 @@ def test_from_mapped_weights_the_network_is_the_same_function_up_to_q(
         first = {**params["dense_0"], "kernel": mapped(params["dense_0"]["kernel"])}
         return {"params": {**params, "dense_0": first}}
 
-    monkeypatch.setattr(training, "initial_params", map_first)
+    monkeypatch.setattr(training.loop, "initial_params", map_first)
     turned = train(fully_connected(permuted, activation=activation), permuted, range(3))
     assert plain.alive.all() and turned.alive.all()
     expected = plain.logits(digits.test.images)

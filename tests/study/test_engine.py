@@ -268,3 +268,26 @@ def test_processes_end_with_the_process_that_started_them(tmp_path):
             return
         time.sleep(0.05)
     pytest.fail("the worker lives on")
+
+
+def test_compiled_programs_are_kept_for_another_process(tmp_path):
+    script = textwrap.dedent("""
+        import sys
+        import jax, jax.numpy as jnp
+        from freqbias.study import engine
+
+        engine._KEPT_FROM = 0.0
+        engine.configure(sys.argv[1])
+        hits = []
+        jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
+        jax.jit(lambda x: jnp.sin(x @ x).sum())(jnp.ones((5, 5)))
+        print(hits.count("/jax/compilation_cache/cache_hits"))
+    """)
+    command = [sys.executable, "-c", script, str(tmp_path / "kept")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    first, second = (
+        int(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+        for _ in range(2)
+    )
+    assert first == 0 < second
+    assert list((tmp_path / "kept").iterdir())
