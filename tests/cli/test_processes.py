@@ -131,7 +131,7 @@ def test_an_error_of_one_process_ends_the_other_in_words(tmp_path):
 def ended(main, *arguments, monkeypatch, capsys):
     """The last line on stderr of a binary that ends with status 2."""
     monkeypatch.setattr(sys, "argv", ["binary", *arguments])
-    monkeypatch.setattr("freqbias.study.engine.configure", lambda: None)
+    monkeypatch.setattr("freqbias.study.engine.configure", lambda *_: None)
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as raised:
         main()
     assert raised.value.code == 2
