@@ -154,11 +154,8 @@ def run(
 
     def main(argv: Sequence[str]) -> None:
         engine.configure(COMPILATION_CACHE.value)
-        for chatty in (
-            "distributed",
-            "fontTools",
-            "jax",
-        ):  # what they log as info is not about the experiment
+        # What these log as info is not about the experiment.
+        for chatty in ("distributed", "fontTools", "jax"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         try:
             if len(argv) > 1:

@@ -44,10 +44,10 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn =
     """Mean frequency, and the smallest relative perturbation, against the training step.
 
     Above: mean frequency of perturbations of a fixed L2 norm; dotted: white noise; dash-dotted: the
-    images, if ``rows`` have ``data_mean_frequency``. Below, where it
-    was measured: the smallest L2 perturbation that changes the prediction, relative to the norm of
-    the image (median over images, geometric mean over seeds, log scale). A panel per data set and
-    regime, a line per arm; bands: 95 % t intervals over live seeds. Steps: 0, then a log scale.
+    images, if ``rows`` have ``data_mean_frequency``. Below, where it was measured: the smallest L2
+    perturbation that changes the prediction, relative to the norm of the image (median over images,
+    geometric mean over seeds, log scale). A panel per data set and regime, a line per arm; bands:
+    95 % t intervals over live seeds. Steps: 0, then a log scale.
     """
     rows = recorded_steps(rows, init_scale=init_scale)
     looks = looks.with_arms(rows["arm"])

@@ -166,20 +166,26 @@ def settled(
     Returns:
       Both, with these verdicts replaced and their reason.
     """
-    courses = {tuple(entry[name] for name in _MEMBER): entry["course"] for entry in read}
+    courses = {_member(entry): entry["course"] for entry in read}
     moved = {}
     for record in records:
-        member = tuple(record[name] for name in _MEMBER)
-        if member in courses and (reason := _undone(record, courses[member])):
-            moved[member] = {"verdict": str(Verdict.NOT_DECIDED), "reason": reason}
-    settled_records = [
-        {**record, **moved.get(tuple(record[name] for name in _MEMBER), {})} for record in records
-    ]
-    settled_read = [
-        {**entry, "end": {**entry["end"], **moved.get(tuple(entry[n] for n in _MEMBER), {})}}
-        for entry in read
-    ]
-    return settled_records, settled_read
+        course = courses.get(_member(record))
+        if course is not None and (reason := _undone(record, course)):
+            moved[_member(record)] = {"verdict": str(Verdict.NOT_DECIDED), "reason": reason}
+    settled_read = []
+    for entry in read:
+        change = moved.get(_member(entry), {})
+        course = entry["course"]
+        if change:
+            verdicts = [*course["verdicts"][:-1], change["verdict"]]
+            holds_from = _holds_from(course["steps"], verdicts)
+            course = {**course, "verdicts": verdicts, "holds_from": holds_from}
+        settled_read.append({**entry, "end": {**entry["end"], **change}, "course": course})
+    return [{**record, **moved.get(_member(record), {})} for record in records], settled_read
+
+
+def _member(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(entry[name] for name in _MEMBER)
 
 
 def _undone(record: Mapping[str, Any], course: Mapping[str, Any]) -> str:
@@ -228,7 +234,7 @@ def _holds_from(steps: Sequence[int], verdicts: Sequence[str]) -> int | None:
 
 
 def _by_member(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, ...], Mapping[str, Any]]:
-    return {tuple(str(record[name]) for name in _MEMBER): record for record in records}
+    return {_member(record): record for record in records}
 
 
 def _reading(record: Mapping[str, Any] | None) -> dict[str, Any]:
