@@ -139,5 +139,7 @@ def test_a_verdict_that_training_on_would_undo_is_not_decided(half, end, verdict
     assert (
         record["verdict"] == entry["end"]["verdict"] == entry["course"]["verdicts"][-1] == verdict
     )
+    if verdict == "not decided":
+        assert entry["course"]["holds_from"] is None
     assert ("as much again would undo" in record["reason"]) == (verdict == "not decided")
     assert record["estimate"] == pytest.approx(end, abs=0.001)

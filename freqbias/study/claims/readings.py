@@ -228,6 +228,8 @@ def _course(rows: pd.DataFrame, registry: Registry) -> dict[tuple[str, ...], dic
 
 def _holds_from(steps: Sequence[int], verdicts: Sequence[str]) -> int | None:
     """The first step from which every verdict is the last; None if the last stands alone."""
+    if verdicts[-1] == str(Verdict.NOT_DECIDED):  # what is not decided holds nowhere
+        return None
     same = [verdict == verdicts[-1] for verdict in verdicts]
     first = len(same) - next((n for n, equal in enumerate(reversed(same)) if not equal), len(same))
     return steps[first] if first < len(steps) - 1 else None
