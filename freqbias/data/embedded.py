@@ -13,7 +13,7 @@ from freqbias import _checks
 from freqbias.data.dataset import Dataset, Split
 from freqbias.data.patches import cut_patches
 
-NAMES = ("fashion_mnist_mini", "natural_patches", "digits")
+NAMES = ("fashion_mnist_mini", "natural_patches", "digits", "mnist_mini")
 
 
 def from_stored(name: str, arrays: dict[str, np.ndarray], metadata: dict) -> Dataset:

@@ -9,6 +9,7 @@ _TITLES = {
     "fashion_mnist_mini": "Fashion-MNIST mini",
     "natural_patches": "Natural patches",
     "digits": "Digits",
+    "mnist_mini": "MNIST mini",
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "kmnist": "KMNIST",
@@ -29,7 +30,7 @@ _PARTS = (  # pattern of the name of a set or of a transform, what people write
     (r"shuffled_(\d+)", r"labels shuffled \1"),
     (r"windowed_([^_]+)", r"windowed \1"),
 )
-_PARTS_OF = {"fashion_mnist_mini": "fashion_mnist"}
+_PARTS_OF = {"fashion_mnist_mini": "fashion_mnist", "mnist_mini": "mnist"}
 _KINDS = ("power_law", "shuffled", "planted")  # sets that floors and claims tell from all others
 
 

@@ -9,6 +9,7 @@ from freqbias.data import titles
     ("name", "words"),
     [
         ("natural_patches", "Natural patches"),
+        ("mnist_mini", "MNIST mini"),
         ("fashion_mnist_mini+low_pass_0.125", "Fashion-MNIST mini, low pass 0.125"),
         (
             "fashion_mnist_mini+low_pass_0.125+permuted_0",
@@ -36,6 +37,7 @@ def test_names_of_data_sets_are_written_out(name, words):
 
 def test_what_a_set_was_made_of_is_read_from_its_name():
     assert titles.base("digits+low_pass_0.1+permuted_0") == "digits"
+    assert titles.source("mnist_mini+low_pass_0.1") == titles.source("mnist") == "mnist"
     assert titles.permutation("digits+low_pass_0.1+permuted_3") == ("digits+low_pass_0.1", 3)
     assert titles.permutation("digits+permuted_3+low_pass_0.1") is None
     assert titles.is_synthetic("power_law_1_28x28x1_2+permuted_3")
