@@ -130,8 +130,8 @@ def label_by_turn(dataset: Dataset, *, key: Key) -> Dataset:
       key: deals the classes.
 
     Returns:
-      A Dataset of four classes; training images from the training split of the first half of the
-      classes, test images from the test split of the others.
+      A Dataset of four classes, which take turns; training images from the training split of the
+      first half of the classes, test images from the test split of the others.
 
     Raises:
       ValueError: the images are not square, or there is one class only.
@@ -160,10 +160,11 @@ def label_by_turn(dataset: Dataset, *, key: Key) -> Dataset:
 
 
 def _turned(split: Split, classes: np.ndarray) -> Split:
-    """The images of some classes at every rotation, turn after turn."""
+    """The images of some classes, each at its four rotations in turn: any prefix is balanced."""
     pixels = split.pixels[np.isin(split.labels, classes)]
-    turned = np.concatenate([np.rot90(pixels, turns, axes=(1, 2)) for turns in range(4)])
-    return Split(turned, np.repeat(np.arange(4, dtype=np.int32), len(pixels)))
+    turned = np.stack([np.rot90(pixels, turns, axes=(1, 2)) for turns in range(4)], axis=1)
+    labels = np.tile(np.arange(4, dtype=np.int32), len(pixels))
+    return Split(turned.reshape(-1, *pixels.shape[1:]), labels)
 
 
 def power_law(

@@ -14,14 +14,15 @@ def turned():
 
 
 def test_every_image_stands_four_times_and_its_label_counts_quarter_turns(turned):
-    images, labels = turned.train.images, turned.train.labels
-    num = len(labels) // 4
+    """Turns follow each other: any prefix, such as the attacked images, is class-balanced."""
     assert turned.num_classes == 4
-    np.testing.assert_array_equal(labels, np.repeat(range(4), num))
-    for turns in range(4):
-        np.testing.assert_array_equal(
-            images[turns * num : (turns + 1) * num], np.rot90(images[:num], turns, axes=(1, 2))
-        )
+    for split in (turned.train, turned.test):
+        images, labels = split.images, split.labels
+        np.testing.assert_array_equal(labels, np.arange(len(labels)) % 4)
+        for turns in range(4):
+            np.testing.assert_array_equal(
+                images[turns::4], np.rot90(images[::4], turns, axes=(1, 2))
+            )
 
 
 def test_no_photograph_is_in_training_and_in_test(turned):
@@ -33,7 +34,7 @@ def test_no_photograph_is_in_training_and_in_test(turned):
             image.tobytes(): label
             for image, label in zip(before.pixels, before.labels, strict=True)
         }
-        sources.append({known[image.tobytes()] for image in now.pixels[: len(now.labels) // 4]})
+        sources.append({known[image.tobytes()] for image in now.pixels[::4]})
     assert not sources[0] & sources[1]
     assert len(sources[0]) == len(sources[1]) == plain.num_classes // 2
 
