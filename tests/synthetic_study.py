@@ -404,7 +404,17 @@ def _claim(group, name, title, dataset, regime, geometry, a, b):
         "reason": reason,
         "seeds": len(at_one),
         "live_seeds": int((at_one.status == "ok").sum()),
-        "half_scale": half and {"estimate": half.estimate, "low": half.low, "high": half.high},
+        "other_scales": [
+            {
+                "init_scale": 0.5,
+                "estimate": half.estimate,
+                "low": half.low,
+                "high": half.high,
+                "verdict": "opposite",
+            }
+        ]
+        if half
+        else [],
         "detectable_effect": 0.012,
         "arms": [a, b],
         "by_dataset": name in ("C1", "C2-ends"),

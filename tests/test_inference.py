@@ -324,20 +324,23 @@ LIVE = Fitness(num_seeds=8, num_live=8, accuracy=0.8, accuracy_floor=0.5)
 
 
 @pytest.mark.parametrize(
-    "verdict, half, word",
+    "verdict, others, word",
     [
-        ("supported", "supported", "supported"),
-        ("supported", None, "supported"),
-        ("supported", "opposite", "init-dependent"),
-        ("equivalent", "supported", "init-dependent"),
-        ("supported", "inconclusive", "inconclusive"),
-        ("inconclusive", "opposite", "inconclusive"),
-        ("inconclusive", "inconclusive", "inconclusive"),
+        ("supported", ("supported",), "supported"),
+        ("supported", (), "supported"),
+        ("supported", ("opposite",), "init-dependent"),
+        ("equivalent", ("supported",), "init-dependent"),
+        ("supported", ("inconclusive",), "inconclusive"),
+        ("inconclusive", ("opposite",), "inconclusive"),
+        ("inconclusive", ("inconclusive",), "inconclusive"),
+        ("supported", ("supported", "supported"), "supported"),
+        ("supported", ("inconclusive", "opposite"), "init-dependent"),
+        ("inconclusive", ("supported", "opposite"), "init-dependent"),
+        ("supported", ("supported", "inconclusive"), "inconclusive"),
     ],
 )
-def test_init_scales_must_agree(verdict, half, word):
-    half = half and Verdict(half)
-    assert inference.decide(Verdict(verdict), half, [LIVE]) == word
+def test_init_scales_must_agree(verdict, others, word):
+    assert inference.decide(Verdict(verdict), list(map(Verdict, others)), [LIVE]) == word
 
 
 @pytest.mark.parametrize(
@@ -352,7 +355,7 @@ def test_init_scales_must_agree(verdict, half, word):
     ],
 )
 def test_dead_or_untrained_arms_decide_nothing(arm, word):
-    assert inference.decide(Verdict.SUPPORTED, Verdict.SUPPORTED, [LIVE, arm]) == word
+    assert inference.decide(Verdict.SUPPORTED, [Verdict.SUPPORTED], [LIVE, arm]) == word
 
 
 # --- Data sets ------------------------------------------------------------------------------------
@@ -496,10 +499,10 @@ def test_a_shift_on_the_margin_is_predicted_at_the_level():
         (lambda: inference.verdicts([point(0)], -1.0, direction="greater"), "margins must be"),
         (lambda: inference.verdicts([point(0)], [1, 2], direction="less"), "margins must be one"),
         (lambda: inference.verdicts([point(0)], 1.0, direction="up"), "direction must be one of"),
-        (lambda: inference.decide(Verdict.SUPPORTED, None, []), "arms must not be empty"),
-        (lambda: inference.decide(Verdict.NOT_DECIDED, None, [LIVE]), "verdict must be one of"),
+        (lambda: inference.decide(Verdict.SUPPORTED, (), []), "arms must not be empty"),
+        (lambda: inference.decide(Verdict.NOT_DECIDED, (), [LIVE]), "verdict must be one of"),
         (
-            lambda: inference.decide(Verdict.SUPPORTED, None, [LIVE._replace(num_live=9)]),
+            lambda: inference.decide(Verdict.SUPPORTED, (), [LIVE._replace(num_live=9)]),
             "num_live <= num_seeds",
         ),
         (lambda: inference.heterogeneity([point(0, 1)], 0.1), "at least 2 data sets; got 1"),

@@ -143,29 +143,29 @@ def verdicts(
 
 def decide(
     verdict: Verdict,
-    half_scale_verdict: Verdict | None,
+    other_verdicts: Sequence[Verdict],
     arms: Sequence[Fitness],
     *,
     min_live: float = 0.8,
 ) -> Verdict:
-    """The final word on a claim, from its verdicts at init scale 1 and 1/2 and its arms.
+    """The final word on a claim, from its verdicts at each init scale and its arms.
 
     In this order:
 
-    1. not decided: an arm (at either scale) has fewer than ``min_live`` live seeds, or an accuracy
+    1. not decided: an arm (at any scale) has fewer than ``min_live`` live seeds, or an accuracy
        below its floor. An arm that does not learn says nothing of what architectures learn.
-    2. init-dependent: both verdicts are definite (supported, opposite, equivalent) and differ.
-    3. the common verdict, where both agree.
-    4. inconclusive: one is definite, the other inconclusive. The claim is then shown neither to
-       hold at both scales nor to change between them; more seeds decide.
+    2. init-dependent: two verdicts are definite (supported, opposite, equivalent) and differ.
+    3. the common verdict, where all agree.
+    4. inconclusive: some are definite, others inconclusive. The claim is then shown neither to
+       hold at all scales nor to change between them; more seeds decide.
 
-    Without a second scale (None) the first verdict stands. A definite word is false only where
-    the verdict at scale 1 is, so its error rate is that of `verdicts`; "init-dependent" is false
-    only where one of the two is, so at most twice that.
+    Without another scale the first verdict stands. A definite word is false only where the verdict
+    at scale 1 is, so its error rate is that of `verdicts`; "init-dependent" is false only where
+    one of them is, so at most as many times that as there are scales.
 
     Args:
       verdict: at init scale 1, by `verdicts`.
-      half_scale_verdict: at init scale 1/2, or None where that was not run.
+      other_verdicts: at each of the other scales; may be empty.
       arms: every arm of the comparison, at every scale used.
       min_live: smallest share of live seeds.
 
@@ -177,7 +177,8 @@ def decide(
     """
     given = (Verdict.SUPPORTED, Verdict.OPPOSITE, Verdict.EQUIVALENT, Verdict.INCONCLUSIVE)
     _checks.one_of("verdict", verdict, given)
-    _checks.one_of("half_scale_verdict", half_scale_verdict, (*given, None))
+    for other in other_verdicts:
+        _checks.one_of("other_verdicts", other, given)
     if not arms:
         raise ValueError("arms must not be empty.")
     for arm in arms:
@@ -186,11 +187,10 @@ def decide(
         # "not >=" and not "<": the accuracy of an arm without live seeds is NaN.
         if arm.num_live < min_live * arm.num_seeds or not arm.accuracy >= arm.accuracy_floor:
             return Verdict.NOT_DECIDED
-    if half_scale_verdict is None or half_scale_verdict == verdict:
-        return Verdict(verdict)
-    if Verdict.INCONCLUSIVE in (verdict, half_scale_verdict):
-        return Verdict.INCONCLUSIVE
-    return Verdict.INIT_DEPENDENT
+    found = {Verdict(verdict), *map(Verdict, other_verdicts)}
+    if len(found - {Verdict.INCONCLUSIVE}) > 1:
+        return Verdict.INIT_DEPENDENT
+    return Verdict(verdict) if len(found) == 1 else Verdict.INCONCLUSIVE
 
 
 def evidence_for(estimate: Estimate, margin: float, direction: str) -> dict[Verdict, float]:

@@ -261,13 +261,13 @@ def init_scale_effect(
         ax.axline((0, 0), slope=1, color=GREY, linewidth=0.7, zorder=0)
         ax.locator_params(nbins=4, steps=[1, 2, 5, 10])
         ax.set_title(panel_name(dataset, regime, "\n"), loc="left", fontweight="bold")
-        ax.set_xlabel(f"at init scale {scales[0]:g}\n(cycles/pixel)")
+        ax.set_xlabel(f"at init scale {scales[0]:.2g}\n(cycles/pixel)")
     if limits:
         low, high = np.nanmin(limits), np.nanmax(limits)
         pad = 0.06 * (high - low) + 1e-3
         axes[0].set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
     for ax in axes[::num_cols]:
-        ax.set_ylabel(f"mean frequency\nat init scale {scales[1]:g}")
+        ax.set_ylabel(f"mean frequency\nat init scale {scales[1]:.2g}")
     return laid_out(figure, [arm_handle(drawn[arm]) for arm in looks.in_order(drawn)])
 
 

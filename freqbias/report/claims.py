@@ -222,7 +222,6 @@ def all_tests(claims: Sequence[Claim]) -> list[Block]:
     """Every test with its numbers, folded."""
     rows = []
     for claim in claims:
-        half = claim.get("half_scale") or {}
         rows.append(
             (
                 str(claim["id"]),
@@ -236,7 +235,7 @@ def all_tests(claims: Sequence[Claim]) -> list[Block]:
                 number(claim.get("degrees_of_freedom"), 1),
                 number(claim.get("margin")),
                 number(claim.get("p_holm"), 4),
-                f"{signed(half.get('estimate'), 4)} {interval(half, 4)}",
+                "; ".join(_at_scale(other, 4) for other in claim.get("other_scales") or ()),
                 number(claim.get("detectable_effect"), 4),
                 _live(claim),
                 Cell(claim.get("reason") or "", "text"),
@@ -244,11 +243,11 @@ def all_tests(claims: Sequence[Claim]) -> list[Block]:
         )
     heads = (
         *("Claim", "Data", "Regime", "Attack", "Verdict", "Effect", "95 % interval", "SE", "df"),
-        *("Margin", "p (Holm)", "At half init scale", "Detectable", "Live", "Reason"),
+        *("Margin", "p (Holm)", "At other init scales", "Detectable", "Live", "Reason"),
     )
     line = (
-        f"{len(rows)} tests with standard errors, adjusted p-values, and the effect at half the "
-        "init scale"
+        f"{len(rows)} tests with standard errors, adjusted p-values, and the effect at the other "
+        "init scales"
     )
     where = joined([f"{len(rows)} tests: in ", tag("code", "claims.json"), " beside this page."])
     asides = [Aside(where)] if len(rows) > LONG else []
@@ -309,14 +308,20 @@ def _claim_cell(members: Sequence[Claim], panel: Panel) -> Cell:
 
 
 def _because(claim: Claim, *, first: bool) -> str:
-    """Why a claim is not decided, or what it is at half the initial scale."""
-    half, reason = claim.get("half_scale") or {}, str(claim.get("reason") or "")
-    if claim["verdict"] == "init-dependent" and half.get("estimate") is not None:
-        at_half = f"{signed(half['estimate'])} {interval(half)}"
-        return soft(f"at half the init scale {at_half}", "because")
+    """Why a claim is not decided, or what it is at the other initial scales."""
+    others, reason = claim.get("other_scales") or (), str(claim.get("reason") or "")
+    if claim["verdict"] == "init-dependent" and others:
+        found = "; ".join(f"{_at_scale(other)} ({other['verdict']})" for other in others)
+        return soft(f"at init scale {found}", "because")
     if claim["verdict"] == "not decided" and reason and first:
         return soft(reason, "because")
     return ""
+
+
+def _at_scale(other: Mapping[str, Any], digits: int = 3) -> str:
+    """The effect at one of the other initial scales."""
+    effect_there = f"{signed(other['estimate'], digits)} {interval(other, digits)}"
+    return f"{other['init_scale']:.2g}: {effect_there}"
 
 
 def _named(claim: Claim) -> str:

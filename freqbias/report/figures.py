@@ -141,11 +141,11 @@ def make_figures(
         out += _image_figures(spectra, dataset, scale, seeds, looks)
     scales = sorted(rows["init_scale"].unique(), reverse=True)
     if len(scales) > 1:
-        other = 0.5 if 0.5 in scales else float(scales[1])
+        other = float(scales[-1])
         out.append(
             ReportFigure(
                 "init_scale",
-                f"Does it depend on the initialisation? Init scale {scale:g} against {other:g}",
+                f"Does it depend on the initialisation? Init scale {scale:g} against {other:.2g}",
                 "Mean frequency of the L2 perturbations (cycles/pixel) of each arm at the two "
                 f"scales of the initial weights. Bars: 95 % t intervals over live seeds "
                 f"({_seeds(rows)}). On the diagonal the scale makes no difference.",

@@ -373,7 +373,7 @@ def _method(rows: pd.DataFrame) -> Section:
         "data, not of new data sets.",
         "Verdicts.": "Computed from the rows by rules registered before the run: the effect "
         "against its margin, Holm\u2019s correction over the claim\u2019s family, the same at "
-        "half the init scale, live seeds and accuracy floors. L2 is the primary geometry.",
+        "other init scales, live seeds and accuracy floors. L2 is the primary geometry.",
     }
     items = [joined([bold(name), " ", text]) for name, text in points.items()]
     return Section("method", "Method", [Bullets(items)])

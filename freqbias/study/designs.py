@@ -5,6 +5,7 @@ One factor varies at a time, from conv K = 3 with one hidden layer. `reproduce` 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from freqbias.data import embedded
 from freqbias.study.design import DATASETS_OF, Design, Designs
@@ -19,7 +20,7 @@ KERNELS = {
     "standard": ("3", "5", "7", "9", "11", "15", "full"),
     "paper": ("3", "7", "11", "15", "full"),
 }
-DEPTHS = {"smoke": (1, 2), "quick": (1, 2, 3), "standard": (1, 2, 3, 4), "paper": (1, 2, 3, 4)}
+DEPTHS = {"smoke": (1, 2), "quick": (1, 2, 3), "standard": (1, 2, 3), "paper": (1, 2, 3, 4)}
 SHARING = (
     CONV,
     LOCAL,
@@ -28,6 +29,7 @@ SHARING = (
     Arm("locally_connected_tied", 1, "3"),
 )
 PLAIN = (CONV, Arm("conv", 2, "3"), FULL, FC)
+FURTHER = {"smoke": 3, "quick": 5}  # recorded steps of every course, beside both ends
 BLOCKS = (
     Arm("resnet", 2, "3", "SAME"),
     Arm("resnet", 2, "7", "SAME"),
@@ -38,17 +40,21 @@ BLOCKS = (
     Arm("mlp_mixer", 2),
     Arm("global_filter", 2),
 )
-SCALES = (1.0, 0.5, 0.1)
+CLAIMED_BLOCKS = (*BLOCKS[:2], *BLOCKS[5:])  # ResNets, ViT, MLP-Mixer and GFNet
+SCALES = (1.0, 1 / 3, 0.1)  # of the initial output; PyTorch's usual is 1/3 for linear nets
 PADDINGS = ("circular", "SAME", "VALID")
 WEIGHT_DECAY = 5e-4
+NOISE = "power_law_1_28x28x1_2"
 MANY_SETS = {
     "smoke": ("fashion_mnist_mini", "digits"),
     "quick": embedded.NAMES,
     "standard": (
         *embedded.NAMES,
+        "natural_patches+turned_0",
         "fashion_mnist_mini+low_pass_0.125",
-        "natural_patches+permuted_0",
+        "fashion_mnist_mini+permuted_0",
         "fashion_mnist_mini+teacher_0.25_0.35",
+        NOISE,
     ),
     "paper": ("cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist", "kmnist"),
 }
@@ -63,15 +69,25 @@ TRANSFORMS = (
     "shuffled_0",
 )
 PLANTED = "planted_0.2_0.25"  # of the authors' code: a fifth of the coefficients, amplitude 1/4
-NOISE = "power_law_1_28x28x1_2"
 INSTEAD = {"natural_patches+teacher_0.25_0.35": "natural_patches+teacher_0.1_0.25"}
 RELU_ONLY = ("natural_patches+high_pass_0.125",)
 
 
+def course(preset: str, **more: Any) -> Asked:
+    """The course of training, which every verdict on trained networks wants, and more."""
+    return Asked(checkpoints=FURTHER.get(preset, 6), **more)
+
+
 def kernel_size(preset: str) -> tuple[Design, ...]:
-    """C2: every kernel size of the preset, and FC."""
+    """C1, C2: every kernel size of the preset, and FC; the arms of C1 and C2 at smaller scales."""
     arms = (*(Arm("conv", 1, kernel) for kernel in KERNELS[preset]), FC)
-    return (Design(DATASETS_OF[preset], arms, asked=Asked(second_attack=True, other_box=True)),)
+    decided = tuple(arm for arm in arms if arm.kernel in ("", "3", "7", "full"))
+    asked = course(preset, second_attack=True, other_box=True)
+    data = DATASETS_OF[preset]
+    return (
+        Design(data, arms, asked=asked),
+        Design(data, decided, init_scales=SCALES[1:], asked=course(preset)),
+    )
 
 
 def depth(preset: str) -> tuple[Design, ...]:
@@ -79,36 +95,37 @@ def depth(preset: str) -> tuple[Design, ...]:
     arms = [
         arm for layers in DEPTHS[preset] for arm in (Arm("conv", layers, "3"), Arm("fc", layers))
     ]
-    return (Design(DATASETS_OF[preset], tuple(arms)),)
+    return (Design(DATASETS_OF[preset], tuple(arms), asked=course(preset)),)
 
 
 def symmetry(preset: str) -> tuple[Design, ...]:
     """C9: sharing x locality, and the tied start."""
-    return (Design(DATASETS_OF[preset], SHARING, asked=Asked(second_attack=True)),)
+    return (Design(DATASETS_OF[preset], SHARING, asked=course(preset)),)
 
 
 def init_scale(preset: str) -> tuple[Design, ...]:
     """Control: three initial scales."""
-    return (Design(DATASETS_OF[preset], (CONV, FULL, LOCAL, FC), init_scales=SCALES),)
+    arms = (CONV, FULL, LOCAL, FC)
+    return (Design(DATASETS_OF[preset], arms, init_scales=SCALES, asked=course(preset)),)
 
 
 def padding(preset: str) -> tuple[Design, ...]:
     """Control: every padding at K = 3 and 7, and FC."""
     kernels = ("3",) if preset == "smoke" else ("3", "7")
     arms = [Arm("conv", 1, kernel, name) for kernel in kernels for name in PADDINGS]
-    return (Design(DATASETS_OF[preset], (*arms, FC), asked=Asked(second_attack=True)),)
+    return (Design(DATASETS_OF[preset], (*arms, FC), asked=course(preset)),)
 
 
 def datasets(preset: str) -> tuple[Design, ...]:
     """C4: three arms on many data sets."""
-    return (Design(MANY_SETS[preset], ENDS, asked=Asked(second_attack=True)),)
+    return (Design(MANY_SETS[preset], ENDS, asked=course(preset)),)
 
 
 def frequency_controlled_data(preset: str) -> tuple[Design, ...]:
     """C4: each set of the preset, and it under every transform under which it can be learned."""
     if preset == "smoke":
         (base,) = DATASETS_OF[preset]
-        return (Design((base, f"{base}+{TRANSFORMS[0]}"), ENDS),)
+        return (Design((base, f"{base}+{TRANSFORMS[0]}"), ENDS, asked=course(preset)),)
     sets = [
         INSTEAD.get(name, name)
         for base in DATASETS_OF[preset]
@@ -116,18 +133,19 @@ def frequency_controlled_data(preset: str) -> tuple[Design, ...]:
     ]
     both = Design((*(name for name in sets if name not in RELU_ONLY), NOISE), ENDS)
     relu = Design(tuple(name for name in sets if name in RELU_ONLY), ENDS, regimes=("relu",))
-    return (both, relu) if relu.datasets else (both,)
+    designs = (both, relu) if relu.datasets else (both,)
+    return tuple(design._replace(asked=course(preset)) for design in designs)
 
 
 def architectures(preset: str) -> tuple[Design, ...]:
     """C1, C5: all families, with Adam; FC and conv with SGD too."""
-    asked = Asked(second_attack=True, checkpoints=3 if preset == "smoke" else 6)
-    blocks = (BLOCKS[0], BLOCKS[5]) if preset == "smoke" else BLOCKS
+    asked = course(preset)
+    blocks = {"smoke": (BLOCKS[0], BLOCKS[5]), "standard": CLAIMED_BLOCKS}.get(preset, BLOCKS)
     with_adam = tuple(arm._replace(optimizer="adam") for arm in (*PLAIN, *blocks))
     data = DATASETS_OF[preset]
     return (
-        Design(data, with_adam, regimes=("relu",), init_scales=(1.0,), asked=asked),
-        Design(data, PLAIN, regimes=("relu",), init_scales=(1.0,), asked=asked),
+        Design(data, with_adam, regimes=("relu",), asked=asked),
+        Design(data, PLAIN, regimes=("relu",), asked=asked),
     )
 
 
@@ -135,33 +153,33 @@ def optimizer(preset: str) -> tuple[Design, ...]:
     """Control: three arms by SGD, by SGD with weight decay, and by Adam."""
     decayed = tuple(arm._replace(weight_decay=WEIGHT_DECAY) for arm in ENDS)
     by_adam = tuple(arm._replace(optimizer="adam") for arm in ENDS)
-    return (Design(DATASETS_OF[preset], (*ENDS, *decayed, *by_adam)),)
+    arms = (*ENDS, *decayed, *by_adam)
+    return (Design(DATASETS_OF[preset], arms, asked=course(preset)),)
 
 
 def emergence(preset: str) -> tuple[Design, ...]:
     """C10: three arms at log-spaced steps."""
-    checkpoints = 3 if preset == "smoke" else 6
-    asked = Asked(checkpoints=checkpoints, minimal=True, minimal_in_training=True)
+    asked = course(preset, minimal=True, minimal_in_training=True)
     return (Design(DATASETS_OF[preset], ENDS, asked=asked),)
 
 
 def robustness(preset: str) -> tuple[Design, ...]:
     """Plain families, with all that is measured of robustness."""
     arms = (CONV, Arm("conv", 1, "7"), FULL, Arm("conv", 2, "3"), LOCAL, FC)
-    asked = Asked(second_attack=True, minimal=True, filtered=True)
+    asked = course(preset, second_attack=True, minimal=True, filtered=True)
     return (Design(DATASETS_OF[preset], (CONV, FC) if preset == "smoke" else arms, asked=asked),)
 
 
 def heatmap(preset: str) -> tuple[Design, ...]:
     """Four arms under every plane wave, at initial scale 1."""
     arms = (CONV, FC) if preset == "smoke" else (CONV, FULL, LOCAL, FC)
-    return (Design(DATASETS_OF[preset], arms, init_scales=(1.0,), asked=Asked(heat_map=True)),)
+    return (Design(DATASETS_OF[preset], arms, asked=course(preset, heat_map=True)),)
 
 
 def planted(preset: str) -> tuple[Design, ...]:
     """C11: who learns a pattern planted in the spectrum, and by which frequencies."""
     sets = tuple(f"{base}+{PLANTED}" for base in DATASETS_OF[preset])
-    return (Design(sets, ENDS, asked=Asked(filtered=True)),)
+    return (Design(sets, ENDS, asked=course(preset, filtered=True)),)
 
 
 PARTS: Mapping[str, Designs] = {
@@ -175,13 +193,20 @@ PARTS: Mapping[str, Designs] = {
 
 
 def reproduce(preset: str) -> tuple[Design, ...]:
-    """All of the study at once; ``quick`` and ``smoke`` what fits their time."""
+    """The study at once: of ``quick`` and ``smoke`` what fits their time, of ``standard`` most."""
     data = DATASETS_OF[preset]
     if preset == "smoke":
-        return (Design(data, ENDS, init_scales=(1.0,), asked=Asked(second_attack=True)),)
+        return (Design(data, ENDS, asked=Asked(second_attack=True)),)
     if preset == "quick":  # trained networks of few arms, along their course
         wide = tuple(Arm("conv", 1, kernel) for kernel in KERNELS[preset])
-        return (Design(data, (*wide, FC), init_scales=(1.0,), asked=Asked(checkpoints=5)),)
+        return (Design(data, (*wide, FC), asked=course(preset)),)
+    if preset == "standard":
+        parts = (kernel_size, depth, symmetry, datasets, planted, architectures, optimizer)
+        more = (
+            Design(data, ENDS, asked=course(preset, minimal=True, minimal_in_training=True)),
+            Design(data, (CONV, FC), regimes=("relu",), asked=Asked(filtered=True, heat_map=True)),
+        )
+        return (*(design for part in parts for design in part(preset)), *more)
     return tuple(design for part in PARTS.values() for design in part(preset))
 
 

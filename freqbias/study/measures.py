@@ -17,7 +17,7 @@ from freqbias import attacks, ensemble, inference, ops, spectral, theory
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset, Split
 from freqbias.ensemble import Ensemble
-from freqbias.study import arms
+from freqbias.study import arms, bands
 from freqbias.study.setting import Asked, Budget, Setting
 from freqbias.typing import Array, Key
 
@@ -38,6 +38,7 @@ class Measured:
       nets: the networks as they were trained.
       attacked: the same functions in the form that is attacked, see `as_attacked`.
       start: their initial parameters, leaves [S, ...].
+      end: their parameters at the end of training.
       compact: from parameters as trained to those of the setting's own module.
       images: the attacked images [N, H, W, C].
       labels: int [N].
@@ -54,6 +55,7 @@ class Measured:
     nets: Ensemble
     attacked: Ensemble
     start: Any
+    end: Any
     compact: Callable[[Any], Any]
     images: Array
     labels: Array
@@ -421,6 +423,24 @@ def predictor_white_share_columns(of: Measured) -> dict[str, np.ndarray]:
     }
 
 
+def band_columns(of: Measured) -> dict[str, np.ndarray]:
+    """What the gradient of the margin reads of each band; of beta, how far it has to go."""
+    if of.features is not None:
+        known = _finite(of.features)
+        return {
+            **bands.columns(bands.GRADIENT, known, of.num_seeds),
+            **bands.columns(bands.DISTANCE, None, of.num_seeds),
+        }
+    here, end = (
+        _finite(_contrasts(_predictors(of.nets.apply_fn, params, of.dataset.image_shape)))
+        for params in (of.nets.params, of.end)
+    )
+    return {
+        **bands.columns(bands.GRADIENT, here, of.num_seeds),
+        **bands.columns(bands.DISTANCE, here - end, of.num_seeds),
+    }
+
+
 def profile_of(power: Array) -> spectral.RadialProfile:
     """Radial profile of normalised power [..., H, W], in units of its white-noise value."""
     height, width = power.shape[-2:]
@@ -469,6 +489,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(kernel_columns),
     Measurement(predictor_columns),
     Measurement(predictor_white_share_columns),
+    Measurement(band_columns),
     Measurement(filtered_columns),
     Measurement(minimal_columns),
     Measurement(attack_columns, of="perturbations"),

@@ -103,6 +103,7 @@ def run_setting(
             nets=here,
             attacked=measures.as_attacked(setting, here, dataset.image_shape),
             start=start,
+            end=nets.params,
             compact=compact,
             images=jnp.asarray(test.images),
             labels=jnp.asarray(test.labels),

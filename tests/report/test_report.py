@@ -165,7 +165,7 @@ def test_text_from_the_inputs_is_escaped(study):
 
 def test_null_numbers_give_dashes_never_none_or_nan(study):
     nulls = ("estimate", "low", "high", "standard_error", "degrees_of_freedom", "margin", "p_holm",
-             "half_scale", "detectable_effect", "unit", "reason")  # fmt: skip
+             "other_scales", "detectable_effect", "unit", "reason")  # fmt: skip
     claims = {
         "claims": [
             {**claim, **dict.fromkeys(nulls), "verdict": "not decided"}

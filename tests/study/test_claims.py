@@ -104,8 +104,31 @@ def test_factorial_contrasts():
 def test_init_dependence_is_reported():
     found = verdicts(planted({"conv_k3_d1": 0.05}, half={"fc_d1": 0.05}))["C1"]
     assert found["verdict"] == Verdict.INIT_DEPENDENT
-    assert found["half_scale"]["estimate"] < 0 < found["estimate"]
-    assert found["reason"] == "supported at initial scale 1, opposite at 1/2"
+    (half,) = found["other_scales"]
+    assert half["init_scale"] == 0.5
+    assert half["verdict"] == Verdict.OPPOSITE
+    assert half["high"] < 0 < found["low"]
+    assert found["reason"] == "supported at initial scale 1, opposite at 0.5"
+
+
+def test_every_init_scale_has_a_say():
+    """At 1 and 1/2 alike the claim holds; at 1/10 it is reversed."""
+    rows = planted({"conv_k3_d1": 0.05})
+    reversed_rows = planted({"fc_d1": 0.05})
+    tenth = reversed_rows[reversed_rows["init_scale"] == 0.5].assign(init_scale=0.1)
+    assert verdicts(rows)["C1"]["verdict"] == Verdict.SUPPORTED
+    found = verdicts(pd.concat([rows, tenth]))["C1"]
+    assert found["verdict"] == Verdict.INIT_DEPENDENT
+    assert [other["verdict"] for other in found["other_scales"]] == ["supported", "opposite"]
+    assert found["reason"].endswith("supported at 0.5, opposite at 0.1")
+
+
+def test_arms_that_are_not_there_at_a_scale_do_not_undo_the_claim():
+    rows = planted({"conv_k3_d1": 0.05})
+    kept = (rows["init_scale"] == 1) | (rows["arm"] != "fc_d1")
+    found = verdicts(rows[kept])["C1"]
+    assert found["verdict"] == Verdict.SUPPORTED
+    assert found["other_scales"] == []
 
 
 @pytest.mark.parametrize("status", ["dead", "diverged"])

@@ -17,8 +17,9 @@ from freqbias.study.claims.registry import Claim, Registry
 def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
     """The verdict on every claim, wherever its arms were run: data set, regime and geometry.
 
-    Each member is estimated at initial scale 1 and, where there are rows, at 1/2; Holm runs over
-    the members of one claim, geometry and scale; `freqbias.inference.decide` has the last word.
+    Each member is estimated at initial scale 1 and at every other scale of which there are rows;
+    Holm runs over the members of one claim, geometry and scale; `freqbias.inference.decide` has the
+    last word.
 
     Args:
       rows: the table of a run, of trained networks only.
@@ -35,9 +36,10 @@ def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
         for geometry in claim.geometries
         if _was_asked(rows, claim, dataset, regime, geometry)
     ]
-    by_scale = {scale: _judge_scale(rows, members, registry, scale) for scale in (1.0, 0.5)}
+    others = sorted(set(rows["init_scale"]) - {1.0}, reverse=True)
+    by_scale = {s: _judge_scale(rows, members, registry, s) for s in (1.0, *others)}
     records = [
-        _record(rows, member, registry, *(by_scale[scale][index] for scale in (1.0, 0.5)))
+        _record(rows, member, registry, {scale: of[index] for scale, of in by_scale.items()})
         for index, member in enumerate(members)
     ]
     return [
@@ -236,12 +238,13 @@ def _centred_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _record(
-    rows: pd.DataFrame, member: Member, registry: Registry, full: _Result, half: _Result
+    rows: pd.DataFrame, member: Member, registry: Registry, by_scale: Mapping[float, _Result]
 ) -> dict[str, Any]:
+    """One member, from what was found at each initial scale, of which the first is 1."""
     claim, dataset, regime, geometry = member
     floor = courses.floor_of(registry.accuracy_floor, dataset)
     fitness, reasons, not_trained = [], [], False
-    for scale in (1.0, 0.5):
+    for scale in by_scale:
         for name, arm in zip(
             claim.arms,
             _arm_rows(_cell(rows, dataset, regime, geometry, scale), claim),
@@ -255,14 +258,18 @@ def _record(
             reasons += _unfit(name, scale, fitness[-1], registry.min_live)
             reasons += (unfitted := _unfitted(name, scale, live))
             not_trained |= bool(unfitted)
+    full, *_ = by_scale.values()
+    others = {s: of for s, of in by_scale.items() if s != 1 and of.verdict is not None}
     if full.verdict is None:
         verdict, reasons = Verdict.NOT_DECIDED, [full.reason]
     else:
-        verdict = inference.decide(full.verdict, half.verdict, fitness, min_live=registry.min_live)
+        found = [of.verdict for of in others.values() if of.verdict is not None]
+        verdict = inference.decide(full.verdict, found, fitness, min_live=registry.min_live)
         verdict = Verdict.NOT_DECIDED if not_trained else verdict
         undecided = (Verdict.INIT_DEPENDENT, Verdict.INCONCLUSIVE)
-        if verdict in undecided and half.verdict not in (None, full.verdict):
-            reasons = [f"{full.verdict} at initial scale 1, {half.verdict} at 1/2"]
+        if verdict in undecided and set(found) - {full.verdict}:
+            at_others = (f"{of.verdict} at {scale:.2g}" for scale, of in others.items())
+            reasons = [", ".join((f"{full.verdict} at initial scale 1", *at_others))]
     at_one = _cell(rows, dataset, regime, geometry, 1.0)
     arms = pd.concat(_arm_rows(at_one, claim))
     return {
@@ -282,7 +289,10 @@ def _record(
         "reason": "; ".join(reasons),
         "seeds": len(arms),
         "live_seeds": len(_live(arms, claim)),
-        "half_scale": None if half.estimate is None else _effect(half.estimate),
+        "other_scales": [
+            {"init_scale": scale, **_effect(of.estimate), "verdict": str(of.verdict)}
+            for scale, of in others.items()
+        ],
         "detectable_effect": _detectable(full.estimate, registry.confidence),
         "arms": list(claim.arms),
         "by_dataset": any(entry.of == claim.id for entry in registry.independence),
