@@ -50,7 +50,7 @@ MANY_SETS = {
     "quick": embedded.NAMES,
     "standard": (
         *embedded.NAMES,
-        "natural_patches+turned_0",
+        "fashion_mnist_mini+turned_0",
         "fashion_mnist_mini+low_pass_0.125",
         "fashion_mnist_mini+permuted_0",
         "fashion_mnist_mini+teacher_0.25_0.35",
