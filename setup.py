@@ -34,9 +34,12 @@ EXTRAS = {
         "torchvision==0.28.0",
         "timm==1.0.31",
         "torchattacks==3.5.1",
+        "equinox>=0.11",
+        "dm-haiku>=0.0.13",
         "numba>=0.61",  # for foolbox's Brendel-Bethge
         "cvxpy>=1.6",  # with Clarabel: second routes to margins and norms
     ],
+    "interop": ["torch==2.13.0", "equinox>=0.11", "dm-haiku>=0.0.13"],  # where networks come from
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],
     "tfds": [

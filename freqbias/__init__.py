@@ -18,11 +18,13 @@ array([8, 8, 8])
 'seeds'
 """
 
+from freqbias import analysis as analysis
 from freqbias import attacks as attacks
 from freqbias import data as data
 from freqbias import distributed as distributed
 from freqbias import ensemble as ensemble
 from freqbias import inference as inference
+from freqbias import interop as interop
 from freqbias import models as models
 from freqbias import ops as ops
 from freqbias import runs as runs
@@ -32,6 +34,7 @@ from freqbias import training as training
 from freqbias import typing as typing
 from freqbias._pytree import frozen as frozen
 from freqbias._pytree import static as static
+from freqbias.analysis import analyze as analyze
 from freqbias.ensemble import Ensemble as Ensemble
 from freqbias.training import sgd as sgd
 from freqbias.training import train as train
@@ -41,12 +44,15 @@ from freqbias.typing import Status as Status
 __all__ = [
     "Ensemble",
     "Status",
+    "analysis",
+    "analyze",
     "attacks",
     "data",
     "distributed",
     "ensemble",
     "frozen",
     "inference",
+    "interop",
     "models",
     "ops",
     "runs",

@@ -13,7 +13,7 @@ FLOORS = (  # from the ground up; rooms of one floor import each other only as `
     ("models", "data", "training", "attacks", "theory", "interop"),
     ("plotting",),
     ("report",),
-    ("analyze", "study"),
+    ("analysis", "study"),
     ("cli",),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -64,6 +64,31 @@ _SPARE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")
 _LINESTYLES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 
 
+def distinct_styles(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, Style]:
+    """Looks for any names, told apart by colour-blind eyes and in grey.
+
+    Colours, markers and lines go round in circles of different lengths, so that the first ninety
+    names differ in at least one of them.
+
+    Args:
+      names: in the order in which looks are given out.
+      taken: colours not to be used.
+
+    Returns:
+      name -> `Style`.
+    """
+    colors = [color for color in _SPARE if color not in set(taken)] or _SPARE
+    return {
+        name: Style(
+            name.replace("_", " "),
+            colors[index % len(colors)],
+            _SPARE_MARKERS[index % len(_SPARE_MARKERS)],
+            _LINESTYLES[index // len(colors) % len(_LINESTYLES)],
+        )
+        for index, name in enumerate(names)
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Drawn:
     """The arms of a study as figures need them; whoever names arms says what they are.
@@ -89,17 +114,7 @@ class Drawn:
     def with_arms(self, arms: Iterable[str]) -> "Drawn":
         """The same with a look for every arm: distinct ones for those that have none."""
         unknown = sorted({str(arm) for arm in arms} - set(self.styles))
-        taken = {style.color for style in self.styles.values()}
-        colors = [color for color in _SPARE if color not in taken] or _SPARE
-        spare = {
-            arm: Style(
-                arm.replace("_", " "),
-                colors[index % len(colors)],
-                _SPARE_MARKERS[index % len(_SPARE_MARKERS)],
-                _LINESTYLES[index // len(colors) % len(_LINESTYLES)],
-            )
-            for index, arm in enumerate(unknown)
-        }
+        spare = distinct_styles(unknown, {style.color for style in self.styles.values()})
         return dataclasses.replace(self, styles={**self.styles, **spare})
 
     def __getitem__(self, arm: str) -> Style:

@@ -100,6 +100,7 @@ class Page(NamedTuple):
     sections: Sequence[Section]
     attacks: Sequence[Block] = ()  # above the run's config, under Settings
     numbers: str = Markup("<code>rows.csv</code>")  # the files that hold them
+    alone: bool = False  # no folder of a run lies beside the page: no links to its files
 
 
 def build_page(page: Page, config: Mapping[str, Any]) -> str:
