@@ -201,8 +201,9 @@ def reproduce(preset: str) -> tuple[Design, ...]:
         wide = tuple(Arm("conv", 1, kernel) for kernel in KERNELS[preset])
         return (Design(data, (*wide, FC), asked=course(preset)),)
     if preset == "standard":
-        parts = (kernel_size, depth, symmetry, datasets, planted, architectures, optimizer)
+        parts = (kernel_size, depth, symmetry, datasets, planted, optimizer)
         more = (
+            *(of._replace(datasets=data[:1]) for of in architectures(preset)),
             Design(data, ENDS, asked=course(preset, minimal=True, minimal_in_training=True)),
             Design(data, (CONV, FC), regimes=("relu",), asked=Asked(filtered=True, heat_map=True)),
         )

@@ -66,7 +66,9 @@ def test_every_study_has_a_binary_and_every_binary_a_study():
 
 
 def test_a_setting_of_two_designs_is_run_once_with_all_that_both_ask():
-    one = Design(("digits",), (Arm("fc"),), asked=Asked(second_attack=True, checkpoints=2))
+    scales = (1.0, 0.5)
+    asked = Asked(second_attack=True, checkpoints=2)
+    one = Design(("digits",), (Arm("fc"),), init_scales=scales, asked=asked)
     other = Design(("digits",), (Arm("fc"),), init_scales=(1.0,), asked=Asked(checkpoints=5))
     found = design.cells((one, other))
     assert found == design.cells((other, one))
