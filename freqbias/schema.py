@@ -16,6 +16,12 @@ REQUIRED = (
     "final",
 )
 """The columns that figures and reports need."""
+BAND_EDGES = tuple(index / 16 for index in range(8))
+"""Where the bands of a course begin, cycles per pixel; the last holds all that is beyond."""
+GRADIENT = tuple(f"gradient_rms_{index}" for index in range(len(BAND_EDGES)))
+"""Of each band the root mean square, over its coefficients, of the margin's input gradient."""
+DISTANCE = tuple(f"beta_distance_{index}" for index in range(len(BAND_EDGES)))
+"""The same of what beta still has to go to where it is in the end; linear nets only."""
 
 
 class Geometry(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from freqbias import inference
+from freqbias import inference, schema
 from freqbias.plotting import Drawn
 from freqbias.study import Arm, Budget, Setting
 from freqbias.study.arms import as_drawn, family
@@ -431,3 +431,13 @@ def _config(num_seeds):
         "command": ["reproduce.py", "--preset=quick", "--out=results/quick"],
         "started": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
+
+
+def with_bands(rows):
+    """The rows with gradients of which band i doubles at step 2^i, and kernels above their bound.
+
+    Powers of the step, so that what is between recorded steps is known.
+    """
+    step = np.maximum(rows["step"].to_numpy(float), 0.5)
+    read = {name: 0.1 * step ** (1 / (1 + band)) for band, name in enumerate(schema.GRADIENT)}
+    return rows.assign(**read, kernel_slack=0.02, kernel_slack_init=0.05)

@@ -11,11 +11,11 @@ Inputs, as an experiment writes them:
   kernel, kernel_size, depth, init_scale, seed, attack, geometry, method, box, status,
   mean_frequency and null_mean_frequency (cycles per pixel); where there, step, final, padding,
   optimizer, channels, test_accuracy, minimal_relative_distance, accuracy_low_{cutoff},
-  accuracy_high_{cutoff} and data_mean_frequency. Rows whose status is not ``ok`` are counted, not
-  plotted. The role of an attack follows from its geometry (`freqbias.schema.GEOMETRIES`): the
-  primary one is filled, a second opinion hollow, and the primary one with the other box is shown
-  by `box_effect` only. Rows of all recorded steps go to the figures of ``trajectories``, those of
-  trained networks to the others.
+  accuracy_high_{cutoff}, data_mean_frequency and gradient_rms_{band}. Rows whose status is not
+  ``ok`` are counted, not plotted. The role of an attack follows from its geometry
+  (`freqbias.schema.GEOMETRIES`): the primary one is filled, a second opinion hollow, and the
+  primary one with the other box is shown by `box_effect` only. Rows of all recorded steps go to the
+  figures of ``trajectories``, those of trained networks to the others.
 - ``spectra``: arrays under ``{dataset}/{regime}/{arm}/{init_scale:g}.{field}``
   (`freqbias.schema.ArrayKey`), fields ``profile`` [S, R] and ``spectrum`` [H, W] (normalised
   power, DC out; the profile times the number of frequencies, so that white noise is 1),
@@ -26,9 +26,10 @@ Inputs, as an experiment writes them:
 
 Settings, arms and numbers that are missing leave a gap, never an error. ``numbers`` has the figures
 of mean frequency, ``datasets`` what depends on the data, ``trajectories`` what changes during
-training, ``factors`` what moves frequency most, ``bands`` robustness by frequency, ``spectra``
-profiles and pictures, ``waves`` heat maps of plane waves and the exact control, ``claims`` the
-effects beside their margins; ``style`` the looks of arms, ``files`` the way to PNG and PDF.
+training, ``emergence`` in which order frequencies are learnt, ``factors`` what moves frequency
+most, ``bands`` robustness by frequency, ``spectra`` profiles and pictures, ``waves`` heat maps of
+plane waves and the exact control, ``claims`` the effects beside their margins; ``style`` the looks
+of arms, ``files`` the way to PNG and PDF.
 """
 
 from freqbias.plotting.bands import band_curve
@@ -41,6 +42,7 @@ from freqbias.plotting.datasets import (
     grouped_datasets,
     main_datasets,
 )
+from freqbias.plotting.emergence import doubling_steps, order_of_learning
 from freqbias.plotting.factors import factors, variance_shares
 from freqbias.plotting.files import pdf_bytes, png_bytes, save
 from freqbias.plotting.numbers import (
@@ -71,6 +73,7 @@ __all__ = [
     "band_curve",
     "box_effect",
     "claim_forest",
+    "doubling_steps",
     "effects_by_dataset",
     "exact_control",
     "factors",
@@ -84,6 +87,7 @@ __all__ = [
     "init_scale_effect",
     "kernels_and_predictors",
     "main_datasets",
+    "order_of_learning",
     "over_training",
     "pdf_bytes",
     "perturbation_gallery",

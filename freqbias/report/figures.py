@@ -15,6 +15,8 @@ from freqbias.plotting.trajectories import DISTANCE, recorded_steps
 
 COURSE = "over_training"
 """The name of the figure that stands with the findings."""
+ORDER = "order_of_learning"
+"""The name of the figure that says why, with sentences of its own."""
 FACTORS = "factors"
 """The name of the figure that stands in a section of its own."""
 EFFECTS_BY_DATASET = "effects_by_dataset"
@@ -213,36 +215,85 @@ def _training_figures(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[Re
     rows = recorded_steps(rows, init_scale=scale)
     if rows.empty:
         return []
+    out = []
+    for index, (title, arms) in enumerate(looks.groups_of(rows["arm"]).items()):
+        here = rows[rows["arm"].isin(arms)]
+        if index == 0:
+            more: list[ReportFigure] = [
+                _course_figure(
+                    here, scale, looks, COURSE, "Perturbations in the course of training"
+                )
+            ]
+            more += _order_figure(here, scale, looks)
+        else:
+            name = f"The course of training: {title[:1].lower()}{title[1:]}"
+            more = [_course_figure(here, scale, looks, f"{COURSE}_{index}", name)]
+        # At equal accuracy: where architectures differ in more than a kernel.
+        if index == 0 or not set(here["architecture"]) <= {*looks.swept, *looks.baseline}:
+            suffix = f"_{index}" if index else ""
+            more.append(_accuracy_figure(here, scale, looks, suffix, title))
+        out += more
+    return out
+
+
+def _order_figure(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[ReportFigure]:
+    """When each band is learnt, if that was measured."""
+    if plotting.doubling_steps(rows, init_scale=scale).empty:
+        return []
+    return [
+        ReportFigure(
+            ORDER,
+            "The order in which frequencies are learnt",
+            "The first training step (log scale) at which the gradient of the margin with respect "
+            "to the image is, in a band of frequencies, twice as strong as at initialisation, "
+            "against the middle of the band (cycles/pixel; the last holds all beyond 7/16). Of "
+            "linear networks that gradient is the predictor. Geometric means over live seeds "
+            f"({_seeds(rows)}, init scale {scale:g}); bands: 95 % t intervals. Gaps: bands that "
+            "have not doubled in a fifth of the seeds or more.",
+            "The step at which each frequency band has doubled, a line per architecture, a panel "
+            "per data set and regime.",
+            plotting.order_of_learning(rows, init_scale=scale, looks=looks),
+        )
+    ]
+
+
+def _course_figure(
+    rows: pd.DataFrame, scale: float, looks: Drawn, name: str, title: str
+) -> ReportFigure:
     seeds = f"{_seeds(rows)}, init scale {scale:g}"
-    null = _NULL
     below = ""
     if DISTANCE in rows and rows[DISTANCE].notna().any():
         below = (
             " Below (log scale): the smallest L2 perturbation that changes the prediction, as a "
             "fraction of the norm of the image (median over images, geometric mean over seeds)."
         )
-    return [
-        ReportFigure(
-            COURSE,
-            "Perturbations in the course of training",
-            "Mean frequency of L2 perturbations of a fixed size (cycles/pixel) against the "
-            f"training step (0, then a log scale).{below} Lines: means over live seeds ({seeds}); "
-            f"bands: 95 % t intervals. {null} Dash-dotted: the images themselves.",
-            "Mean frequency and smallest perturbation against the training step, a line per "
-            "architecture, a panel per data set and regime.",
-            plotting.over_training(rows, init_scale=scale, looks=looks),
-        ),
-        ReportFigure(
-            "frequency_against_accuracy",
-            "Frequency at equal accuracy",
-            "Mean frequency of the L2 perturbations (cycles/pixel) against test accuracy, along "
-            f"training. Lines: means over live seeds at each recorded step ({seeds}), the large "
-            f"marker at the last; small dots: single networks, no interval is drawn. {null}",
-            "Mean frequency against test accuracy during training, a line per architecture, a "
-            "panel per data set and regime.",
-            plotting.frequency_against_accuracy(rows, init_scale=scale, looks=looks),
-        ),
-    ]
+    return ReportFigure(
+        name,
+        title,
+        "Mean frequency of L2 perturbations of a fixed size (cycles/pixel) against the "
+        f"training step (0, then a log scale).{below} Lines: means over live seeds ({seeds}); "
+        f"bands: 95 % t intervals. {_NULL} Dash-dotted: the images themselves.",
+        "Mean frequency and smallest perturbation against the training step, a line per "
+        "architecture, a panel per data set and regime.",
+        plotting.over_training(rows, init_scale=scale, looks=looks),
+    )
+
+
+def _accuracy_figure(
+    rows: pd.DataFrame, scale: float, looks: Drawn, suffix: str, group: str
+) -> ReportFigure:
+    named = f": {group[:1].lower()}{group[1:]}" if suffix else ""
+    return ReportFigure(
+        f"frequency_against_accuracy{suffix}",
+        f"Frequency at equal accuracy{named}",
+        "Mean frequency of the L2 perturbations (cycles/pixel) against test accuracy, along "
+        "training. Lines: means over live seeds at each recorded step "
+        f"({_seeds(rows)}, init scale {scale:g}), the large marker at the last; small dots: single "
+        f"networks, no interval is drawn. {_NULL}",
+        "Mean frequency against test accuracy during training, a line per architecture, a "
+        "panel per data set and regime.",
+        plotting.frequency_against_accuracy(rows, init_scale=scale, looks=looks),
+    )
 
 
 def _own_figures(

@@ -29,6 +29,7 @@ from freqbias.report.figures import (
     COURSE,
     EFFECTS_BY_DATASET,
     FACTORS,
+    ORDER,
     OwnFigure,
     ReportFigure,
     make_figures,
@@ -46,6 +47,7 @@ from freqbias.report.page import (
     build_page,
     write_page,
 )
+from freqbias.report.why import why
 
 
 def build_report(
@@ -119,13 +121,14 @@ def make_page(
     _check_rows(rows)
     looks = looks.with_arms(rows["arm"])
     figures = make_figures(rows, claims, spectra, looks, own)
-    rows = rows[rows["final"]]
+    recorded, rows = rows, rows[rows["final"]]
     main = plotting.main_datasets(rows)
     minor = plotting.grouped_datasets([d for d in rows["dataset"] if d not in main])
     shown = rows[rows["dataset"].isin(main)]
     sections = [
         _found(claims, minor, figures),
         _claims(rows, claims, (main, minor), figures),
+        why(recorded[recorded["dataset"].isin(main)], spectra, looks, figures),
         _figures(figures, main, minor),
         _factors(rows, figures, looks),
         _networks(shown, minor, looks),
@@ -258,7 +261,7 @@ def _figures(figures: Sequence[ReportFigure], main: Sequence[str], minor: Sequen
                 also,
             )
         )
-    content += [f for f in figures if f.name not in (COURSE, FACTORS, EFFECTS_BY_DATASET)]
+    content += [f for f in figures if f.name not in (COURSE, ORDER, FACTORS, EFFECTS_BY_DATASET)]
     return Section("figures", "Figures", content)
 
 

@@ -15,14 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import spectral
+from freqbias.schema import BAND_EDGES
 from freqbias.typing import Array
-
-EDGES = tuple(index / 16 for index in range(8))
-"""Where the bands begin, cycles per pixel; each ends where the next begins."""
-GRADIENT = tuple(f"gradient_rms_{index}" for index in range(len(EDGES)))
-"""Columns: root mean square of the margin's input gradient over the coefficients of each band."""
-DISTANCE = tuple(f"beta_distance_{index}" for index in range(len(EDGES)))
-"""Columns: the same of what beta still has to go to where it is in the end; linear nets only."""
 
 
 @jax.jit
@@ -39,9 +33,9 @@ def band_rms(images: Array) -> Array:
       NaN where images are so small that a band holds no coefficient.
     """
     shape = images.shape[-3:-1]
-    band = np.clip(np.digitize(spectral.radius_grid(shape), EDGES) - 1, 0, len(EDGES) - 1)
+    band = np.clip(np.digitize(spectral.radius_grid(shape), BAND_EDGES) - 1, 0, len(BAND_EDGES) - 1)
     band[0, 0] = -1
-    inside = band.ravel()[:, None] == np.arange(len(EDGES))  # [H W, 8]
+    inside = band.ravel()[:, None] == np.arange(len(BAND_EDGES))  # [H W, 8]
     power = spectral.power_spectrum(images).mean(axis=1).reshape(len(images), -1)
     count = np.where(inside.any(axis=0), inside.sum(axis=0), np.nan)
     return jnp.sqrt(power @ inside / count[None])

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from freqbias import attacks, ensemble, inference, ops, spectral, theory
+from freqbias import attacks, ensemble, inference, ops, schema, spectral, theory
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset, Split
 from freqbias.ensemble import Ensemble
@@ -428,16 +428,16 @@ def band_columns(of: Measured) -> dict[str, np.ndarray]:
     if of.features is not None:
         known = _finite(of.features)
         return {
-            **bands.columns(bands.GRADIENT, known, of.num_seeds),
-            **bands.columns(bands.DISTANCE, None, of.num_seeds),
+            **bands.columns(schema.GRADIENT, known, of.num_seeds),
+            **bands.columns(schema.DISTANCE, None, of.num_seeds),
         }
     here, end = (
         _finite(_contrasts(_predictors(of.nets.apply_fn, params, of.dataset.image_shape)))
         for params in (of.nets.params, of.end)
     )
     return {
-        **bands.columns(bands.GRADIENT, here, of.num_seeds),
-        **bands.columns(bands.DISTANCE, here - end, of.num_seeds),
+        **bands.columns(schema.GRADIENT, here, of.num_seeds),
+        **bands.columns(schema.DISTANCE, here - end, of.num_seeds),
     }
 
 

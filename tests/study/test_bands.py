@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from freqbias import schema
 from freqbias.study import bands
 
 
@@ -35,7 +36,7 @@ def test_bands_hold_every_coefficient_but_the_mean(key):
     radius = np.hypot(*np.meshgrid(np.fft.fftfreq(20), np.fft.fftfreq(24), indexing="ij"))
     counts = [
         int(((radius >= low) & (radius < high)).sum())
-        for low, high in zip(bands.EDGES, (*bands.EDGES[1:], 1), strict=True)
+        for low, high in zip(schema.BAND_EDGES, (*schema.BAND_EDGES[1:], 1), strict=True)
     ]
     counts[0] -= 1
     total = float(np.asarray(bands.band_rms(images))[0] ** 2 @ np.array(counts))
@@ -50,4 +51,4 @@ def test_a_band_without_coefficients_is_nan(key):
 
 
 def test_nothing_to_measure_is_nan():
-    assert np.isnan(list(bands.columns(bands.DISTANCE, None, 3).values())).all()
+    assert np.isnan(list(bands.columns(schema.DISTANCE, None, 3).values())).all()
