@@ -16,6 +16,9 @@ REQUIRED = (
     "final",
 )
 """The columns that figures and reports need."""
+FREQUENCY = "mean_frequency"
+IN_DATA = "mean_frequency_in_data"
+"""The same of the part of a perturbation in the directions in which the training images vary."""
 BAND_EDGES = tuple(index / 16 for index in range(8))
 """Where the bands of a course begin, cycles per pixel; the last holds all that is beyond."""
 GRADIENT = tuple(f"gradient_rms_{index}" for index in range(len(BAND_EDGES)))

@@ -179,7 +179,8 @@ def independence_table(entries: Sequence[Claim]) -> Table:
 
 
 def readings_table(entries: Sequence[Claim]) -> Table:
-    """The three readings of each claim side by side."""
+    """The readings of each claim side by side."""
+    inside = any(entry.get("in_data") for entry in entries)
     rows = []
     for entry in entries:
         course = entry["course"]
@@ -192,20 +193,36 @@ def readings_table(entries: Sequence[Claim]) -> Table:
                 f"{titles.title(str(entry['dataset']))}, {regime_name(str(entry['regime']))}",
                 *(
                     part
-                    for reading in (entry["end"], entry["equal_loss"])
-                    for part in (chip(str(reading["verdict"])), _effect_of(reading))
+                    for reading in (
+                        *(entry["end"], entry["equal_loss"]),
+                        *((entry.get("in_data"),) if inside else ()),
+                    )
+                    for part in (
+                        (chip(str(reading["verdict"])), _effect_of(reading))
+                        if reading
+                        else ("\N{EN DASH}", "\N{EN DASH}")
+                    )
                 ),
                 f"{along} ({', '.join(course['verdicts'])})",
                 ", ".join(moving) or "none",
             )
         )
     return Table(
-        "Three readings of the claims of which training was recorded (L2): at the end; where each "
+        "Readings of the claims of which training was recorded (L2): at the end; where each "
         "arm first falls to one training loss, the lowest that four seeds in five of every arm "
-        "reach; and along the course, the verdict at each recorded step. Moving: arms whose mean "
+        "reach; "
+        + (
+            "at the end, but of the part of each perturbation in the directions that hold 99 % of "
+            "the training images' variance, since what lies elsewhere is left over from the "
+            "initial weights; "
+            if inside
+            else ""
+        )
+        + "and along the course, the verdict at each recorded step. Moving: arms whose mean "
         "frequency changed by the margin or more in the second half of the steps.",
         (
             *("Claim", "Data, regime", "At the end", "Effect", "At equal loss", "Effect"),
+            *(("Where images vary", "Effect") if inside else ()),
             *("Along the course", "Moving"),
         ),
         rows,

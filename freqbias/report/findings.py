@@ -31,7 +31,7 @@ def findings(
     Args:
       claims: of ``claims.json``.
       readings: of the same: for each member from which step on the verdict is that of the end, and
-        whether it is the same at equal training loss.
+        whether it is the same at equal training loss, and where the training images vary.
       minor: data sets that are counted, not named.
 
     Returns:
@@ -67,6 +67,10 @@ def _place(claim: Claim, read: Mapping[tuple[str, ...], Claim]) -> str:
         equal = str(entry["equal_loss"]["verdict"])
         if equal != claim["verdict"]:
             notes.append(f"at equal training loss {equal}")
+        inside = entry.get("in_data")
+        if inside and inside["verdict"] != claim["verdict"]:
+            verdict = inside["verdict"]
+            notes.append(f"it rests on the white share: where the images vary {verdict}")
         if entry["moving"]:
             notes.append("still moving")
     where = f"{titles.title(str(claim['dataset']))}, {regime_name(str(claim['regime']))}"

@@ -364,6 +364,12 @@ def white_share(deltas: Array, basis: np.ndarray) -> Array:
     return jnp.where(known, jnp.clip(share, 0, 1), jnp.nan)
 
 
+def part_inside(deltas: Array, basis: np.ndarray) -> Array:
+    """The part of delta within the directions of a basis, B B^T delta, [..., H, W, C]."""
+    flat = deltas.reshape(*deltas.shape[:-3], -1)
+    return (flat @ basis @ basis.T).reshape(deltas.shape)
+
+
 def variance_basis(dataset: Dataset, share: float = 0.99) -> np.ndarray:
     """Orthonormal basis [H W C, r] of the fewest directions with a share of the training variance.
 
@@ -404,9 +410,17 @@ def _leading(flat: np.ndarray, energy: float) -> np.ndarray:
 
 
 def white_share_columns(of: Measured) -> dict[str, np.ndarray]:
-    """Share of delta's energy where the training data do not vary, mean over images."""
-    share = white_share(of.perturbed.delta, variance_basis(of.dataset))
-    return {"white_share": inference.image_means(share).mean}
+    """Share of delta's energy where the training data do not vary, and what frequency the rest has.
+
+    Means over images. What lies where the data do not vary is not learnt but left over.
+    """
+    delta, basis = of.perturbed.delta, variance_basis(of.dataset)
+    share = white_share(delta, basis)
+    frequency = spectral.mean_frequency(_finite(part_inside(delta, basis)))
+    return {
+        "white_share": inference.image_means(share).mean,
+        schema.IN_DATA: inference.image_means(frequency).mean,
+    }
 
 
 def predictor_white_share_columns(of: Measured) -> dict[str, np.ndarray]:

@@ -64,3 +64,12 @@ def test_other_attacks_are_no_second_vote_and_further_data_are_counted():
 
 def test_nothing_is_found_where_nothing_was_tested():
     assert said([]) == []
+
+
+def test_what_rests_on_the_white_share_is_said():
+    one = claim("supported")
+    read = {**reading(one, holds_from=87, equal_loss="supported")}
+    (found,) = said([one], [{**read, "in_data": {"verdict": "opposite"}}])
+    assert "rests on the white share: where the images vary opposite" in found
+    (same,) = said([one], [{**read, "in_data": {"verdict": "supported"}}])
+    assert "white share" not in same

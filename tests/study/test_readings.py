@@ -1,4 +1,4 @@
-"""Three readings of a claim: planted courses give what was planted."""
+"""Readings of a claim: planted courses give what was planted."""
 
 import itertools
 
@@ -143,3 +143,20 @@ def test_a_verdict_that_training_on_would_undo_is_not_decided(half, end, verdict
         assert entry["course"]["holds_from"] is None
     assert ("as much again would undo" in record["reason"]) == (verdict == "not decided")
     assert record["estimate"] == pytest.approx(end, abs=0.001)
+
+
+def test_a_verdict_that_rests_on_what_training_left_over_is_another_where_the_images_vary():
+    rows = planted({
+        "conv_k3_d1": (0.36,) * 4, "fc_d1": (0.30,) * 4, "conv_full_d1": (0.3,) * 4,
+    })  # fmt: skip
+    (without,) = read(rows)
+    assert without["in_data"] is None  # not measured
+    (found,) = read(rows.assign(mean_frequency_in_data=rows["mean_frequency"] * 0 + 0.2))
+    assert found["end"]["verdict"] == "supported"
+    assert found["in_data"]["verdict"] == "equivalent"
+    (same,) = read(rows.assign(mean_frequency_in_data=rows["mean_frequency"] - 0.1))
+    assert same["in_data"]["verdict"] == "supported"
+    assert same["in_data"]["estimate"] == pytest.approx(0.06, abs=0.003)
+    text = claims.readings_table([found, without])
+    assert "where the images vary" in text
+    assert "where the images vary" not in claims.readings_table([without])

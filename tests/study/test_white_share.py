@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from freqbias import data
+from freqbias import data, spectral
 from freqbias.study import measures
 
 
@@ -15,6 +15,19 @@ def test_shares_by_hand():
     np.testing.assert_allclose(measures.white_share(delta, basis), [16 / 25], rtol=1e-6)
     assert float(measures.white_share(2 * delta, basis)[0]) == pytest.approx(16 / 25)
     assert np.isnan(measures.white_share(jnp.zeros((1, 2, 2, 1)), basis)).all()
+
+
+def test_the_part_inside_is_what_the_share_leaves():
+    """Of two waves, one within the directions: its energy, and its frequency."""
+    pixels = np.arange(16)
+    low, high = (np.cos(2 * np.pi * k * pixels / 16)[None] * np.ones((16, 1)) for k in (2, 7))
+    basis = (low / np.linalg.norm(low)).reshape(-1, 1).astype(np.float32)
+    delta = jnp.asarray(low + 2 * high, jnp.float32)[None, None, :, :, None]
+    inside = measures.part_inside(delta, basis)
+    np.testing.assert_allclose(inside[0, 0, :, :, 0], low, atol=1e-5)
+    np.testing.assert_allclose(measures.white_share(delta, basis), 0.8, rtol=1e-5)
+    np.testing.assert_allclose(spectral.mean_frequency(inside), 2 / 16, rtol=1e-4)
+    np.testing.assert_allclose(spectral.mean_frequency(delta), (2 + 4 * 7) / 5 / 16, rtol=1e-4)
 
 
 def test_the_basis_holds_the_share_of_the_variance_and_no_direction_more():

@@ -1,9 +1,11 @@
-"""Three readings of a claim: at the end of training, at equal training loss, along the course.
+"""Readings of a claim: at the end of training, at equal training loss, along the course.
 
 At the end, networks may differ in how far they were trained. At equal loss each arm is read where
 its training loss first falls to a level that the slowest arm of the claim still reaches. Along the
 course, the claim is judged at every recorded step, and the step is found from which the verdict is
-that of the end. All three go through the one judge.
+that of the end. And, of mean frequencies, at the end but of the part of each perturbation in the
+directions in which the training images vary: a verdict that is another there rests on what training
+has left over, the white share. All go through the one judge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,7 @@ import pandas as pd
 
 from freqbias import schema
 from freqbias.inference import Verdict
+from freqbias.schema import FREQUENCY, IN_DATA
 from freqbias.study.claims.judge import judge
 from freqbias.study.claims.registry import Claim, Registry
 
@@ -22,7 +25,7 @@ _MEMBER = ("id", "dataset", "regime", "attack")
 
 
 def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
-    """The three readings of each claim on a column of the course, where its arms have one.
+    """The readings of each claim on a column of the course, where its arms have one.
 
     Args:
       rows: the table of a run with all recorded steps; columns ``step``, ``final``, ``train_loss``.
@@ -30,7 +33,8 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
 
     Returns:
       One JSON-ready mapping per member: ``end`` and ``equal_loss`` (verdict, estimate, low, high,
-      reason; of the latter also the ``loss``), and ``course``: ``steps``, the ``verdicts`` and
+      reason; of the latter also the ``loss``); ``in_data``, the same where the training images
+      vary, None where that was not measured; and ``course``: ``steps``, the ``verdicts`` and
       effects at each, and ``holds_from``, the first step from which on every verdict is that of the
       end; None where the last step stands alone; ``moving``: of claims on the mean frequency, the
       arms whose course has not come to its end, see `moving`. Members without a course are left
@@ -49,6 +53,7 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
         level = at_equal_loss(of_claim, claim, registry.min_live)
         equal = _by_member(judge(level, alone)) if len(level) else {}
         course = _course(of_claim, alone)
+        inside = _in_data(of_claim, claim, registry)
         for member, end in ends.items():
             loss = _level_of(level, member)
             here = _at_scale_one(of_claim, member)
@@ -58,6 +63,7 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
                     "title": claim.title,
                     "end": _reading(end),
                     "equal_loss": {**_reading(equal.get(member)), "loss": loss},
+                    "in_data": _reading(inside[member]) if member in inside else None,
                     "course": course[member],
                     "moving": moving(here, claim.margin) if claim.statistic == FREQUENCY else {},
                 }
@@ -65,9 +71,21 @@ def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
     return out
 
 
-FREQUENCY = "mean_frequency"
 ON_COURSE = (FREQUENCY, "test_accuracy", "white_share", "beta_mean_frequency")
 """The columns that are measured at every recorded step and read on the course."""
+
+
+def _in_data(
+    rows: pd.DataFrame, claim: Claim, registry: Registry
+) -> dict[tuple[str, ...], Mapping[str, Any]]:
+    """By member, the claim on what of the perturbations lies where the training images vary."""
+    if claim.statistic != FREQUENCY or IN_DATA not in rows:
+        return {}
+    final = rows[rows["final"]]
+    if not final[IN_DATA].notna().any():
+        return {}
+    inside = registry._replace(claims=(claim._replace(statistic=IN_DATA),))
+    return _by_member(judge(final, inside))
 
 
 def at_equal_loss(rows: pd.DataFrame, claim: Claim, min_live: float) -> pd.DataFrame:

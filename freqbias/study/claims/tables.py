@@ -59,7 +59,7 @@ def as_table(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def readings_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
-    """The three readings side by side, for the terminal or in Markdown."""
+    """The readings side by side, for the terminal or in Markdown."""
 
     def reading(one: Mapping[str, Any]) -> str:
         if one["estimate"] is None:
@@ -83,6 +83,9 @@ def readings_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False
         "at equal training loss": [reading(f["equal_loss"]) for f in found],
         "along the course": [along(f["course"]) for f in found],
     }
+    inside = [f.get("in_data") for f in found]
+    if any(inside):
+        columns["where the images vary"] = [reading(one) if one else "-" for one in inside]
     if markdown:
         return _markdown_table(list(columns), zip(*columns.values(), strict=True))
     return pd.DataFrame(columns).to_string(index=False)
