@@ -56,7 +56,7 @@ def run_one(arrangement: str, out: Path) -> None:
     run = sweep.open_run(plan, out, device=executor.device())
     start = time.perf_counter()
     sweep.run_left(plan, run, executor)
-    runs.output_file(run, TIME).write_text(str(time.perf_counter() - start))
+    runs.write_file(run, TIME, str(time.perf_counter() - start).encode())
     runs.write_rows(run)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import jax
 from absl import app, flags
 
-from freqbias import _checks, distributed
+from freqbias import _checks, distributed, runs
 from freqbias.ensemble import STRATEGIES, Strategy
 from freqbias.study import engine, executors
 from freqbias.study.engine import Executor
@@ -147,7 +147,8 @@ def run(
     Args:
       prepare: checks every flag and loads the data, and writes nothing before all is checked; what
         it raises ends the program with one line on stderr and status 2.
-      execute: does the work on what ``prepare`` returned; what it raises is shown with traceback.
+      execute: does the work on what ``prepare`` returned; what it raises is shown with traceback,
+        but for a file that cannot be written: one line, and status 1.
       says: what ``--help`` says first, unless the binary is a module with a docstring.
       over_processes: whether several processes can share the work.
     """
@@ -166,8 +167,12 @@ def run(
         except (ValueError, TypeError, OSError, ImportError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
-        with distributed.together():
-            execute(plan)
+        try:
+            with distributed.together():
+                execute(plan)
+        except runs.WriteError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
 
     if any(argument in ("-h", "-help", "--help") for argument in sys.argv[1:]):
         print(usage(prepare, says))

@@ -58,7 +58,7 @@ def execute(plan: Plan) -> None:
     if table.empty:
         print(f"no arm of {plan.run} has {2 * FEWEST} live seeds")
         return
-    table.to_csv(runs.output_file(plan.run, "relabelled.csv"), index=False)
+    runs.write_file(plan.run, "relabelled.csv", table.to_csv(index=False).encode())
     print(table.to_string(index=False, float_format="{:.3f}".format))
     rates = table[["false_without_margin", "false", "found", "predicted"]].mean()
     print(f"mean over {len(table)} arms:", *(f"{name} {rate:.3f}" for name, rate in rates.items()))

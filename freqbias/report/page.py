@@ -18,7 +18,7 @@ from freqbias import plotting, runs
 from freqbias.inference import Verdict
 from freqbias.report.figures import ReportFigure
 from freqbias.report.markup import MEANINGS, chip
-from freqbias.report.settings import setting_tables
+from freqbias.report.settings import TIMING, setting_tables
 
 LONG = 60
 """Rows of a folded table from which on it is not printed."""
@@ -137,13 +137,14 @@ def write_page(run_dir: str | os.PathLike, page: Page) -> Path:
     """
     pictures = {}
     for item in _figures(page):
-        png = runs.output_file(run_dir, f"figures/{item.name}.png")
-        runs.output_file(run_dir, f"figures/{item.name}.pdf")
-        plotting.save(item.figure, png.with_suffix(""), dpi=plotting.DPI)
-        pictures[item.name] = png.read_bytes()
-    target = runs.output_file(run_dir, "report.html")
-    target.write_text(_rendered(page, runs.read_config(run_dir), pictures), encoding="utf-8")
-    return target
+        pictures[item.name] = plotting.png_bytes(item.figure)
+        runs.write_file(run_dir, f"figures/{item.name}.png", pictures[item.name])
+        runs.write_file(run_dir, f"figures/{item.name}.pdf", plotting.pdf_bytes(item.figure))
+    config = runs.read_config(run_dir)
+    if (Path(run_dir) / TIMING).exists():
+        config["took"] = runs.load_json(run_dir, TIMING)
+    written = _rendered(page, config, pictures)
+    return runs.write_file(run_dir, "report.html", written.encode())
 
 
 def _blocks(page: Page) -> Iterator[Block]:

@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 _MOST_SHOWN = 12  # entries of one setting that the page lists
-_KNOWN = ("config", "data", "versions", "device", "command", "started")
+_KNOWN = ("config", "data", "versions", "device", "command", "started", "took")
+TIMING = "timing.json"
+"""The file of a run that says what it took."""
+_TOOK = {  # names of ``timing.json``
+    "seconds": "clock (s)",
+    "cpu_seconds": "processor (s)",
+    "compile_seconds": "of it tracing, lowering and compiling (s)",
+    "programs": "programs compiled",
+}
 
 
 class SettingTable(NamedTuple):
@@ -18,13 +26,14 @@ def setting_tables(config: Mapping[str, Any]) -> list[SettingTable]:
     """The config in groups; without groups all of it is flags.
 
     Args:
-      config: the contents of ``config.json``.
+      config: the contents of ``config.json``; under "took" those of ``timing.json``, if there.
     """
     flags = config.get("config")
     groups = {"Flags": flags if isinstance(flags, Mapping) else config}
     if isinstance(flags, Mapping):
         groups |= {"Data checksums": config.get("data", {})}
         groups |= {"Versions": config.get("versions", {}), "Device": config.get("device", {})}
+        groups |= {"Time": {_TOOK[name]: value for name, value in config.get("took", {}).items()}}
         groups |= {"Other": {key: value for key, value in config.items() if key not in _KNOWN}}
     return [
         SettingTable(title, [(key, in_words(value)) for key, value in group.items()])

@@ -7,12 +7,17 @@
     <name>.npz           arrays; with --save_params, parameters by their paths
 
 Every file is written beside its place and renamed into it, so it is whole or absent. The hidden
-file `.freqbias-run` lists what the run wrote: nothing else is ever removed, or written over. Rows
-hold no times and no machine, so the same command gives the same `rows.csv`, whatever the order in
-which settings finish. One process writes to a folder at a time; shards are runs of their own.
+file `.freqbias-run` lists what the run wrote, with length and SHA-256: nothing else is ever removed
+or written over, and a file that was damaged or edited since is refused when it is read, and
+computed again when the run is resumed. Rows hold no times and no machine, so the same command gives
+the same `rows.csv`, whatever the order in which settings finish. One process writes to a folder at
+a time, which holds a lock that ends with it; shards are runs of their own.
 """
 
-from freqbias.runs.files import output_file as output_file
+from freqbias.runs.files import WriteError as WriteError
+from freqbias.runs.files import read_file as read_file
+from freqbias.runs.files import write_file as write_file
+from freqbias.runs.folder import close_run as close_run
 from freqbias.runs.folder import open_run as open_run
 from freqbias.runs.folder import read_config as read_config
 from freqbias.runs.folder import this_device as this_device
@@ -30,20 +35,23 @@ from freqbias.runs.rows import read_rows as read_rows
 from freqbias.runs.rows import write_rows as write_rows
 
 __all__ = [
+    "WriteError",
     "append_rows",
+    "close_run",
     "finished",
     "load_arrays",
     "load_json",
     "load_params",
     "merge",
     "open_run",
-    "output_file",
     "read_config",
+    "read_file",
     "read_rows",
     "save_arrays",
     "save_json",
     "save_params",
     "this_device",
     "versions",
+    "write_file",
     "write_rows",
 ]

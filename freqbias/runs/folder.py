@@ -5,16 +5,27 @@ import json
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jax
 
 from freqbias import distributed
-from freqbias.runs.files import MANIFEST, manifest, remove, run_folder, save_manifest
+from freqbias.runs import lock
+from freqbias.runs.files import (
+    MANIFEST,
+    complete,
+    damaged,
+    discard,
+    manifest,
+    read_file,
+    remove,
+    save_manifest,
+)
 from freqbias.runs.outputs import save_json
 from freqbias.runs.values import plain, portable
 
@@ -36,7 +47,9 @@ def open_run(
     A folder that holds another run is refused. With ``overwrite`` the files which that run wrote
     are removed first, and no others; with ``resume`` the run goes on, if it is the same run:
     equal config, data checksums, versions and device. Of several processes (`freqbias.distributed`)
-    the first opens the folder; all must call this alike.
+    the first opens the folder; all must call this alike. What was damaged since is named in a
+    warning, and computed again with its setting. The process keeps other processes from the folder
+    until it ends, or `close_run`.
 
     Args:
       path: the folder; made if absent. Other people's files in it are left alone.
@@ -52,8 +65,9 @@ def open_run(
 
     Raises:
       FileExistsError: the folder holds another run, or a file that no run wrote is in the way.
-      ValueError: the run in the folder is a different one, both options are given, or processes
-        have been started differently.
+      BlockingIOError: another process has the folder open.
+      ValueError: the run in the folder is a different one or its config is damaged, both options
+        are given, or processes have been started differently.
       TypeError: a setting is not a JSON value.
     """
     if overwrite and resume:
@@ -76,8 +90,10 @@ def _open(folder: Path, record: Mapping[str, Any], *, overwrite: bool, resume: b
     """What `open_run` does with the folder."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"path must be a folder; {folder} is a file.")
-
+    folder.mkdir(parents=True, exist_ok=True)
+    lock.acquire(folder)
     if (folder / MANIFEST).exists():
+        complete(folder)
         written = manifest(folder)
         if (folder / "config.json").exists() and not overwrite:
             stored = read_config(folder)
@@ -87,6 +103,7 @@ def _open(folder: Path, record: Mapping[str, Any], *, overwrite: bool, resume: b
                     "choose another folder, overwrite it, or resume it."
                 )
             _same_run(stored, record)
+            _recover(folder)
             return
         # Overwritten, or killed before its config was written: no results yet.
         remove(folder, written)
@@ -94,9 +111,31 @@ def _open(folder: Path, record: Mapping[str, Any], *, overwrite: bool, resume: b
         raise FileExistsError(
             f"path {folder} holds a config.json that no run wrote; choose another folder."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    save_manifest(folder, [])
+    save_manifest(folder, {})
     save_json(folder, "config.json", record)
+
+
+def close_run(path: str | os.PathLike) -> None:
+    """Lets other processes open the folder of a run; the end of the process does so, too."""
+    lock.release(Path(path))
+
+
+def _recover(folder: Path) -> None:
+    """Discards what is not as the run wrote it, with the rows of its setting, and says so."""
+    found = damaged(folder)
+    if not found:
+        return
+    settings = {name for name in manifest(folder) if name.startswith("settings/")}
+    lost = {f"settings/{PurePath(name).stem}.csv" for name in found} & settings
+    if "columns.json" in found:  # written anew with the rows of any setting
+        lost |= set(sorted(settings)[:1])
+    discard(folder, {*found, *lost})
+    told = "; ".join(f"{name}: {what}" for name, what in found.items())
+    warnings.warn(
+        f"path {folder} has files that are not as the run wrote them, which are computed again: "
+        f"{told}.",
+        stacklevel=2,
+    )
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
@@ -104,8 +143,9 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: ``path`` holds no run.
+      ValueError: the file is not as the run wrote it.
     """
-    return json.loads((run_folder(path) / "config.json").read_text(encoding="utf-8"))
+    return json.loads(read_file(path, "config.json"))
 
 
 def versions() -> dict[str, str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from freqbias.runs.files import manifest, run_folder, write
-from freqbias.runs.folder import open_run, read_config
+from freqbias.runs.files import manifest, read_file, run_folder, write_file
+from freqbias.runs.folder import close_run, open_run, read_config
 from freqbias.runs.outputs import load_arrays, save_arrays, save_json
 from freqbias.runs.rows import columns_of, setting_files, write_rows
 
@@ -36,8 +36,8 @@ def merge(
       The folder of the joined run, with its ``rows.csv``.
 
     Raises:
-      ValueError: no shards; a setting in two of them; columns, versions, data or arrays that
-        contradict each other. Nothing is written then.
+      ValueError: no shards; a setting in two of them; a file that is not as its run wrote it;
+        columns, versions, data or arrays that contradict each other. Nothing is written then.
       FileExistsError: as `open_run`.
     """
     folders = [run_folder(path) for path in paths]
@@ -61,7 +61,7 @@ def merge(
         for file in setting_files(folder):
             if f"settings/{file.name}" in settings:
                 raise ValueError(f"paths must have disjoint settings; {file.stem!r} is in two.")
-            settings[f"settings/{file.name}"] = file.read_bytes()
+            settings[f"settings/{file.name}"] = read_file(folder, f"settings/{file.name}")
         for entry in manifest(folder):
             if entry.endswith(".npz") and (folder / entry).exists():
                 name = entry.removesuffix(".npz")
@@ -85,10 +85,11 @@ def merge(
     result = open_run(out, joined_config, data_checksums=data, overwrite=overwrite)
     save_json(result, "columns.json", columns)
     for name, content in settings.items():
-        write(result, name, content)
+        write_file(result, name, content)
     for name, values in arrays.items():
         save_arrays(result, name, **values)
     write_rows(result)
+    close_run(result)
     return result
 
 

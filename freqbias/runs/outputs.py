@@ -1,13 +1,15 @@
 """What a run keeps beside its rows: JSON, arrays, parameters."""
 
+import io
 import json
 import os
+import zipfile
 from typing import Any
 
 import jax
 import numpy as np
 
-from freqbias.runs.files import run_folder, write
+from freqbias.runs.files import read_file, write_file
 from freqbias.runs.values import plain
 from freqbias.typing import Params
 
@@ -21,7 +23,7 @@ def save_json(path: str | os.PathLike, name: str, value: Any) -> None:
       ValueError: a number is not finite; write None.
     """
     text = json.dumps(plain(name, value), indent=2, allow_nan=False, ensure_ascii=False)
-    write(run_folder(path), name, (text + "\n").encode())
+    write_file(path, name, (text + "\n").encode())
 
 
 def load_json(path: str | os.PathLike, name: str) -> Any:
@@ -29,12 +31,12 @@ def load_json(path: str | os.PathLike, name: str) -> Any:
 
     Raises:
       FileNotFoundError: ``path`` holds no run, or the run no such file.
-      ValueError: the file is no JSON.
+      ValueError: the file is no JSON, or not as the run wrote it.
     """
-    file = run_folder(path) / name
-    if not file.exists():
-        raise FileNotFoundError(f"the run {path} has no {name}.")
-    return json.loads(file.read_text(encoding="utf-8"))
+    try:
+        return json.loads(read_file(path, name))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"path {path} has a damaged file, {name}: it is no JSON.") from error
 
 
 def save_arrays(path: str | os.PathLike, name: str, /, **arrays: Any) -> None:
@@ -48,7 +50,7 @@ def save_arrays(path: str | os.PathLike, name: str, /, **arrays: Any) -> None:
     for key, array in converted.items():
         if array.dtype.hasobject:
             raise TypeError(f"arrays[{key!r}] must be a plain array; got dtype {array.dtype}.")
-    write(run_folder(path), f"{name}.npz", lambda file: np.savez(file, **converted))
+    write_file(path, f"{name}.npz", lambda file: np.savez(file, **converted))
 
 
 def load_arrays(path: str | os.PathLike, name: str) -> dict[str, np.ndarray]:
@@ -56,9 +58,16 @@ def load_arrays(path: str | os.PathLike, name: str) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: ``path`` holds no run, or the run no such arrays.
+      ValueError: the file is not as the run wrote it, or holds no arrays.
     """
-    with np.load(run_folder(path) / f"{name}.npz", allow_pickle=False) as stored:
-        return dict(stored)
+    content = io.BytesIO(read_file(path, f"{name}.npz"))
+    try:
+        with np.load(content, allow_pickle=False) as stored:
+            return dict(stored)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        raise ValueError(
+            f"path {path} has a damaged file, {name}.npz: it holds no arrays."
+        ) from error
 
 
 def save_params(path: str | os.PathLike, name: str, params: Params) -> None:

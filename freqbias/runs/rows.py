@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from freqbias.runs.files import check_name, manifest, run_folder, write
-from freqbias.runs.outputs import save_json
+from freqbias.runs.files import check_name, manifest, read_file, run_folder, write_file
+from freqbias.runs.outputs import load_json, save_json
 from freqbias.runs.values import cell, kind, parsed
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def append_rows(path: str | os.PathLike, setting: str, rows: Sequence[Mapping[st
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(known)
     writer.writerows(zip(*([value for value, _ in cells[column]] for column in known), strict=True))
-    write(folder, name, text.getvalue().encode())
+    write_file(folder, name, text.getvalue().encode())
 
 
 def write_rows(path: str | os.PathLike) -> "pd.DataFrame":
@@ -86,7 +85,7 @@ def write_rows(path: str | os.PathLike) -> "pd.DataFrame":
       ValueError: no setting is finished.
     """
     folder = run_folder(path)
-    write(folder, "rows.csv", merged(folder))
+    write_file(folder, "rows.csv", merged(folder))
     return read_rows(folder)
 
 
@@ -98,7 +97,7 @@ def read_rows(path: str | os.PathLike) -> "pd.DataFrame":
 
     Raises:
       FileNotFoundError: ``path`` holds no run.
-      ValueError: no setting is finished.
+      ValueError: no setting is finished, or a file is not as the run wrote it.
     """
     import pandas as pd  # noqa: PLC0415  (slow, and seldom needed)
 
@@ -121,11 +120,10 @@ def merged(folder: Path) -> bytes:
     files = setting_files(folder)
     if not files:
         raise ValueError(f"path {folder} has no finished setting yet.")
-    tables = [file.read_bytes().partition(b"\n") for file in files]
+    tables = [read_file(folder, f"settings/{file.name}").partition(b"\n") for file in files]
     return tables[0][0] + b"\n" + b"".join(body for _, _, body in tables)
 
 
 def columns_of(folder: Path) -> dict[str, str] | None:
     """Column -> kind, or None before the first rows."""
-    file = folder / "columns.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return load_json(folder, "columns.json") if (folder / "columns.json").exists() else None

@@ -25,7 +25,17 @@ import pandas as pd
 from freqbias import data, distributed, report, runs, training
 from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
-from freqbias.study import arms, claims, courses, description, design, engine, executors, networks
+from freqbias.study import (
+    arms,
+    claims,
+    courses,
+    description,
+    design,
+    engine,
+    executors,
+    networks,
+    timing,
+)
 from freqbias.study.claims import Registry
 from freqbias.study.design import Design
 from freqbias.study.engine import Executor, Job, Task
@@ -190,8 +200,12 @@ def execute(
     plan: Plan, run: Path, executor: Executor, *, shard: tuple[int, int] | None = None
 ) -> None:
     """Runs what is left of the settings; unless this is a part, judges, draws and reports."""
-    run_left(plan, run, executor, shard=shard)
-    distributed.from_first(partial(_close, plan, run, shard))
+    try:
+        with timing.timed(run):
+            run_left(plan, run, executor, shard=shard)
+        distributed.from_first(partial(_close, plan, run, shard))
+    finally:
+        runs.close_run(run)
 
 
 def run_left(

@@ -36,4 +36,8 @@ def test_settings_stand_in_groups_and_empty_groups_are_left_out():
     assert found == {
         "Flags": [("seeds", "0 to 2")], "Versions": [("jax", "1")], "Other": [("more", "3")],
     }  # fmt: skip
+    timed = {"config": {"seeds": 1}, "took": {"seconds": 12.5, "programs": 40}}
+    assert setting_tables(timed)[-1] == (
+        "Time", [("clock (s)", "12.5"), ("programs compiled", "40")],
+    )  # fmt: skip
     assert setting_tables({"speed": 3})[0].entries == [("speed", "3")]

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from freqbias import distributed, report, runs
-from freqbias.study import arms, claims, description, engine, executors
+from freqbias.study import arms, claims, description, engine, executors, timing
 from freqbias.study.claims import Registry
 from freqbias.study.engine import Executor, Job, Task
 from freqbias.study.linear import courses, page, summary
@@ -210,12 +210,16 @@ def execute(
     plan: Plan, run: Path, executor: Executor, *, shard: tuple[int, int] | None = None
 ) -> None:
     """Runs what is left; unless this is a part, judges, draws and reports."""
-    run_left(plan, run, executor, shard=shard)
-    distributed.from_first(
-        partial(description.close_part, run, shard)
-        if shard and shard[1] > 1
-        else partial(finish, run)
-    )
+    try:
+        with timing.timed(run):
+            run_left(plan, run, executor, shard=shard)
+        distributed.from_first(
+            partial(description.close_part, run, shard)
+            if shard and shard[1] > 1
+            else partial(finish, run)
+        )
+    finally:
+        runs.close_run(run)
 
 
 def run_left(
