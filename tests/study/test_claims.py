@@ -123,6 +123,17 @@ def test_every_init_scale_has_a_say():
     assert found["reason"].endswith("supported at 0.5, opposite at 0.1")
 
 
+def test_what_was_not_measured_at_a_scale_does_not_undo_the_claim_there():
+    """Smallest perturbations were asked at scale 1 only; networks that died are another case."""
+    rows = planted({"conv_k3_d1": 0.05})
+    half = rows["init_scale"] == 0.5
+    unasked = rows.assign(minimal_log_change=rows["minimal_log_change"].where(~half))
+    assert verdicts(rows)["C10"]["verdict"] == Verdict.SUPPORTED
+    assert verdicts(unasked)["C10"]["verdict"] == Verdict.SUPPORTED
+    dead = unasked.assign(status=unasked["status"].where(~half, "dead"))
+    assert verdicts(dead)["C10"]["verdict"] == Verdict.NOT_DECIDED
+
+
 def test_arms_that_are_not_there_at_a_scale_do_not_undo_the_claim():
     rows = planted({"conv_k3_d1": 0.05})
     kept = (rows["init_scale"] == 1) | (rows["arm"] != "fc_d1")

@@ -174,6 +174,12 @@ def _live(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     return rows[(rows["status"] == "ok") & rows[columns].notna().all(axis=1)]
 
 
+def _was_measured(arm: pd.DataFrame, claim: Claim) -> bool:
+    """Whether the claim's statistic was asked of an arm: a network that died has none anyway."""
+    ok = arm[arm["status"] == "ok"]
+    return ok.empty or bool(ok[claim.statistic].notna().any())
+
+
 def _judge_scale(
     rows: pd.DataFrame, members: Sequence[Member], registry: Registry, scale: float
 ) -> list[_Result]:
@@ -250,7 +256,7 @@ def _record(
             _arm_rows(_cell(rows, dataset, regime, geometry, scale), claim),
             strict=True,
         ):
-            if arm.empty:
+            if arm.empty or (scale != 1 and not _was_measured(arm, claim)):
                 continue
             live = _live(arm, claim)
             accuracy = float(live["test_accuracy"].mean()) if len(live) else float("nan")
