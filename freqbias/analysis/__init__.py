@@ -9,6 +9,7 @@ from freqbias.analysis.analyze import analyze as analyze
 from freqbias.analysis.batch import Found as Found
 from freqbias.analysis.budget import BUDGETS as BUDGETS
 from freqbias.analysis.budget import Budget as Budget
+from freqbias.analysis.budget import BudgetName as BudgetName
 from freqbias.analysis.budget import default_attacks as default_attacks
 from freqbias.analysis.jacobian import JacobianPower as JacobianPower
 from freqbias.analysis.jacobian import jacobian_power as jacobian_power
@@ -20,6 +21,7 @@ __all__ = [
     "BUDGETS",
     "Analysis",
     "Budget",
+    "BudgetName",
     "Found",
     "JacobianPower",
     "Measured",

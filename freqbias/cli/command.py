@@ -54,13 +54,16 @@ def _commands() -> Mapping[str, Command]:
         for name in ("reproduce", *designs.PARTS)
     }
     tools = {
+        "analyze": "A network of your own: its perturbations, their spectra, one page.",
         "linear_bias": "Linear networks from initialisation to past separation, against theory.",
         "claims": "Judges the rows of a finished run again.",
         "merge": "Joins the parts of a sweep that was split.",
         "relabel": "How often the rules find a difference where there is none.",
         "cost": "What a preset costs, before it is run.",
+        "doctor": "Versions, devices, memory, and what is missing.",
     }
-    return {**studies, **{name: Command(says, tool(name)) for name, says in tools.items()}}
+    found = {name: Command(says, tool(name)) for name, says in tools.items()}
+    return {"analyze": found.pop("analyze"), **studies, **found}
 
 
 def _first_line(docstring: str | None) -> str:

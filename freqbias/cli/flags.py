@@ -141,6 +141,7 @@ def run(
     *,
     says: str | None = None,
     over_processes: bool = False,
+    shared: Sequence[str] | None = None,
 ) -> None:
     """Runs a binary in two parts, so that bad input is told from a defect.
 
@@ -151,6 +152,7 @@ def run(
         but for a file that cannot be written: one line, and status 1.
       says: what ``--help`` says first, unless the binary is a module with a docstring.
       over_processes: whether several processes can share the work.
+      shared: names of the flags of this module that the binary reads; None: all of them.
     """
 
     def main(argv: Sequence[str]) -> None:
@@ -175,7 +177,7 @@ def run(
             sys.exit(1)
 
     if any(argument in ("-h", "-help", "--help") for argument in sys.argv[1:]):
-        print(usage(prepare, says))
+        print(usage(prepare, says, shared))
         return
     app.run(main)
 
@@ -198,15 +200,30 @@ def _join_processes(can: bool) -> None:
                       f"{str(error).splitlines()[0]}") from error  # fmt: skip
 
 
-def usage(prepare: Callable[[], Any], says: str | None = None) -> str:
+def usage(
+    prepare: Callable[[], Any], says: str | None = None, shared: Sequence[str] | None = None
+) -> str:
     """What a binary does, and its flags with units and defaults.
 
     Args:
       prepare: the function that checks the flags, or a partial of it.
       says: as in `run`.
+      shared: as in `run`.
     """
     module = sys.modules[getattr(prepare, "func", prepare).__module__]
     said = sys.modules["__main__"].__doc__ or says or module.__doc__ or ""
-    modules = dict.fromkeys((module.__name__, __name__))  # where its flags are defined
-    listed = [flags.FLAGS.module_help(name).partition("\n")[2] for name in modules]
-    return "\n".join([said.strip(), "", "flags:", "", *listed])
+    listed = [
+        _help_of(flag)
+        for name in dict.fromkeys((module.__name__, __name__))  # where its flags are defined
+        for flag in flags.FLAGS.get_flags_for_module(name)
+        if name != __name__ or shared is None or flag.name in shared
+    ]
+    return "\n".join([said.strip(), "", "flags:", "", *(listed or ["  none"])])
+
+
+def _help_of(flag: Any) -> str:
+    """A flag's name, meaning and default."""
+    no = "[no]" if flag.boolean else ""
+    default = flag.default_unparsed
+    given = "" if default is None or "default:" in flag.help else f" Default: {default}."
+    return flags.text_wrap(f"--{no}{flag.name}: {flag.help}{given}", 80, "    ", "  ")

@@ -2,10 +2,10 @@
 
 ``load(name)`` gives a ``Dataset`` of two ``Split``s. Four sets come with the package and need no
 network; ``load_tfds`` reads others through tensorflow-datasets, ``load_idx`` reads folders of IDX
-files, and ``from_arrays`` takes what is in memory. Sets too large for memory come in batches:
-``stream_tfds`` and ``stream_source`` give a ``Stream``. ``frequency`` and ``teacher`` have
-transforms of any ``Dataset`` that control which frequencies carry what; ``load`` knows them by name
-(the grammar is in ``catalog``).
+files, ``load_pictures`` folders of picture files, and ``from_arrays`` takes what is in memory. Sets
+too large for memory come in batches: ``stream_tfds`` and ``stream_source`` give a ``Stream``.
+``frequency`` and ``teacher`` have transforms of any ``Dataset`` that control which frequencies
+carry what; ``load`` knows them by name (the grammar is in ``catalog``).
 """
 
 from freqbias.data.catalog import check_name, load, names
@@ -22,6 +22,7 @@ from freqbias.data.frequency import (
     window,
 )
 from freqbias.data.idx import load_idx
+from freqbias.data.pictures import load_pictures
 from freqbias.data.stream import Stream, stream_source, stream_tfds
 from freqbias.data.teacher import (
     label_by_teacher,
@@ -45,6 +46,7 @@ __all__ = [
     "label_by_turn",
     "load",
     "load_idx",
+    "load_pictures",
     "load_tfds",
     "low_pass",
     "names",
