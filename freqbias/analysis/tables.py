@@ -41,7 +41,8 @@ class Interval(NamedTuple):
         if not np.isfinite(self.estimate):
             return "nothing to measure"
         if not np.isfinite(self.low):
-            return f"{self.estimate:.3f} (no interval: one of its {self.over or 'networks'})"
+            single = f"a single {self.over[:-1]}" if self.over else "nothing to vary over"
+            return f"{self.estimate:.3f} (no interval: {single})"
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -123,10 +124,7 @@ def statistics_table(subjects: Sequence[Subject], measured: Measured) -> "pd.Dat
     """
     import pandas as pd  # noqa: PLC0415  (importing freqbias must stay cheap)
 
-    own = {
-        name: interval(values, measured.images.correct, ensemble=False)
-        for name, values in measured.images.statistics.items()
-    }
+    own = _of_images(measured)
     rows = [_row("", IMAGES, ALL, name, found, measured, own) for name, found in own.items()]
     for subject in subjects:
         for attack, found in measured.found[subject.name].items():
@@ -138,6 +136,14 @@ def statistics_table(subjects: Sequence[Subject], measured: Measured) -> "pd.Dat
                     for name, values in found.statistics.items()
                 ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _of_images(measured: Measured) -> dict[str, Interval]:
+    """The statistics of the clean images."""
+    return {
+        name: interval(values, measured.images.correct, ensemble=False)
+        for name, values in measured.images.statistics.items()
+    }
 
 
 def _row(  # noqa: PLR0917 (a row's parts)
@@ -172,6 +178,7 @@ def differences_table(subjects: Sequence[Subject], measured: Measured) -> "pd.Da
     """
     import pandas as pd  # noqa: PLC0415
 
+    scales = _of_images(measured)
     rows = []
     for index, first in enumerate(subjects):
         for second in subjects[index + 1 :]:
@@ -181,9 +188,7 @@ def differences_table(subjects: Sequence[Subject], measured: Measured) -> "pd.Da
                 for group in (ALL,) if attack == JACOBIAN else (ALL, FLIPPED):
                     for name in found.statistics:
                         apart = difference(found, other, name, group, kinds)
-                        scale = np.nan
-                        if name in measured.images.statistics:
-                            scale = float(np.nanmean(measured.images.statistics[name]))
+                        scale = scales[name].estimate if name in scales else np.nan
                         rows.append({
                             "first": first.name,
                             "second": second.name,

@@ -88,10 +88,14 @@ def _alone(analysis: "Analysis", attack: str) -> str:
     if not np.isfinite(told.estimate):
         return f"{fell}; no perturbation has a spectrum."
     return (
-        f"{fell}. Mean frequency of its perturbations: {told} {UNIT}, {told.estimate / own:.2g} "
-        f"times that of the images ({own:.3f}), {_against(told, null)} white noise ({null:.3f})."
+        f"{fell}. Mean frequency of its perturbations: {told} {UNIT}, {_times(told, own)}"
+        f"{_against(told, null)} white noise ({null:.3f})."
         f"{_groups(subject, found)}"
     )
+
+
+def _times(told: Interval, own: float) -> str:
+    return f"{told.estimate / own:.2g} times that of the images ({own:.3f}), " if own > 0 else ""
 
 
 def _against(told: Interval, value: float) -> str:
@@ -109,9 +113,9 @@ def _groups(subject: Subject, found: Found) -> str:
 
 
 def comparisons(analysis: "Analysis") -> list[str]:
-    """Pairs of networks under each attack, with the paired interval."""
+    """Pairs of networks under each attack, those that have an interval."""
     own = own_frequency(analysis).estimate
-    out = []
+    out, bare = [], set()
     for index, first in enumerate(analysis.subjects):
         for second in analysis.subjects[index + 1 :]:
             kinds = [first.seeds is not None, second.seeds is not None]
@@ -120,33 +124,34 @@ def comparisons(analysis: "Analysis") -> list[str]:
                 apart = difference(found, other, "mean_frequency", ALL, kinds)
                 if not np.isfinite(apart.estimate):
                     out.append(f"{attack}: {first.name} and {second.name} have nothing to compare.")
-                    continue
-                if not np.isfinite(apart.low):
-                    verdict = "without an interval, "
-                elif apart.low > 0:
-                    verdict = "above, "
-                elif apart.high < 0:
-                    verdict = "below, "
+                elif not np.isfinite(apart.low):
+                    bare.add(f"{first.name} and {second.name}")
                 else:
-                    verdict = "not distinguishable, "
-                by = (
-                    f"{apart.estimate:+.3f}"
-                    + (f" [{apart.low:+.3f}, {apart.high:+.3f}]" if np.isfinite(apart.low) else "")
-                )  # fmt: skip
-                out.append(
-                    f"{attack}: {first.name} against {second.name}: {verdict}{by} {UNIT}, "
-                    f"{apart.estimate / own:+.2f} times the images' mean frequency "
-                    f"({_pairs(apart)})."
-                )
+                    by = f"{apart.estimate:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}] {UNIT}"
+                    out.append(
+                        f"{attack}: {first.name} lies {_side(apart)} {second.name}: {by}, "
+                        f"{apart.estimate / own:+.2f} times the images' mean frequency (95 % "
+                        f"interval over {_pairs(apart)})."
+                    )
+    if bare:
+        out.append(
+            f"Without an interval: {'; '.join(sorted(bare))}. One network beside an ensemble, or "
+            "too few images or seeds: nothing tells how the difference varies."
+        )
     return out
 
 
+def _side(apart: Interval) -> str:
+    if apart.low > 0:
+        return "above"
+    return "below" if apart.high < 0 else "where it cannot be told from"
+
+
 def _pairs(apart: Interval) -> str:
-    if apart.over == "images":
-        return f"95 % interval over {apart.num_images} images, paired"
-    if apart.over == "seeds":
-        return f"95 % interval over {apart.num_seeds} seeds"
-    return "one network beside an ensemble, or an ensemble of one: nothing tells how they vary"
+    return {
+        "images": f"{apart.num_images} images, paired",
+        "seeds": f"{apart.num_seeds} seeds",
+    }[apart.over]
 
 
 def warnings(analysis: "Analysis", subject: Subject) -> list[str]:
@@ -171,6 +176,13 @@ def warnings(analysis: "Analysis", subject: Subject) -> list[str]:
             "where to go there, and nothing is proven about its robustness."
         )
     for attack, one in found.items():
+        silent = int((np.isnan(one.statistics["mean_frequency"]) | ~one.correct).all(1).sum())
+        if subject.seeds is not None and silent:
+            verb = "has" if silent == 1 else "have"
+            out.append(
+                f"{attack}: {silent} of {subject.num_seeds} seeds {verb} no spectrum; no mean "
+                f"contains {'it' if silent == 1 else 'them'}."
+            )
         if attack == JACOBIAN:
             continue
         empty = one.correct & np.isnan(one.statistics["mean_frequency"])

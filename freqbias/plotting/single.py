@@ -68,7 +68,8 @@ def mean_frequencies(
         ax.plot(point.mean, y, marker=style.marker, color=style.color, markersize=5,
                 linestyle="none", markerfacecolor="white" if point.hollow else style.color,
                 markeredgewidth=0.9)  # fmt: skip
-    ax.axvline(images, color=GREY, linestyle=(0, (3, 2)), linewidth=1.0, zorder=0)
+    if np.isfinite(images):
+        ax.axvline(images, color=GREY, linestyle=(0, (3, 2)), linewidth=1.0, zorder=0)
     ax.axvline(white_noise, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.4, -0.6)
@@ -107,8 +108,8 @@ def profiles(
         ax.axvspan(0.5, np.sqrt(0.5), color=PALE, linewidth=0, zorder=0)
         ax.axhline(1, color=GREY, linewidth=0.7, zorder=1)
         ax.plot(frequency[keep], images[keep], color=GREY, linestyle=(0, (3, 2)), linewidth=1.0)
-        floor = min(floor, *images[keep][images[keep] > 0])
-        ceiling = max(ceiling, *images[keep])
+        own = images[keep][images[keep] > 0]  # not NaN
+        floor, ceiling = min([floor, *own]), max([ceiling, *own])
         empty = True
         for name in (name for name in names if name in found):
             band, style = found[name], looks[name]

@@ -245,12 +245,39 @@ def test_a_broken_network_costs_the_others_nothing():
     assert rows_of(found, network="good", attack="PGD", perturbations="all").estimate.notna().all()
 
 
+def test_a_seed_without_a_spectrum_is_counted():
+    alive, dead = affine_params(3), jax.tree.map(jnp.zeros_like, affine_params(3))
+    params = stack([alive, dead, affine_params(4)])
+    nets = fb.Ensemble(params, jnp.zeros(3, jnp.int32), None, (0, 1, 2), affine)
+    found = quiet(nets, images=IMAGES, labels=np.zeros(11, np.int32))
+    (row,) = rows_of(found, attack="input Jacobian", statistic="mean_frequency").itertuples()
+    assert row.num_seeds == 2
+    assert "input Jacobian: 1 of 3 seeds has no spectrum; no mean contains it" in str(found)
+
+
 def test_wrong_labels_are_suspected():
     params = affine_params(3)
     wrong = 1 - np.asarray(jnp.argmax(affine(params, IMAGES), -1))
-    assert "Do the labels, the order of channels, mean, std" in str(
-        quiet(affine, params, IMAGES, wrong)
-    )
+    found = quiet(affine, params, IMAGES, wrong)
+    assert "Do the labels, the order of channels, mean, std" in str(found)
+    assert "no perturbation has a spectrum" in found.page()  # nothing is left to measure
+
+
+def test_images_without_power_and_one_image_alone():
+    """No spectrum of their own: dashes, and no warning of NumPy's."""
+    params = affine_params(3)
+    grey = np.full((1, *SHAPE), 0.5, np.float32)
+    labels = np.asarray(jnp.argmax(affine(params, grey), -1))
+    both = {"a": (affine, params), "b": (affine, params)}
+    found = quiet(both, images=grey, labels=labels)
+    (row,) = rows_of(found, attack="the images", statistic="mean_frequency").itertuples()
+    assert np.isnan(row.estimate)
+    rows = rows_of(found, network="a", attack="PGD", perturbations="all")
+    assert rows.set_index("statistic").loc["mean_frequency"].num_images == 1
+    assert np.isfinite(rows.set_index("statistic").loc["mean_frequency"].estimate)
+    assert np.isnan(rows.set_index("statistic").loc["relative_norm"].estimate)
+    assert found.differences()["relative"].isna().all()
+    assert "(no interval: a single image)" in found.page()
 
 
 def test_the_page_of_several_networks(several, tmp_path):
@@ -260,7 +287,8 @@ def test_the_page_of_several_networks(several, tmp_path):
     for words in (
         "mine (one network)", "nets (ensemble of 3 seeds)", "&lt;other&gt;", "PGD</b>: epsilon 0.3",
         "of single networks over images, of ensembles over seeds", "The networks compared",
-        "95 % interval over 10 images, paired", "prefers-color-scheme: dark", "white noise",
+        "95 % interval over 10 images, paired", "Without an interval: &lt;other&gt; and nets",
+        "prefers-color-scheme: dark", "white noise",
     ):  # fmt: skip
         assert words in page, words
     for name in ("mean_frequencies", "profiles", "mean_spectra", "examples"):
@@ -270,6 +298,20 @@ def test_the_page_of_several_networks(several, tmp_path):
         assert outside not in page
     assert "<iframe srcdoc=" in several._repr_html_()
     assert several.page() == page
+
+
+def test_a_thorough_analysis_has_a_heat_map_of_plane_waves(monkeypatch):
+    small = analysis.Budget(None, 2, 2, 2, 5, 4, num_waved=3)
+    monkeypatch.setitem(analysis.BUDGETS, "thorough", small)
+    found = quiet(hidden, hidden_params(0), IMAGES, LABELS, budget="thorough")
+    (errors,) = found.measured.heat_maps["network"]
+    expected = attacks.heat_map(
+        hidden, hidden_params(0), IMAGES[:3], LABELS[:3], jax.random.key(0),
+        epsilon=4 * np.sqrt(30 / 1024), epsilon_per="channel",
+    )  # fmt: skip
+    np.testing.assert_array_equal(errors, expected)
+    assert 0 < errors.mean() < 1
+    assert 'id="figure-plane_waves"' in found.page()
 
 
 def test_the_budget_says_what_is_left_and_the_defaults_are_diagnosed(capsys):
