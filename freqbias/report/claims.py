@@ -185,7 +185,7 @@ def readings_table(entries: Sequence[Claim]) -> Table:
     for entry in entries:
         course = entry["course"]
         start = course["holds_from"]
-        along = "only at the last step" if start is None else f"as at the end from step {start:,}"
+        along = "only at the last step" if start is None else f"from step {start:,} on"
         moving = [f"{arm} {signed(change)}" for arm, change in entry["moving"].items()]
         rows.append(
             (
@@ -203,7 +203,7 @@ def readings_table(entries: Sequence[Claim]) -> Table:
                         else ("\N{EN DASH}", "\N{EN DASH}")
                     )
                 ),
-                f"{along} ({', '.join(course['verdicts'])})",
+                joined([along, "\n", soft(_changes(course), "live")]),
                 ", ".join(moving) or "none",
             )
         )
@@ -218,7 +218,8 @@ def readings_table(entries: Sequence[Claim]) -> Table:
             if inside
             else ""
         )
-        + "and along the course, the verdict at each recorded step. Moving: arms whose mean "
+        + "and along the course, from which step on the verdict is that of the end, and where it "
+        "changed. Moving: arms whose mean "
         "frequency changed by the margin or more in the second half of the steps.",
         (
             *("Claim", "Data, regime", "At the end", "Effect", "At equal loss", "Effect"),
@@ -227,6 +228,16 @@ def readings_table(entries: Sequence[Claim]) -> Table:
         ),
         rows,
     )
+
+
+def _changes(course: Claim) -> str:
+    """The verdicts along the course, each with the step at which it begins."""
+    told, last = [], None
+    for step, verdict in zip(course["steps"], course["verdicts"], strict=True):
+        if verdict != last:
+            told.append(f"{step:,}: {verdict}")
+        last = verdict
+    return ", ".join(told)
 
 
 def _effect_of(reading: Claim) -> str:

@@ -20,7 +20,7 @@ KERNELS = {
     "standard": ("3", "5", "7", "9", "11", "15", "full"),
     "paper": ("3", "7", "11", "15", "full"),
 }
-DEPTHS = {"smoke": (1, 2), "quick": (1, 2, 3), "standard": (1, 2, 3), "paper": (1, 2, 3, 4)}
+DEPTHS = {"smoke": (1, 2), "quick": (1, 2, 3), "standard": (1, 2, 3, 4), "paper": (1, 2, 3, 4)}
 SHARING = (
     CONV,
     LOCAL,
@@ -201,8 +201,10 @@ def reproduce(preset: str) -> tuple[Design, ...]:
         wide = tuple(Arm("conv", 1, kernel) for kernel in KERNELS[preset])
         return (Design(data, (*wide, FC), asked=course(preset)),)
     if preset == "standard":
-        parts = (kernel_size, depth, symmetry, datasets, planted, optimizer)
+        parts = (kernel_size, symmetry, datasets, planted, optimizer)
+        (deep,) = depth(preset)
         more = (
+            deep._replace(arms=tuple(arm for arm in deep.arms if arm.depth <= 3)),
             *(of._replace(datasets=data[:1]) for of in architectures(preset)),
             Design(data, ENDS, asked=course(preset, minimal=True, minimal_in_training=True)),
             Design(data, (CONV, FC), regimes=("relu",), asked=Asked(filtered=True, heat_map=True)),

@@ -284,7 +284,7 @@ def test_three_readings_stand_side_by_side(study):
                    "effects": [], "holds_from": 100},
     }  # fmt: skip
     words = _words(_report(study, claims={**study.claims, "readings": [entry]}))
-    along, moving = "as at the end from step 100", "fc_d1 \N{MINUS SIGN}0.021"
+    along, moving = "from step 100 on", "fc_d1 \N{MINUS SIGN}0.021"
     for shown in ("In the course of training", along, moving, "+0.030 [+0.020, +0.040]"):
         assert shown in words, shown
     entry["course"]["holds_from"] = None
