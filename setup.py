@@ -16,6 +16,7 @@ CORE = [
     "scipy>=1.13",
     "pandas>=2.2",
     "matplotlib>=3.9",
+    "pillow",
     "jinja2>=3.1",
     "tqdm>=4.66",
 ]

@@ -1,11 +1,13 @@
 """Figures say what the tables hold, survive gaps, and come out the same twice."""
 
 import dataclasses
+import io
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from synthetic_study import ARMS, looks_of, over_steps, renamed, synthetic_study, varied
 
 from freqbias import inference, plotting
@@ -204,6 +206,19 @@ def test_text_is_legible_in_every_figure(study):
         # Exponents of a log axis are set smaller by mathtext; everything else is at least 7 points.
         assert min(sizes) >= 7, name
         assert figure.get_size_inches()[0] <= plotting.PAGE_WIDTH + 1e-6, name
+
+
+def test_few_colours_are_those_of_the_figure_at_its_resolution(study):
+    figure = plotting.radial_profiles(study.spectra, looks=study.looks)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    full = np.asarray(Image.open(buffer).convert("RGB"), float)
+    small = plotting.png_bytes(figure, dpi=80)
+    shown = np.asarray(Image.open(io.BytesIO(small)).convert("RGB"), float)
+    assert shown.shape == full.shape
+    assert len(small) < 0.6 * len(buffer.getvalue())
+    assert np.abs(shown - full).mean() < 1  # of 255
+    assert (np.abs(shown - full).max(axis=-1) > 40).mean() < 1e-3
 
 
 def test_files_are_the_same_twice_and_say_nothing_of_the_time(small, tmp_path):
