@@ -41,6 +41,7 @@ EXTRAS = {
         "cvxpy>=1.6",  # with Clarabel: second routes to margins and norms
     ],
     "interop": ["torch==2.13.0", "equinox>=0.11", "dm-haiku>=0.0.13"],  # where networks come from
+    "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],
     "tfds": [
