@@ -21,6 +21,7 @@ from freqbias import _checks, data, study
 from freqbias.cli import flags
 from freqbias.data import Dataset
 from freqbias.study import claims
+from freqbias.study import designs as studied
 from freqbias.study import sweep as library
 from freqbias.study.design import BUDGETS, PRESETS, Design, Designs
 from freqbias.study.engine import Executor
@@ -35,6 +36,11 @@ KERNEL_SIZES = absl_flags.DEFINE_list(
 )
 DEPTHS = absl_flags.DEFINE_list(
     "depths", None, "Hidden layers, e.g. 1,2 or 1-4; default: the preset's."
+)
+PARTS = absl_flags.DEFINE_list(
+    "parts",
+    None,
+    "Of reproduce only these parts, e.g. kernel_size,symmetry; default: all of the preset.",
 )
 CLAIMS = absl_flags.DEFINE_list("claims", None, "Claims to decide, e.g. C1,C2-ends; default: all.")
 EPSILON_L2 = absl_flags.DEFINE_float(
@@ -73,7 +79,7 @@ def prepare(name: str, designs: Designs) -> Request:
     """Checks every flag, loads the data and opens the run."""
     preset = flags.PRESET.value
     _checks.one_of("preset", preset, PRESETS)
-    compared = [_with_flags(design) for design in designs(preset)]
+    compared = [_with_flags(design) for design in _designs(name, designs, preset)]
     for dataset in dict.fromkeys(name for design in compared for name in design.datasets):
         data.check_name(dataset, argument="dataset")
     registry = claims.load_registry()
@@ -101,6 +107,18 @@ def prepare(name: str, designs: Designs) -> Request:
         resume=flags.RESUME.value,
     )
     return Request(plan, run, executor, shard)
+
+
+def _designs(name: str, designs: Designs, preset: str) -> Sequence[Design]:
+    """All designs, or those of the parts that were given."""
+    if not PARTS.value:
+        return designs(preset)
+    if name != "reproduce":
+        raise ValueError(f"parts must be given to reproduce only; this is {name}.")
+    parts = studied.parts(preset)
+    for part in PARTS.value:
+        _checks.one_of("parts", part, parts)
+    return [design for part in PARTS.value for design in parts[part]]
 
 
 def execute(request: Request) -> None:

@@ -50,8 +50,6 @@ MANY_SETS = {
     "quick": embedded.NAMES,
     "standard": (
         *embedded.NAMES,
-        "fashion_mnist_mini+turned_0",
-        "fashion_mnist_mini+low_pass_0.125",
         "fashion_mnist_mini+permuted_0",
         "fashion_mnist_mini+teacher_0.25_0.35",
         NOISE,
@@ -192,25 +190,42 @@ PARTS: Mapping[str, Designs] = {
 """The parts of the study by name."""
 
 
-def reproduce(preset: str) -> tuple[Design, ...]:
-    """The study at once: of ``quick`` and ``smoke`` what fits their time, of ``standard`` most."""
+def parts(preset: str) -> Mapping[str, tuple[Design, ...]]:
+    """What `reproduce` is made of: of ``quick`` and ``smoke`` what fits their time.
+
+    Of ``standard`` most: every question, the costly ones on fewer arms or sets than their binaries.
+    """
     data = DATASETS_OF[preset]
     if preset == "smoke":
-        return (Design(data, ENDS, asked=Asked(second_attack=True)),)
+        return {"kernel_size": (Design(data, ENDS, asked=Asked(second_attack=True)),)}
     if preset == "quick":  # trained networks of few arms, along their course
         wide = tuple(Arm("conv", 1, kernel) for kernel in KERNELS[preset])
-        return (Design(data, (*wide, FC), asked=course(preset)),)
-    if preset == "standard":
-        parts = (kernel_size, symmetry, datasets, planted, optimizer)
-        (deep,) = depth(preset)
-        more = (
-            deep._replace(arms=tuple(arm for arm in deep.arms if arm.depth <= 3)),
-            *(of._replace(datasets=data[:1]) for of in architectures(preset)),
-            Design(data, ENDS, asked=course(preset, minimal=True, minimal_in_training=True)),
-            Design(data, (CONV, FC), regimes=("relu",), asked=Asked(filtered=True, heat_map=True)),
-        )
-        return (*(design for part in parts for design in part(preset)), *more)
-    return tuple(design for part in PARTS.values() for design in part(preset))
+        return {"kernel_size": (Design(data, (*wide, FC), asked=course(preset)),)}
+    if preset != "standard":
+        return {name: part(preset) for name, part in PARTS.items()}
+    minimal = course(preset, minimal=True, minimal_in_training=True)
+    waves = Asked(filtered=True, heat_map=True)
+    pair, (deep,), (changed,), (taught,) = (
+        (CONV, FC), depth(preset), optimizer(preset), planted(preset),
+    )  # fmt: skip
+    return {
+        "kernel_size": (
+            *kernel_size(preset),
+            Design(data, ENDS, asked=minimal),
+            Design(data, pair, regimes=("relu",), asked=waves),
+        ),
+        "depth": (deep._replace(arms=tuple(arm for arm in deep.arms if arm.depth <= 3)),),
+        "symmetry": symmetry(preset),
+        "datasets": datasets(preset),
+        "planted": (taught._replace(arms=pair),),
+        "architectures": tuple(of._replace(datasets=data[:1]) for of in architectures(preset)),
+        "optimizer": (changed._replace(arms=tuple(a for a in changed.arms if a.kernel != "full")),),
+    }
+
+
+def reproduce(preset: str) -> tuple[Design, ...]:
+    """The study at once: all its `parts`."""
+    return tuple(design for part in parts(preset).values() for design in part)
 
 
 ALL: Mapping[str, Designs] = {**PARTS, "reproduce": reproduce}

@@ -53,7 +53,12 @@ def test_the_site_builds_without_a_warning_and_has_every_public_name(tmp_path):
     subprocess.run(command, cwd=DOCS.parent, check=True)
     with (tmp_path / "objects.inv").open("rb") as file:
         found = inventory.InventoryFile.load(file, "", lambda base, target: target)
-    names = {name for kind, of in getattr(found, "data", found).items() if kind.startswith("py:") for name in of}
+    names = {
+        name
+        for kind, of in getattr(found, "data", found).items()
+        if kind.startswith("py:")
+        for name in of
+    }
     counted = 0
     for module in MODULES[1:]:
         for name in importlib.import_module(module).__all__:
