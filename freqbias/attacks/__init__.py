@@ -47,6 +47,7 @@ from freqbias.attacks.driver import forward as forward
 from freqbias.attacks.driver import gradient_of as gradient_of
 from freqbias.attacks.driver import jacobian as jacobian
 from freqbias.attacks.driver import query as query
+from freqbias.attacks.driver import unasked as unasked
 from freqbias.attacks.evaluate import Evaluation as Evaluation
 from freqbias.attacks.evaluate import RobustnessCurve as RobustnessCurve
 from freqbias.attacks.evaluate import Transfer as Transfer
@@ -201,6 +202,7 @@ __all__ = [
     "summarize",
     "targeted_dlr",
     "transfer",
+    "unasked",
     "universal",
     "weighted_fourier_l2",
     "worst_case",

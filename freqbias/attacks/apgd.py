@@ -37,6 +37,7 @@ from freqbias.attacks.driver import (
     Program,
     forward,
     gradient_of,
+    unasked,
 )
 from freqbias.attacks.gradient import draw_start, project
 from freqbias.attacks.levels import Scalar
@@ -116,7 +117,7 @@ class AutoPGD(IterativeAttack):
       targeted: towards ``targets`` instead of away from ``labels``.
       loss: "cross_entropy", "margin", "dlr" or a `LossFn`.
       bounds: (low, high) of a pixel, or None for no box.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `freqbias.attacks.driver`.
     """
 
     norm: Norm
@@ -145,16 +146,17 @@ class AutoPGD(IterativeAttack):
         return dataclasses.replace(self, num_restarts=1, driver="host")
 
     def program(self, num_classes: int) -> Program:
-        """``num_steps`` gradients and a last score, for each start."""
+        """A start, ``num_steps`` gradients and a last score, as often as there are starts."""
+        start = Phase(unasked, type(self).draw)
         ascent = Phase(gradient_of(self._loss_fn), type(self).ascend, self.num_steps)
         num_aims = 1 if self.num_targets is None else min(self.num_targets, num_classes - 1)
-        last = Phase(forward, type(self).restart)
-        return (Loop((ascent, last), num_aims * self.num_restarts),)
+        score = Phase(forward, type(self).score)
+        return (Loop((start, ascent, score), num_aims * self.num_restarts),)
 
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
     ) -> AutoState:
-        """Scores the clean images, ranks the classes to aim at, and draws the first start."""
+        """Scores the clean images and ranks the classes to aim at."""
         aims = None if targets is None else targets[:, None]
         if self.num_targets is not None:
             others = jnp.arange(logits.shape[-1])[None, :] != labels[:, None]
@@ -163,7 +165,7 @@ class AutoPGD(IterativeAttack):
         goal = (labels,) if aims is None else (labels, aims[:, 0])
         score = self._score(logits, labels, self._loss_fn(logits, *goal))
         none = jnp.zeros_like(images)
-        state = AutoState(
+        return AutoState(
             keys=keys,
             targets=targets,
             aims=aims,
@@ -172,11 +174,31 @@ class AutoPGD(IterativeAttack):
             delta=none,
             previous=none,
             peak=Point(none, score, none),
-            rule=(),
+            rule=self.first_rule(images),
             best=record.start(images, labels, targets, logits, score),
             goal=goal,
         )
-        return self._draw(images, state)
+
+    def draw(self, images: Array, labels: Array, state: AutoState, answer: Answer) -> AutoState:
+        """The next start, aimed at the next class."""
+        del labels, answer
+        delta = draw_start(
+            self.norm, self.first_radius, images, state.keys, state.restart, bounds=self.bounds
+        )
+        goal = state.goal
+        if state.aims is not None:
+            aim = jnp.take(state.aims, state.restart % state.aims.shape[1], axis=1)
+            goal = (goal[0], aim)
+        nowhere = jnp.full_like(state.peak.loss, -jnp.inf)
+        return state._replace(
+            restart=state.restart + 1,
+            step=jnp.zeros_like(state.step),
+            delta=delta,
+            previous=delta,
+            peak=Point(delta, nowhere, jnp.zeros_like(images)),
+            rule=self.first_rule(images),
+            goal=goal,
+        )
 
     def ascend(self, images: Array, labels: Array, state: AutoState, answer: Answer) -> AutoState:
         """Scores the iterate, adapts the step, and moves."""
@@ -196,9 +218,10 @@ class AutoPGD(IterativeAttack):
             best=best,
         )
 
-    def restart(self, images: Array, labels: Array, state: AutoState, answer: Answer) -> AutoState:
-        """Scores the last iterate and draws the next start."""
-        return self._draw(images, self._keep(labels, state, answer)[0])
+    def score(self, images: Array, labels: Array, state: AutoState, answer: Answer) -> AutoState:
+        """Scores the last iterate."""
+        del images
+        return self._keep(labels, state, answer)[0]
 
     def finalize(self, state: AutoState) -> Perturbation:
         """The result: the best iterate of each image."""
@@ -258,26 +281,6 @@ class AutoPGD(IterativeAttack):
         score = self._score(logits, labels, loss)
         best = record.keep_loss(state.best, state.delta, score, logits, labels, state.targets)
         return state._replace(best=best), loss
-
-    def _draw(self, images: Array, state: AutoState) -> AutoState:
-        """The next start, aimed at the next class."""
-        delta = draw_start(
-            self.norm, self.first_radius, images, state.keys, state.restart, bounds=self.bounds
-        )
-        goal = state.goal
-        if state.aims is not None:
-            aim = jnp.take(state.aims, state.restart % state.aims.shape[1], axis=1)
-            goal = (goal[0], aim)
-        nowhere = jnp.full_like(state.peak.loss, -jnp.inf)
-        return state._replace(
-            restart=state.restart + 1,
-            step=jnp.zeros_like(state.step),
-            delta=delta,
-            previous=delta,
-            peak=Point(delta, nowhere, jnp.zeros_like(images)),
-            rule=self.first_rule(images),
-            goal=goal,
-        )
 
 
 @frozen

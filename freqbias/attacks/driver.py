@@ -6,10 +6,11 @@ network there; an update makes the next state of the old one and the `Answer`. A
 is asked, and how often: PGD asks for a gradient ``num_steps`` times and then once for logits, and
 this ``num_restarts`` times over.
 
-Two drivers run a program to the same result. "scan" is one compiled call, for accelerators and
-inside jit or vmap. "host" calls compiled steps from Python. On CPU it is several times faster for
-convolutions, which XLA runs slowly inside a loop; and since the network appears in the oracle
-alone, another network compiles one oracle anew and no update.
+Two drivers run a program to the same result. "scan" is one compiled call. "host" calls compiled
+steps from Python: each costs a dispatch, but since the network appears in the oracle alone, another
+network compiles one oracle anew and no update. "auto" is "scan" (`choose_driver`), except for
+networks of XLA's convolution on CPU, which is several times slower inside a loop. The models of
+`freqbias.models` have none on CPU.
 """
 
 from collections.abc import Callable
@@ -36,7 +37,7 @@ Driver = Literal["auto", "scan", "host"]
 class Answer(NamedTuple):
     """What a network says about N perturbed images."""
 
-    logits: Array  # [N, K]
+    logits: Any  # [N, K]; of `unasked` None
     gradients: Any = None  # [N, H, W, C]; of `jacobian` [N, k, H, W, C]; of `forward` None
 
 
@@ -82,6 +83,12 @@ def forward(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array,
     """Oracle: logits only; the goal is not used."""
     del goal
     return Answer(apply_fn(params, images))
+
+
+def unasked(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array, ...]) -> Answer:
+    """Oracle: asks nothing, for an update that needs no answer, such as the draw of a start."""
+    del apply_fn, params, images, goal
+    return Answer(None)
 
 
 @lru_cache
@@ -156,7 +163,7 @@ class IterativeAttack(CheckedAttack):
       norm: the geometry.
       targeted: towards ``targets``, given at the call, instead of away from ``labels``.
       bounds: (low, high) of a pixel, or None for no box.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `choose_driver`.
 
     Example:
       A call runs the whole program. Step by step, PGD is
@@ -167,8 +174,9 @@ class IterativeAttack(CheckedAttack):
       >>> network, key = attacks.example(), jax.random.key(0)
       >>> attack = attacks.pgd(attacks.L2(), epsilon=0.2, num_steps=3)
       >>> (restart,) = attack.program(num_classes=4)
-      >>> ascent, score = restart.parts
+      >>> start, ascent, score = restart.parts
       >>> state = attack.init(*network, attacks.image_keys(key, 4))
+      >>> state = attack.step(*network, state, start)
       >>> for _ in range(ascent.times):
       ...     state = attack.step(*network, state, ascent)
       >>> state = attack.step(*network, state, score)
@@ -192,7 +200,7 @@ class IterativeAttack(CheckedAttack):
     ) -> Perturbation:
         """Runs the program by the driver."""
         keys = image_keys(key, images.shape[0])
-        driver = choose_driver(self.driver, (self, params, images, labels, keys))
+        driver = choose_driver(self.driver, apply_fn, params, images, (self, labels, keys))
         run = _scan if driver == "scan" else _on_host
         # One dtype, whatever was passed: one compilation.
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
@@ -251,12 +259,37 @@ class IterativeAttack(CheckedAttack):
         return self
 
 
-def choose_driver(driver: Driver, inputs: object) -> Driver:
-    """The driver; "auto" is "host" on CPU if no input is traced, else "scan"."""
+def choose_driver(
+    driver: Driver, apply_fn: ApplyFn, params: Params, images: Array, inputs: object = ()
+) -> Driver:
+    """The driver; "auto" is "host" for networks of XLA's convolution on CPU, else "scan".
+
+    Args:
+      driver: what was asked for.
+      apply_fn: (params, images) -> logits [N, K].
+      params: of one network.
+      images: [N, H, W, C].
+      inputs: all else that the attack is given; if anything is traced, "auto" is "scan".
+
+    Returns:
+      "scan" or "host".
+    """
     if driver != "auto":
         return driver
-    concrete = all(map(_checks.is_concrete, jax.tree.leaves(inputs)))
-    return "host" if concrete and jax.default_backend() == "cpu" else "scan"
+    if jax.default_backend() != "cpu":
+        return "scan"
+    leaves, structure = jax.tree.flatten((params, images))
+    if not all(map(_checks.is_concrete, (*leaves, *jax.tree.leaves(inputs)))):
+        return "scan"
+    shapes = tuple(jax.ShapeDtypeStruct(np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return "host" if _convolves(apply_fn, structure, shapes) else "scan"
+
+
+@lru_cache
+def _convolves(apply_fn: ApplyFn, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> bool:
+    """Whether XLA's convolution is in a network, or in a function that it calls."""
+    program = jax.make_jaxpr(apply_fn)(*jax.tree.unflatten(structure, shapes))
+    return "conv_general_dilated" in str(program)  # it prints what is nested, too
 
 
 @lru_cache
@@ -279,7 +312,9 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
     state = _compiled(kind.begin)(shared, images, labels, keys, targets, logits)
 
     def step(state: Any, phase: Phase) -> Any:
-        answer = query(phase.oracle, apply_fn, params, images, state.delta, state.goal)
+        answer = Answer(None)
+        if phase.oracle is not unasked:
+            answer = query(phase.oracle, apply_fn, params, images, state.delta, state.goal)
         state = _compiled(phase.update)(shared, images, labels, state, answer)
         return jax.block_until_ready(state)  # two threads that fill XLA's queue on CPU can lock it
 
@@ -322,6 +357,8 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
 
     def run(state: Any, part: Phase | Loop) -> Any:
         done = part.done if isinstance(part, Phase) else None
+        if part.times == 1:
+            return once(part, state)
         if done is None:
             return jax.lax.scan(lambda s, _: (once(part, s), None), state, length=part.times)[0]
 

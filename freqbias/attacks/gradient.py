@@ -31,6 +31,7 @@ from freqbias.attacks.driver import (
     Program,
     forward,
     gradient_of,
+    unasked,
 )
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.norms import Bounds, Norm
@@ -73,7 +74,7 @@ class GradientAttack(IterativeAttack):
       bounds: (low, high) of a pixel, or None for no box.
       schedule: factor of the step size at step 0, 1, ..., num_steps - 1; None is constant.
       transform: of each image's gradient [H, W, C], before the step; None is none.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `freqbias.attacks.driver`.
     """
 
     norm: Norm
@@ -101,21 +102,40 @@ class GradientAttack(IterativeAttack):
         return dataclasses.replace(self, num_steps=1, num_restarts=1, driver="host")
 
     def program(self, num_classes: int) -> Program:
-        """``num_steps`` gradients and a last score, for each restart."""
+        """A start, ``num_steps`` gradients and a last score, as often as there are starts."""
         del num_classes
+        start = Phase(unasked, type(self).draw)
         ascent = Phase(gradient_of(self._loss_fn), type(self).ascend, self.num_steps)
-        return (Loop((ascent, Phase(forward, type(self).restart)), self.num_restarts),)
+        score = Phase(forward, type(self).score)
+        return (Loop((start, ascent, score), self.num_restarts),)
 
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
     ) -> GradientState:
-        """Scores the clean images and draws the first start."""
+        """Scores the clean images."""
         goal = (labels,) if targets is None else (labels, targets)
         loss = self._loss_fn(logits, *goal)
         best = record.start(images, labels, targets, logits, loss)
         zero = jnp.zeros((), jnp.int32)
-        state = GradientState(keys, targets, zero, zero, jnp.zeros_like(images), (), best, goal)
-        return self._draw(images, state)
+        none = jnp.zeros_like(images)
+        return GradientState(keys, targets, zero, zero, none, self._inner(none), best, goal)
+
+    def draw(
+        self, images: Array, labels: Array, state: GradientState, answer: Answer
+    ) -> GradientState:
+        """The next start: at zero, or by the norm's ``sample`` at radius epsilon."""
+        del labels, answer
+        delta = jnp.zeros_like(images)
+        if self.random_start:
+            delta = draw_start(
+                self.norm, self.epsilon, images, state.keys, state.restart, bounds=self.bounds
+            )
+        return state._replace(
+            restart=state.restart + 1,
+            step=jnp.zeros_like(state.step),
+            delta=delta,
+            inner=self._inner(delta),
+        )
 
     def ascend(
         self, images: Array, labels: Array, state: GradientState, answer: Answer
@@ -139,11 +159,12 @@ class GradientAttack(IterativeAttack):
             return ascent, inner
         return jnp.where(state.step == 0, jax.vmap(self.norm.steepest)(gradients), ascent), inner
 
-    def restart(
+    def score(
         self, images: Array, labels: Array, state: GradientState, answer: Answer
     ) -> GradientState:
-        """Scores the last iterate and draws the next start."""
-        return self._draw(images, self._keep(labels, state, answer))
+        """Scores the last iterate."""
+        del images
+        return self._keep(labels, state, answer)
 
     def finalize(self, state: GradientState) -> Perturbation:
         """The result: the best iterate of each image."""
@@ -158,17 +179,9 @@ class GradientAttack(IterativeAttack):
         best = record.keep_loss(state.best, state.delta, loss, answer.logits, labels, state.targets)
         return state._replace(best=best)
 
-    def _draw(self, images: Array, state: GradientState) -> GradientState:
-        """The next start: at zero, or by the norm's ``sample`` at radius epsilon."""
-        delta = jnp.zeros_like(images)
-        if self.random_start:
-            delta = draw_start(
-                self.norm, self.epsilon, images, state.keys, state.restart, bounds=self.bounds
-            )
-        inner = () if self.transform is None else jax.vmap(self.transform.init)(delta)
-        return state._replace(
-            restart=state.restart + 1, step=jnp.zeros_like(state.step), delta=delta, inner=inner
-        )
+    def _inner(self, delta: Array) -> Any:
+        """Of the transformation at a start."""
+        return () if self.transform is None else jax.vmap(self.transform.init)(delta)
 
 
 @frozen

@@ -17,7 +17,16 @@ import numpy as np
 from freqbias import _checks
 from freqbias._pytree import frozen, static
 from freqbias.attacks import losses, record
-from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
+from freqbias.attacks.driver import (
+    Answer,
+    Driver,
+    IterativeAttack,
+    Loop,
+    Phase,
+    Program,
+    forward,
+    unasked,
+)
 from freqbias.attacks.gradient import project
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.minimal.boundary import clip
@@ -58,7 +67,7 @@ class SquareAttack(IterativeAttack):
       first_share: share of the image's area that the first squares cover; static.
       targeted: towards ``targets`` instead of away from ``labels``.
       bounds: (low, high) of a pixel, or None for no box.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `freqbias.attacks.driver`.
     """
 
     norm: Norm
@@ -84,18 +93,19 @@ class SquareAttack(IterativeAttack):
         return dataclasses.replace(self, num_restarts=1, driver="host")
 
     def program(self, num_classes: int) -> Program:
-        """``num_steps`` queries for each start."""
+        """``num_steps`` queries for each start, the first of them at the start itself."""
         del num_classes
+        start = Phase(unasked, type(self).draw)
         search = Phase(forward, type(self).search, self.num_steps - 1)
-        return (Loop((search, Phase(forward, type(self).restart)), self.num_restarts),)
+        return (Loop((start, search, Phase(forward, type(self).score)), self.num_restarts),)
 
     def begin(
         self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
     ) -> SquareState:
-        """Scores the clean images and draws the first start."""
+        """Scores the clean images."""
         loss = self._loss(logits, labels, targets)
         none = jnp.zeros_like(images)
-        state = SquareState(
+        return SquareState(
             keys=keys,
             start_keys=keys,
             targets=targets,
@@ -108,7 +118,23 @@ class SquareAttack(IterativeAttack):
             best=record.start(images, labels, targets, logits, loss),
             goal=(),
         )
-        return self._draw(images, state)
+
+    def draw(self, images: Array, labels: Array, state: SquareState, answer: Answer) -> SquareState:
+        """The next start."""
+        del labels, answer
+        start_keys = fold_each(state.keys, state.restart + 1)
+        shape, dtype = images.shape[1:], images.dtype
+        draw = partial(self.norm.windows(shape[-1]).start, shape=shape, dtype=dtype)
+        drawn = jax.vmap(draw)(fold_each(start_keys, 0))
+        delta = project(self.norm, self.epsilon, images, self.epsilon * drawn, bounds=self.bounds)
+        return state._replace(
+            start_keys=start_keys,
+            restart=state.restart + 1,
+            step=jnp.zeros_like(state.step),
+            delta=delta,
+            current=delta,
+            loss=jnp.full_like(state.loss, -jnp.inf),
+        )
 
     def search(
         self, images: Array, labels: Array, state: SquareState, answer: Answer
@@ -128,11 +154,12 @@ class SquareAttack(IterativeAttack):
             delta = project(self.norm, self.epsilon, images, moved, bounds=self.bounds)
         return state._replace(step=state.step + 1, delta=delta)
 
-    def restart(
+    def score(
         self, images: Array, labels: Array, state: SquareState, answer: Answer
     ) -> SquareState:
-        """Keeps the last candidate where it is better, and draws the next start."""
-        return self._draw(images, self._keep(labels, state, answer))
+        """Keeps the last candidate where it is better."""
+        del images
+        return self._keep(labels, state, answer)
 
     def finalize(self, state: SquareState) -> Perturbation:
         """The result: the best candidate of each image."""
@@ -153,22 +180,6 @@ class SquareAttack(IterativeAttack):
             current=jnp.where(better[:, None, None, None], state.delta, state.current),
             loss=jnp.where(better, loss, state.loss),
             best=best,
-        )
-
-    def _draw(self, images: Array, state: SquareState) -> SquareState:
-        """The next start."""
-        start_keys = fold_each(state.keys, state.restart + 1)
-        shape, dtype = images.shape[1:], images.dtype
-        draw = partial(self.norm.windows(shape[-1]).start, shape=shape, dtype=dtype)
-        drawn = jax.vmap(draw)(fold_each(start_keys, 0))
-        delta = project(self.norm, self.epsilon, images, self.epsilon * drawn, bounds=self.bounds)
-        return state._replace(
-            start_keys=start_keys,
-            restart=state.restart + 1,
-            step=jnp.zeros_like(state.step),
-            delta=delta,
-            current=delta,
-            loss=jnp.full_like(state.loss, -jnp.inf),
         )
 
 

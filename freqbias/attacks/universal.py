@@ -83,7 +83,7 @@ class UniversalAttack(CheckedAttack):
       loss: "cross_entropy", "margin", "dlr" or a `LossFn`, ascended (targeted: descended).
       targeted: towards ``targets``, given at the call.
       bounds: (low, high) of a pixel, to which the network's input is clipped, or None.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `freqbias.attacks.driver`.
     """
 
     norm: Norm
@@ -112,7 +112,8 @@ class UniversalAttack(CheckedAttack):
         """
         _checks.rank("key", key, 0)
         image_keys(key, 1)  # checks its type
-        driver = choose_driver(self.driver, (self, params, images, labels, key, targets))
+        inputs = self, labels, key, targets
+        driver = choose_driver(self.driver, apply_fn, params, images, inputs)
         attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
         run = _scan if driver == "scan" else partial(_run, driver="host")
         return run(attack, apply_fn, params, images, labels, key, targets)

@@ -53,10 +53,10 @@ def test_step_by_step_it_is_the_recursion_of_the_paper(key):
         gradient = np.asarray(jax.grad(loss)(model.images + jnp.float32(delta)))
         delta += 2 / (step + 2) * (0.02 * np.sign(gradient) - delta)
         attack = frank_wolfe(Linf(), num_steps=step + 1, **options)
-        (loop,) = attack.program(4)
+        ((_, ascent, _), _) = attack.program(4)[0]
         state = attack.init(*model, jax.random.split(key, len(model.labels)))
         for _ in range(step + 1):
-            state = attack.step(*model, state, loop.parts[0])
+            state = attack.step(*model, state, ascent)
         np.testing.assert_allclose(state.delta, delta, atol=1e-6)
         losses.append(float(loss(model.images + state.delta)))
     assert losses[-1] > 0.99 * max(losses)

@@ -123,15 +123,17 @@ def test_the_state_machine_by_hand_is_the_call(key):
     attack = pgd(L2(), epsilon=0.25, num_steps=3, driver="host")
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(model.labels.size))
     state = jax.jit(attack.init, static_argnums=0)(*model, keys)
-    assert not state.best.delta.any() and int(state.step) == 0
+    assert not state.best.delta.any() and int(state.restart) == 0
+    (loop,) = attack.program(attack_table.NUM_CLASSES)
+    start, ascent, score = loop.parts
+    assert (loop.times, start.times, ascent.times, score.times) == (1, 1, 3, 1)
+    state = attack.step(*model, state, start)
+    assert int(state.step) == 0
     radius = jax.vmap(L2().value)(state.delta)
     assert (radius > 0).all() and (radius <= 0.25 * (1 + 1e-6)).all()  # starts lie in the ball
     assert (model.images + state.delta).min() >= 0  # and in the box
     assert jnp.unique(radius).size == radius.size  # each image has its own
     losses = [state.best.score]
-    (loop,) = attack.program(attack_table.NUM_CLASSES)
-    ascent, score = loop.parts
-    assert (loop.times, ascent.times, score.times) == (1, 3, 1)
     for index in range(3):
         state = attack.step(*model, state, ascent)
         losses.append(state.best.score)
@@ -343,9 +345,10 @@ def test_momentum_accumulates_gradients_of_norm_one(key):
     )
     state = attack.init(_ring, CURVATURE, images, np.zeros(1, int), jax.random.split(key, 1))
     (loop,) = attack.program(2)
+    _, ascent, _ = loop.parts
     delta, memory = np.zeros(2), np.zeros(2)
     for _ in range(num_steps):
-        state = attack.step(_ring, CURVATURE, images, np.zeros(1, int), state, loop.parts[0])
+        state = attack.step(_ring, CURVATURE, images, np.zeros(1, int), state, ascent)
         gradient = np.array([1.0, -3.0]) - 2 * CURVATURE * delta
         memory = decay * memory + gradient / np.abs(gradient).sum()
         delta = delta + epsilon / num_steps * memory / np.linalg.norm(memory)
@@ -399,15 +402,17 @@ def test_an_optimiser_takes_its_own_steps_on_delta(key):
     keys = jax.random.split(key, 3)
     state = attack.init(_ring, CURVATURE, images, labels, keys)
     (loop,) = attack.program(2)
+    start, ascent, _ = loop.parts
     deltas, inner = np.zeros_like(images), [adam.init(image) for image in images]
     for _ in range(8):
-        state = attack.step(_ring, CURVATURE, images, labels, state, loop.parts[0])
+        state = attack.step(_ring, CURVATURE, images, labels, state, ascent)
         for index, image in enumerate(images):
             gradient = jax.grad(lambda x: _ring(CURVATURE, x[None])[0, 0])(image + deltas[index])
             update, inner[index] = adam.update(-gradient, inner[index])
             deltas[index] = np.clip(deltas[index] + update, -0.05, 0.05)
         np.testing.assert_allclose(state.delta, deltas, rtol=1e-4, atol=1e-6)
-    state = attack.step(_ring, CURVATURE, images, labels, state, loop.parts[1])
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(state.inner))
+    state = attack.step(_ring, CURVATURE, images, labels, state, start)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.inner))  # a restart is afresh
 
 

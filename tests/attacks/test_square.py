@@ -133,6 +133,7 @@ def test_it_climbs_and_returns_the_best(norm, key):
     attack = square(norm, epsilon=0.4, num_steps=60, num_restarts=2)
     keys = jax.random.split(key, len(model.labels))
     (loop,) = attack.program(4)
+    start, query, _ = loop.parts
 
     @jax.jit
     def search(params, images, labels):
@@ -140,10 +141,10 @@ def test_it_climbs_and_returns_the_best(norm, key):
 
         def step(state, _):
             asked = margin(model.apply_fn(params, images + state.delta), labels)
-            state = attack.step(*rows, state, loop.parts[0])
+            state = attack.step(*rows, state, query)
             return state, (asked, state.loss)
 
-        state = attack.init(*rows, keys)
+        state = attack.step(*rows, attack.init(*rows, keys), start)
         first = margin(model.apply_fn(params, images), labels)
         return first, jax.lax.scan(step, state, length=59)
 

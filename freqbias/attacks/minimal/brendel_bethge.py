@@ -59,7 +59,7 @@ class BrendelBethge(IterativeAttack):
       num_rivals: classes probed at most.
       targeted: towards ``targets``.
       bounds: (low, high) of a pixel, or None for no box.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `freqbias.attacks.driver`.
     """
 
     norm: Norm
@@ -244,15 +244,17 @@ class BrendelBethge(IterativeAttack):
         state, _ = self._judge(labels, state, answer)
         walk = state.own
         keys = fold_each(walk.keys, walk.start)
-        shape, dtype = images.shape[1:], images.dtype
+        draw = jax.random.normal
+        if self.bounds is not None:
+            low, high = self.bounds
+            draw = partial(jax.random.uniform, minval=low, maxval=high)
+        draw = partial(draw, shape=(images[0].size,), dtype=images.dtype)
+        drawn = jax.vmap(draw)(keys).reshape(images.shape)
         if self.bounds is None:
-            draw = partial(jax.random.normal, shape=shape, dtype=dtype)
-            unit = jax.vmap(L2().steepest)(jax.vmap(draw)(keys))
+            unit = jax.vmap(L2().steepest)(drawn)
             noise = column(boundary.positive(state.rivals.length)) * unit
         else:
-            low, high = self.bounds
-            draw = partial(jax.random.uniform, shape=shape, dtype=dtype, minval=low, maxval=high)
-            noise = boundary.clip(images, jax.vmap(draw)(keys) - images, bounds=self.bounds)
+            noise = boundary.clip(images, drawn - images, bounds=self.bounds)
         zeros = jnp.zeros_like(walk.low)
         new = walk._replace(start=walk.start + 1, found=zeros > 0, low=zeros, high=zeros + 1)
         return state._replace(step=jnp.zeros_like(state.step), delta=noise, own=new)

@@ -27,7 +27,7 @@ class DDN(Descent):
       num_rivals: classes probed at most.
       targeted: towards ``targets``.
       bounds: (low, high) of a pixel, or None for no box.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `freqbias.attacks.driver`.
     """
 
     step_size: Scalar = 1.0

@@ -35,7 +35,7 @@ class DeepFool(IterativeAttack):
       box_aware: whether steps are the smallest within the box, or clipped to it.
       targeted: towards ``targets``.
       bounds: (low, high) of a pixel, or None for no box.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `freqbias.attacks.driver`.
     """
 
     norm: Norm

@@ -57,7 +57,7 @@ class FAB(IterativeAttack):
       class_by_class: towards one rival after the other, one gradient a step.
       targeted: towards ``targets``.
       bounds: (low, high) of a pixel, or None for no box.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `freqbias.attacks.driver`.
     """
 
     norm: Norm

@@ -56,7 +56,7 @@ class SmallestBudget(IterativeAttack):
       num_rivals: classes probed at most.
       targeted: towards ``targets``.
       bounds: (low, high) of a pixel, or None for no box.
-      driver: "scan", "host", or "auto": "host" on CPU unless traced, else "scan".
+      driver: "auto", "scan" or "host"; see `freqbias.attacks.driver`.
     """
 
     norm: Norm

@@ -11,6 +11,7 @@ For an affine model without box, the smallest L2 perturbation of V is margin / |
 gradient of the margin.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -123,7 +124,8 @@ class BandLimited(Norm):
         [0, 1]. (In other norms than L2 the directions are not exactly uniform.)
         """
         noise_key, radius_key = jax.random.split(key)
-        noise = self._limit(jax.random.normal(noise_key, shape, dtype))
+        noise = jax.random.normal(noise_key, (math.prod(shape),), dtype)
+        noise = self._limit(noise.reshape(shape))
         dimension = shape[-1] * jnp.sum(self.mask.astype(dtype))
         radius = jax.random.uniform(radius_key, (), dtype) ** (1 / dimension)
         return noise * (radius / self.norm.value(noise))

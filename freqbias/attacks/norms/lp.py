@@ -285,7 +285,8 @@ class Linf(Norm):
 
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Uniform in the cube: every pixel uniform in [-1, 1]."""
-        return jax.random.uniform(key, shape, dtype, -1, 1)
+        drawn = jax.random.uniform(key, (math.prod(shape),), dtype, -1, 1)
+        return drawn.reshape(shape)  # flat: XLA's CPU compiler unrolls draws along short axes
 
     def smallest_step(
         self, normal: Array, image: Array, margin: Array, bounds: Bounds | None

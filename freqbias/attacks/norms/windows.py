@@ -1,5 +1,7 @@
 """The square windows of the Square attack: where it starts, and how it moves, in each norm."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +15,14 @@ POWER_L1, POWER_L2 = 4, 2  # of bumps
 
 def stripes(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
     """Vertical stripes of one pixel, +-1, each channel its own."""
-    return jnp.broadcast_to(jax.random.rademacher(key, (1, *shape[1:]), dtype), shape)
+    signs = jax.random.rademacher(key, (shape[1] * shape[2],), dtype)
+    return jnp.broadcast_to(signs.reshape(1, *shape[1:]), shape)
 
 
 def move_linf(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     """Delta with one window at +-epsilon, a sign for each channel."""
     height, width, channels = delta.shape
-    draws = jax.random.uniform(key, (2 + channels,))  # all at once: one number costs as much
+    draws = _uniform(key, 2 + channels)
     inside = _window(_corner(draws[:2], height, width, side), height, width, side)
     return jnp.where(inside[..., None], epsilon * _signs(draws[2:], delta.dtype), delta)
 
@@ -31,10 +34,12 @@ def tiles(key: Key, shape: tuple[int, ...], dtype: jnp.dtype, *, power: int) -> 
     rows, columns = np.arange(height) // side, np.arange(width) // side
     grid = rows[-1] + 1, columns[-1] + 1
     sign_key, turn_key = jax.random.split(key)
-    signs = jax.random.rademacher(sign_key, (*grid, channels), dtype)[rows][:, columns]
+    signs = jax.random.rademacher(sign_key, (math.prod(grid) * channels,), dtype)
+    signs = signs.reshape(*grid, channels)[rows][:, columns]
     down = jnp.asarray(np.arange(height)[:, None] % side)
     right = jnp.asarray(np.arange(width)[None, :] % side)
-    turned = jax.random.bernoulli(turn_key, shape=grid)[rows][:, columns]
+    turned = jax.random.bernoulli(turn_key, shape=(math.prod(grid),))
+    turned = turned.reshape(grid)[rows][:, columns]
     bumps = _bumps(down, right, side, max(shape), turned, dtype, power=power)
     return signs * bumps[..., None]
 
@@ -67,7 +72,7 @@ def move_l2(key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
 def move_mass(order: int, key: Key, delta: Array, side: Array, epsilon: Scalar) -> Array:
     """The move of `move_l1` and `move_l2`; mass is sum_i |delta_i|^order."""
     height, width, channels = delta.shape
-    draws = jax.random.uniform(key, (5 + channels,))
+    draws = _uniform(key, 5 + channels)
     corner = _corner(draws[:2], height, width, side)
     first = _window(corner, height, width, side)[..., None]
     second = _window(_corner(draws[2:4], height, width, side), height, width, side)[..., None]
@@ -99,6 +104,11 @@ def move_mass(order: int, key: Key, delta: Array, side: Array, epsilon: Scalar) 
     content = jnp.where(length(mass(content + new)) > _ROUNDING, content + new, new)
     content = available * content / positive(length(mass(content)))
     return jnp.where(first, content, jnp.where(second, 0, delta))
+
+
+def _uniform(key: Key, count: int) -> Array:
+    """Draws [count] from [0, 1), all at once; some too many, for XLA's CPU compiler unrolls few."""
+    return jax.random.uniform(key, (max(count, 16),))[:count]
 
 
 def positive(size: Array) -> Array:

@@ -1,0 +1,53 @@
+"""Which driver "auto" is: a rule about the network, read off its program."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from freqbias import models
+from freqbias.attacks.driver import choose_driver
+
+IMAGES = np.zeros((2, 8, 8, 1), np.float32)
+KERNEL = np.zeros((3, 3, 1, 1), np.float32)
+HOST = "host" if jax.default_backend() == "cpu" else "scan"
+
+
+def _convolution(kernel, images):
+    dims = ("NHWC", "HWIO", "NHWC")
+    layer = jax.lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=dims)
+    return layer.reshape(len(images), -1)
+
+
+def _in_a_loop(kernel, images):
+    def twice(images, _):
+        return jax.jit(_convolution)(kernel, images).reshape(images.shape), None
+
+    return jax.lax.scan(twice, images, length=2)[0].reshape(len(images), -1)
+
+
+def _product(kernel, images):
+    return images.reshape(len(images), -1) * jnp.sum(kernel)
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"), [(_convolution, HOST), (_in_a_loop, HOST), (_product, "scan")]
+)
+def test_networks_of_xlas_convolution_run_on_the_host_on_cpu(network, expected):
+    choose = partial(choose_driver, apply_fn=network, params=KERNEL, images=IMAGES)
+    assert choose("auto") == expected
+    assert choose("host") == "host" and choose("scan") == "scan"
+    traced = []
+    jax.eval_shape(lambda key: traced.append(choose("auto", inputs=key)), jax.random.key(0))
+    assert traced == ["scan"]
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5, 8])
+@pytest.mark.parametrize("padding", ["circular", "SAME"])
+def test_our_convolutions_have_none_on_cpu(kernel_size, padding):
+    model = models.ConvNet(num_classes=3, kernel_size=kernel_size, depth=2, padding=padding)
+    params = jax.eval_shape(model.init, jax.random.key(0), IMAGES)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), params)
+    assert choose_driver("auto", model.apply, params, IMAGES) == "scan"
