@@ -366,7 +366,9 @@ def test_what_does_not_fit_says_what_to_do(change, words):
         fb.analyze(progress=False, **given)
 
 
-def test_a_page_is_written_where_it_can_be(one, tmp_path):
+def test_a_page_is_written_where_it_can_be_and_shown_as_text_elsewhere(one, tmp_path, capsys):
+    one.show()  # in no notebook
+    assert "mean frequency in cycles/pixel with 95 % intervals" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"path must end in \.html"):
         one.save(tmp_path / "report.pdf")
 
