@@ -282,7 +282,8 @@ def choose_driver(
     if not all(map(_checks.is_concrete, (*leaves, *jax.tree.leaves(inputs)))):
         return "scan"
     shapes = tuple(jax.ShapeDtypeStruct(np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    return "host" if _convolves(apply_fn, structure, shapes) else "scan"
+    convolves = _convolves(apply_fn, structure, shapes)  # type: ignore[arg-type]  # it is hashable
+    return "host" if convolves else "scan"
 
 
 @lru_cache
