@@ -123,6 +123,14 @@ def test_every_init_scale_has_a_say():
     assert found["reason"].endswith("supported at 0.5, opposite at 0.1")
 
 
+def test_a_claim_about_smallest_perturbations_is_asked_where_they_were_measured():
+    rows = planted({"conv_k3_d1": 0.05}).assign(minimal_relative_distance=0.1)
+    assert "C10" in verdicts(rows)
+    assert "C10" not in verdicts(rows.assign(minimal_relative_distance=np.nan))
+    dead = rows.assign(minimal_relative_distance=np.nan, status="dead")
+    assert verdicts(dead)["C10"]["verdict"] == Verdict.NOT_DECIDED
+
+
 def test_what_was_not_measured_at_a_scale_does_not_undo_the_claim_there():
     """Smallest perturbations were asked at scale 1 only; networks that died are another case."""
     rows = planted({"conv_k3_d1": 0.05})
@@ -318,7 +326,7 @@ def test_arms_that_are_not_fitted_are_not_decided():
     found = verdicts(rows.assign(train_accuracy=rows["train_accuracy"].where(~low, 0.9)))
     assert found["C1"]["verdict"] == Verdict.NOT_DECIDED
     assert (
-        "fc_d1 at initial scale 1: not fitted, train accuracy 0.90 below 0.95"
+        "fc_d1 at initial scale 1: not fitted, train accuracy 0.9000 below 0.95"
         in (found["C1"]["reason"])
     )
     assert found["C2-ends"]["verdict"] == Verdict.SUPPORTED  # fc has no part in it

@@ -141,6 +141,7 @@ class _Result(NamedTuple):
     reason: str
 
 
+_MINIMAL = "minimal_relative_distance"
 Member = tuple[Claim, str, str, str]
 
 
@@ -162,6 +163,8 @@ def _was_asked(rows: pd.DataFrame, claim: Claim, dataset: str, regime: str, geom
     here = _cell(rows, dataset, regime, geometry, 1.0)
     if "checkpoints" in claim.needs:
         here = here[here["checkpoints"] > 0]
+    if {"minimal", "minimal_in_training"} & set(claim.needs) and _MINIMAL in here:
+        here = here[here[_MINIMAL].notna() | (here["status"] != "ok")]
     return set(here["arm"]) >= set(claim.arms)
 
 
@@ -327,7 +330,7 @@ def _unfitted(name: str, scale: float, live: pd.DataFrame) -> list[str]:
     accuracy, asked = float(live["train_accuracy"].mean()), float(live["fitted_at"].iloc[0])
     if accuracy >= asked:
         return []
-    return [f"{name} at initial scale {scale:g}: not fitted, train accuracy {accuracy:.2f} "
+    return [f"{name} at initial scale {scale:g}: not fitted, train accuracy {accuracy:.4f} "
             f"below {asked:g}"]  # fmt: skip
 
 
