@@ -70,7 +70,7 @@ def _place(claim: Claim, read: Mapping[tuple[str, ...], Claim]) -> str:
         inside = entry.get("in_data")
         if inside and inside["verdict"] != claim["verdict"]:
             verdict = inside["verdict"]
-            notes.append(f"it rests on the white share: where the images vary {verdict}")
+            notes.append(f"resting on the white share, {verdict} where the images vary")
         if entry["moving"]:
             notes.append("still moving")
     where = f"{titles.title(str(claim['dataset']))}, {regime_name(str(claim['regime']))}"

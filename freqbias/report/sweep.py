@@ -166,7 +166,7 @@ def _lead(rows: pd.DataFrame, main: Sequence[str], minor: Sequence[str]) -> list
     lead: list[str] = [
         f"{len(networks)} networks ({_num_live(networks)} live): {rows['arm'].nunique()} "
         f"architectures, {' and '.join(regimes)}, on {names}{further}; {rows['seed'].nunique()} "
-        f"seeds each, init scale {', '.join(f'{scale:g}' for scale in scales)}; "
+        f"seeds each, init scale {', '.join(f'{scale:.3g}' for scale in scales)}; "
         f"{' or '.join(map(str, images))} test images attacked per network."
     ]
     if minor:

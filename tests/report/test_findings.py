@@ -70,6 +70,6 @@ def test_what_rests_on_the_white_share_is_said():
     one = claim("supported")
     read = {**reading(one, holds_from=87, equal_loss="supported")}
     (found,) = said([one], [{**read, "in_data": {"verdict": "opposite"}}])
-    assert "rests on the white share: where the images vary opposite" in found
+    assert "resting on the white share, opposite where the images vary" in found
     (same,) = said([one], [{**read, "in_data": {"verdict": "supported"}}])
     assert "white share" not in same

@@ -160,3 +160,17 @@ def test_a_verdict_that_rests_on_what_training_left_over_is_another_where_the_im
     text = claims.readings_table([found, without])
     assert "where the images vary" in text
     assert "where the images vary" not in claims.readings_table([without])
+
+
+def test_on_the_way_networks_need_not_fit_yet():
+    rows = planted({
+        "conv_k3_d1": (0.30, 0.36, 0.36, 0.36), "fc_d1": (0.30,) * 4, "conv_full_d1": (0.3,) * 4,
+    })  # fmt: skip
+    rows = rows.assign(train_accuracy=np.where(rows["final"], 0.99, 0.5), fitted_at=0.95)
+    (found,) = read(rows)
+    assert found["end"]["verdict"] == "supported"
+    assert found["course"]["holds_from"] == 10
+    (unfit,) = read(rows.assign(train_accuracy=0.5))
+    assert unfit["end"]["verdict"] == "not decided"
+    assert unfit["course"]["verdicts"][-1] == "not decided"
+    assert unfit["course"]["holds_from"] is None

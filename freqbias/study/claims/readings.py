@@ -231,8 +231,13 @@ def _undone(record: Mapping[str, Any], course: Mapping[str, Any]) -> str:
 
 
 def _course(rows: pd.DataFrame, registry: Registry) -> dict[tuple[str, ...], dict[str, Any]]:
-    """By member: steps, verdicts and effects at each, and from which on the last verdict holds."""
+    """By member: steps, verdicts and effects at each, and from which on the last verdict holds.
+
+    On the way networks need not fit their training images yet; at the end they must.
+    """
     found: dict[tuple[str, ...], dict[str, Any]] = {}
+    if "fitted_at" in rows:
+        rows = rows.assign(fitted_at=rows["fitted_at"].where(rows["final"]))
     for step in sorted(rows["step"].unique()):
         for member, record in _by_member(judge(rows[rows["step"] == step], registry)).items():
             course = found.setdefault(member, {"steps": [], "verdicts": [], "effects": []})
