@@ -424,7 +424,8 @@ def test_resume_fills_in_what_is_missing_and_nothing_else(tiny_run):
     lost.unlink()
     with flagsaver.flagsaver():
         flags.FLAGS(["linear_bias", *TINY, f"--out={tiny_run}", "--resume"])
-        request = linear_bias.prepare()
+        with pytest.warns(UserWarning, match="computed again: settings/.*: it is missing"):
+            request = linear_bias.prepare()
         study.run_left(request.plan, request.run, request.executor)
     runs.write_rows(tiny_run)
     assert (tiny_run / "rows.csv").read_bytes() == before
