@@ -247,7 +247,8 @@ def _order_figure(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[Report
             "The first training step (log scale) at which the gradient of the margin with respect "
             "to the image is, in a band of frequencies, twice as strong as at initialisation, "
             "against the middle of the band (cycles/pixel; the last holds all beyond 7/16). Of "
-            "linear networks that gradient is the predictor. Geometric means over live seeds "
+            "linear networks that gradient is the predictor. Steps are those of each arm's own "
+            "learning rate. Geometric means over live seeds "
             f"({_seeds(rows)}, init scale {scale:g}); bands: 95 % t intervals. Gaps: bands that "
             "have not doubled in a fifth of the seeds or more.",
             "The step at which each frequency band has doubled, a line per architecture, a panel "
