@@ -20,7 +20,6 @@ myst_heading_anchors = 3
 napoleon_use_ivar = True  # attributes of tuples are documented once
 autodoc_member_order = "groupwise"
 autodoc_typehints = "none"  # shapes and units stand in the text
-suppress_warnings = ["myst.xref_missing"]  # links from the README's figure to files of a run
 
 _LITERAL = re.compile(r"(``.+?``|`.+?`)")
 

@@ -11,7 +11,7 @@ preset        what                                                              
 ============  ====================================================================  ============
 ``smoke``     one data set, three arms, 3 seeds: shows that everything runs         < 1 minute
 ``quick``     two data sets, four arms, linear and ReLU, 8 seeds, trained to fit    3 to 5 minutes
-``standard``  nine data sets, seven kernel sizes, depth, sharing, scales, blocks    2 hours
+``standard``  nine data sets, seven kernel sizes, depth, sharing, scales, blocks    about 2 hours
 ``paper``     the paper's scale                                                     accelerator
 ============  ====================================================================  ============
 
@@ -25,10 +25,11 @@ main sets: seven kernel sizes and three depths, so that trends are curves; the a
 initial scales 1, 1/3 and 1/10, since no verdict stands that depends on it; sharing x locality; Adam
 and weight decay; planted patterns (C11); smallest perturbations along the course, filtered images
 and heat maps. On Fashion-MNIST also ResNet, ViT, MLP-Mixer and GFNet. Conv K = 3, full width and FC
-on seven more sets, so that C4 has its sources. One factor varies at a time; eight seeds, because t
+on five more sets, so that C4 has its sources. One factor varies at a time; eight seeds, because t
 intervals over fewer are wide (the report says of each claim what eight could have shown). Paddings,
 all transforms of the data, four more architectures and those on photographs are left to the
-binaries of their name. ``paper`` has all binaries at the scale of the paper; it was never run.
+binaries of their name; ``--parts`` runs some of the questions. ``paper`` has all
+binaries at the scale of the paper; it was never run.
 
 What is spent is told in ``freqbias/study/design.py``; what a preset costs, before it is
 run, by ``python -m experiments.cost --preset=paper``.

@@ -69,12 +69,18 @@ def _place(claim: Claim, read: Mapping[tuple[str, ...], Claim]) -> str:
             notes.append(f"at equal training loss {equal}")
         inside = entry.get("in_data")
         if inside and inside["verdict"] != claim["verdict"]:
-            verdict = inside["verdict"]
-            notes.append(f"resting on the white share, {verdict} where the images vary")
+            rests = "resting on the white share, " if _less_than_half(inside, claim) else ""
+            notes.append(f"{rests}{inside['verdict']} where the images vary")
         if entry["moving"]:
             notes.append("still moving")
     where = f"{titles.title(str(claim['dataset']))}, {regime_name(str(claim['regime']))}"
     return f"{where} ({', '.join(notes)})" if notes else where
+
+
+def _less_than_half(inside: Claim, claim: Claim) -> bool:
+    """Whether most of an effect is gone, or turned round, where the images vary."""
+    there, whole = inside["estimate"], claim["estimate"]
+    return there is not None and there * whole < 0.5 * whole**2
 
 
 def _member(claim: Claim) -> tuple[str, ...]:

@@ -69,7 +69,11 @@ def test_nothing_is_found_where_nothing_was_tested():
 def test_what_rests_on_the_white_share_is_said():
     one = claim("supported")
     read = {**reading(one, holds_from=87, equal_loss="supported")}
-    (found,) = said([one], [{**read, "in_data": {"verdict": "opposite"}}])
+    (found,) = said([one], [{**read, "in_data": {"verdict": "opposite", "estimate": -0.02}}])
     assert "resting on the white share, opposite where the images vary" in found
-    (same,) = said([one], [{**read, "in_data": {"verdict": "supported"}}])
+    wider = {"verdict": "inconclusive", "estimate": 0.04}  # most of +0.05 is there
+    (unsure,) = said([one], [{**read, "in_data": wider}])
+    assert "inconclusive where the images vary" in unsure
+    assert "white share" not in unsure
+    (same,) = said([one], [{**read, "in_data": {"verdict": "supported", "estimate": 0.05}}])
     assert "white share" not in same

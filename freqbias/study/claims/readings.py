@@ -4,8 +4,9 @@ At the end, networks may differ in how far they were trained. At equal loss each
 its training loss first falls to a level that the slowest arm of the claim still reaches. Along the
 course, the claim is judged at every recorded step, and the step is found from which the verdict is
 that of the end. And, of mean frequencies, at the end but of the part of each perturbation in the
-directions in which the training images vary: a verdict that is another there rests on what training
-has left over, the white share. All go through the one judge.
+directions in which the training images vary: a verdict that is another there, by an effect of less
+than half the size, rests on what training has left over, the white share. All go through the one
+judge.
 """
 
 from collections.abc import Mapping, Sequence
