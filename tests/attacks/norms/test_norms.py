@@ -119,7 +119,7 @@ def test_projection_is_the_nearest_point_of_the_ball(norm, seed):
         assert np.sum((delta - z) * (v - z)) <= 1e-5
     support = epsilon * dual(norm, delta - z)  # the largest <d - z, v>, attained
     np.testing.assert_allclose(support, np.sum((delta - z) * z), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(project(norm, z, epsilon), z, rtol=1e-6, atol=1e-7)  # idempotent
+    np.testing.assert_allclose(project(norm, z, epsilon), z, rtol=1e-6, atol=1e-6)  # idempotent
     np.testing.assert_array_equal(project(norm, 0.01 * delta, epsilon), 0.01 * delta)  # inside
 
 
