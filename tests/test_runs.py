@@ -203,6 +203,33 @@ def test_what_became_of_a_long_value_is_told_in_short(tmp_path):
         runs.open_run(run, {"names": names, "settings": settings}, resume=True)
 
 
+def test_a_resumed_run_may_have_grown_where_it_is_told_so(tmp_path):
+    small = {"epsilon": 0.5, "names": ["a"], "settings": {"a": {"heat_map": False}}}
+    large = small | {"names": ["b", "a"], "settings": {"b": {}} | small["settings"]}
+    run = runs.open_run(tmp_path / "run", small, data_checksums={"a": "1"})
+    runs.append_rows(run, "a", rows())
+    first = runs.read_config(run)
+    options = {"data_checksums": {"a": "1", "b": "2"}, "resume": True}
+    with pytest.raises(ValueError, match="settings: "):
+        runs.open_run(run, large, **options, grows=["names"])
+    grows = {"grows": ["names", "settings"]}
+    with pytest.raises(ValueError, match="epsilon"):
+        runs.open_run(run, large | {"epsilon": 1.0}, **options, **grows)
+    with pytest.raises(ValueError, match="settings"):
+        changed = large | {"settings": {"a": {"heat_map": True}, "b": {}}}
+        runs.open_run(run, changed, **options, **grows)
+    with pytest.raises(ValueError, match="data differs"):
+        runs.open_run(run, large, **options | {"data_checksums": {"a": "0"}}, **grows)
+    assert runs.read_config(run) == first
+    runs.open_run(run, large, **options, **grows)
+    assert runs.finished(run) == {"a"}
+    grown = runs.read_config(run)
+    assert grown["config"] == large and grown["data"] == {"a": "1", "b": "2"}
+    assert grown["started"] == first["started"] and grown["grown_from"] == [first["command"]]
+    with pytest.raises(ValueError, match="settings"):  # and never shrinks
+        runs.open_run(run, small, **options | {"data_checksums": {"a": "1"}}, **grows)
+
+
 def test_resume_of_another_version_is_refused(run, monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", lambda package: "0.0")
     with pytest.raises(ValueError, match="versions differs"):

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path, PurePath
@@ -41,12 +41,15 @@ def open_run(
     device: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    grows: Collection[str] = (),
 ) -> Path:
     """Makes ``path`` the folder of one run and writes its ``config.json``, before anything else.
 
     A folder that holds another run is refused. With ``overwrite`` the files which that run wrote
     are removed first, and no others; with ``resume`` the run goes on, if it is the same run:
-    equal config, data checksums, versions and device. Of several processes (`freqbias.distributed`)
+    equal config, data checksums, versions and device. It may have grown: what is named in ``grows``
+    may have new entries, and so may the data; the config then is the new one, and tells under
+    ``grown_from`` which commands came before. Of several processes (`freqbias.distributed`)
     the first opens the folder; all must call this alike. What was damaged since is named in a
     warning, and computed again with its setting. The process keeps other processes from the folder
     until it ends, or `close_run`.
@@ -59,6 +62,7 @@ def open_run(
       device: what computes, if it is not this process; see `this_device`.
       overwrite: replace the run in ``path``.
       resume: go on with the run in ``path``, or start it.
+      grows: keys of ``config`` whose lists and mappings may have more entries than in the folder.
 
     Returns:
       The folder, to be passed to the other functions.
@@ -82,12 +86,14 @@ def open_run(
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     _check_alike(record)
-    distributed.from_first(lambda: _open(folder, record, overwrite=overwrite, resume=resume))
+    distributed.from_first(lambda: _open(folder, record, overwrite, grows if resume else None))
     return folder
 
 
-def _open(folder: Path, record: Mapping[str, Any], *, overwrite: bool, resume: bool) -> None:
-    """What `open_run` does with the folder."""
+def _open(
+    folder: Path, record: Mapping[str, Any], overwrite: bool, grows: Collection[str] | None
+) -> None:
+    """What `open_run` does with the folder; ``grows`` is None unless a run may be gone on with."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"path must be a folder; {folder} is a file.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,13 +103,17 @@ def _open(folder: Path, record: Mapping[str, Any], *, overwrite: bool, resume: b
         written = manifest(folder)
         if (folder / "config.json").exists() and not overwrite:
             stored = read_config(folder)
-            if not resume:
+            if grows is None:
                 raise FileExistsError(
                     f"path {folder} holds the results of another run, started {stored['started']}; "
                     "choose another folder, overwrite it, or resume it."
                 )
-            _same_run(stored, record)
+            _same_run(stored, record, grows)
             _recover(folder)
+            if stored["config"] != record["config"]:
+                before = [*stored.get("grown_from", ()), stored["command"]]
+                started = {"started": stored["started"], "grown_from": before}
+                save_json(folder, "config.json", {**record, **started})
             return
         # Overwritten, or killed before its config was written: no results yet.
         remove(folder, written)
@@ -183,16 +193,27 @@ def _check_alike(record: Mapping[str, Any]) -> None:
             )
 
 
-def _same_run(stored: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Raises ValueError, naming what differs, unless both describe the same run."""
+def _same_run(stored: Mapping[str, Any], record: Mapping[str, Any], grows: Collection[str]) -> None:
+    """Raises ValueError, naming what differs, unless the new run is the stored one, or more."""
     for part in ("config", "data", "versions", "device"):
         old, new = stored[part], record[part]
+        more = grows if part == "config" else ()
         keys = sorted(
-            k for k in {*old, *new} if old.get(k) != new.get(k) or (k in old) != (k in new)
+            key
+            for key in (old if part == "data" and grows else {*old, *new})
+            if (key in old) != (key in new)
+            or not (old[key] == new[key] or (key in more and _holds(new[key], old[key])))
         )
         if keys:
             changes = "; ".join(f"{k}: {_change(old.get(k), new.get(k))}" for k in keys)
             raise ValueError(f"path cannot be resumed, its {part} differs ({changes}).")
+
+
+def _holds(new: Any, old: Any) -> bool:
+    """Whether a list or mapping has all entries of an older one."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        return all(key in new and new[key] == value for key, value in old.items())
+    return isinstance(new, list) and isinstance(old, list) and all(item in new for item in old)
 
 
 def _change(old: Any, new: Any) -> str:

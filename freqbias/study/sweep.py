@@ -130,7 +130,10 @@ def open_run(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Path:
-    """Makes ``out`` the folder of the study, or goes on with it; see `freqbias.runs.open_run`."""
+    """Makes ``out`` the folder of the study, or goes on with it; see `freqbias.runs.open_run`.
+
+    What goes on may ask more: further settings, data sets and claims.
+    """
     engine.check_shard(shard, len(_together(plan)))
     run = runs.open_run(
         out,
@@ -148,6 +151,7 @@ def open_run(
         device=device,
         overwrite=overwrite,
         resume=resume,
+        grows=("datasets", "claims", "settings"),
     )
     description.write(
         run,
