@@ -26,6 +26,7 @@ def analyze(
     budget: BudgetName = "quick",
     batch_size: int = 32,
     class_names: Sequence[str] | None = None,
+    families: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> Analysis:
     """Which frequencies the adversarial perturbations of a network live in, and how it is known.
@@ -54,6 +55,8 @@ def analyze(
         a heat map of plane waves). After the first batch the time that is left is said.
       batch_size: images at once; memory grows with it, not with N.
       class_names: of the labels, for the examples.
+      families: of several networks, name -> family, e.g. ``{"resnet50": "CNN"}``: families are
+        compared, too.
       progress: whether a bar, the epsilons and the expected time are shown on stderr.
 
     Returns:
@@ -87,6 +90,9 @@ def analyze(
                 f"{name} must be given; of a network that brings its own parameters by name: "
                 "analyze(network, images=images, labels=labels, key=key)."
             )
+    if families is not None and set(families) != {one.name for one in networks}:
+        names = ", ".join(one.name for one in networks)
+        raise ValueError(f"families must name that of each network ({names}); got {families}.")
     pictures = interop.as_images(images)
     classes = interop.as_labels(labels, len(pictures))
     num_given, spent = len(pictures), BUDGETS[budget]
@@ -114,4 +120,5 @@ def analyze(
         class_names=class_names,
         num_classes=num_classes,
         num_given=num_given,
+        families=families,
     )

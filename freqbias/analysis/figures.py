@@ -14,7 +14,7 @@ from freqbias.analysis.batch import (
     Found,
 )
 from freqbias.analysis.networks import Subject
-from freqbias.analysis.words import frequency, own_frequency
+from freqbias.analysis.words import frequency
 from freqbias.plotting import Drawn, single
 from freqbias.plotting.style import distinct_styles
 from freqbias.report import ReportFigure
@@ -62,7 +62,7 @@ def mean_frequencies(analysis: "Analysis") -> ReportFigure:
         "those that did not.",
         single.mean_frequencies(
             points,
-            images=own_frequency(analysis).estimate,
+            images=tables.own_frequency(analysis.measured).estimate,
             white_noise=analysis.measured.null["mean_frequency"],
             looks=looks_of(analysis),
         ),

@@ -8,6 +8,7 @@ from freqbias import report, runs
 from freqbias.analysis import figures, tables, words
 from freqbias.analysis.batch import ALL, FLIPPED, JACOBIAN, NOT_FLIPPED
 from freqbias.analysis.budget import describe
+from freqbias.analysis.families import members
 from freqbias.report.markup import joined, number, percent, signed, tag
 from freqbias.report.page import Block, Bullets, Section, Table
 
@@ -143,6 +144,7 @@ def _compared(analysis: "Analysis") -> Section:
         "The networks compared",
         (
             "Every network saw the same images, under the same attacks of the same budget.",
+            *_families(analysis),
             Bullets(words.comparisons(analysis)),
             Table(
                 "Differences in mean frequency (cycles/pixel), and divided by the mean frequency "
@@ -157,6 +159,41 @@ def _compared(analysis: "Analysis") -> Section:
         ),
         "Compared",
     )  # fmt: skip
+
+
+def _families(analysis: "Analysis") -> list[Block]:
+    """Which family is attacked in higher frequencies; nothing where there is but one."""
+    families = members(analysis)
+    if len(families) < 2:
+        return []
+    if analysis.families is None:
+        return [tag("p", analysis.verdict())]
+    rows = [
+        [
+            f"{row['first']} \N{MINUS SIGN} {row['second']}", row["attack"],
+            f"{row['num_networks']} networks, {row['num_images']} images", row["over"],
+            signed(row["estimate"]), f"[{signed(row['low'])}, {signed(row['high'])}]",
+            f"{signed(row['relative'], 2)} [{signed(row['relative_low'], 2)}, "
+            f"{signed(row['relative_high'], 2)}]",
+        ]
+        for _, row in analysis.by_family().iterrows()
+    ]  # fmt: skip
+    listed = "; ".join(
+        f"{name}: {', '.join(subject.name for subject in of)}" for name, of in families.items()
+    )
+    return [
+        tag("p", analysis.verdict()),
+        Table(
+            f"Families of networks ({listed}): differences in mean frequency (cycles/pixel) on the "
+            "images that all networks of both predict correctly, and divided by the mean frequency "
+            "of the images. Where each family has several networks, the interval is over these; "
+            "else over images, paired.",
+            ["Difference", "Attack", "Of", "Interval over", "Mean", "Interval",
+             "In units of the images'"],
+            rows,
+            kind="minor",
+        ),
+    ]  # fmt: skip
 
 
 def _trusted(analysis: "Analysis") -> Section:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from freqbias.analysis import tables
+from freqbias.analysis import families, tables
 from freqbias.analysis.measure import Measured
 from freqbias.analysis.networks import Subject
 
@@ -32,6 +32,7 @@ class Analysis:
       class_names: of the labels, or None.
       num_classes: of each subject, by name.
       num_given: images that were given, of which ``num_images`` were used.
+      families: of each network, by name; None where none are named.
     """
 
     subjects: Sequence[Subject]
@@ -44,6 +45,7 @@ class Analysis:
     class_names: Sequence[str] | None
     num_classes: Mapping[str, int]
     num_given: int
+    families: Mapping[str, str] | None = None
 
     @property
     def num_images(self) -> int:
@@ -55,13 +57,32 @@ class Analysis:
 
         One row per network, attack, group of perturbations (all, flipped, not flipped) and
         statistic. The column ``over`` says what an interval is over: "images" (of one network),
-        or "seeds" (of an ensemble).
+        or "seeds" (of an ensemble). Where families are named, each row has that of its network.
         """
-        return tables.statistics_table(self.subjects, self.measured)
+        found = tables.statistics_table(self.subjects, self.measured)
+        if self.families is not None:
+            found.insert(1, "family", found["network"].map(self.families).fillna(""))
+        return found
+
+    def overview(self) -> "pd.DataFrame":
+        """The main numbers, for the eye: see `freqbias.analysis.tables.overview`."""
+        return tables.overview(self.subjects, self.measured)
 
     def differences(self) -> "pd.DataFrame":
         """Every pair of networks: see `freqbias.analysis.tables.differences_table`."""
         return tables.differences_table(self.subjects, self.measured)
+
+    def by_family(self) -> "pd.DataFrame":
+        """Every pair of families: see `freqbias.analysis.families.table`."""
+        return families.table(self)
+
+    def verdict(self) -> str:
+        """Which family, or network, is attacked in higher frequencies, in one sentence.
+
+        Raises:
+          ValueError: there is but one.
+        """
+        return families.verdict(self)
 
     def outcomes(self) -> "pd.DataFrame":
         """What became of the images: see `freqbias.analysis.tables.outcomes_table`."""

@@ -138,6 +138,44 @@ def statistics_table(subjects: Sequence[Subject], measured: Measured) -> "pd.Dat
     return pd.DataFrame(rows)
 
 
+def overview(subjects: Sequence[Subject], measured: Measured) -> "pd.DataFrame":
+    """The main numbers, for the eye: of the images, white noise, and each network and attack.
+
+    Columns: network, attack, flipped of correct (of the Jacobian only the latter), frequency
+    (mean, cycles/pixel), interval (95 %), over, relative (to the mean frequency of the images).
+    """
+    import pandas as pd  # noqa: PLC0415
+
+    own = own_frequency(measured)
+    white = Interval(measured.null["mean_frequency"], np.nan, np.nan, "", 0, 0)
+    rows = [("the images", "", "", own), ("white noise", "", "", white)]
+    for subject in subjects:
+        for attack, found in measured.found[subject.name].items():
+            ensemble = subject.seeds is not None
+            values = found.statistics["mean_frequency"]
+            told = interval(values, found.where(ALL), ensemble=ensemble)
+            fallen = "" if attack == JACOBIAN else f"{int(found.where(FLIPPED).sum())} of "
+            rows.append((subject.name, attack, f"{fallen}{int(found.correct.sum())}", told))
+    return pd.DataFrame([
+        {
+            "network": network,
+            "attack": attack,
+            "flipped of correct": flipped,
+            "frequency": f"{told.estimate:.3f}",
+            "interval": f"[{told.low:.3f}, {told.high:.3f}]" if np.isfinite(told.low) else "",
+            "over": told.over if np.isfinite(told.low) else "",
+            "relative": f"{told.estimate / own.estimate:.2f}" if own.estimate else "",
+        }
+        for network, attack, flipped, told in rows
+    ])  # fmt: skip
+
+
+def own_frequency(measured: Measured) -> Interval:
+    """Mean frequency of the images themselves."""
+    images = measured.images
+    return interval(images.statistics["mean_frequency"], images.correct, ensemble=False)
+
+
 def _of_images(measured: Measured) -> dict[str, Interval]:
     """The statistics of the clean images."""
     return {

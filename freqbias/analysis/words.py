@@ -8,7 +8,7 @@ import numpy as np
 from freqbias.analysis.batch import ALL, FLIPPED, JACOBIAN, NOT_FLIPPED, Found
 from freqbias.analysis.budget import describe
 from freqbias.analysis.networks import Subject
-from freqbias.analysis.tables import Interval, difference, interval
+from freqbias.analysis.tables import Interval, difference, interval, own_frequency
 from freqbias.typing import Status
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def summary(analysis: "Analysis") -> str:
     """What ``print`` shows: the images, the null, then each network and attack, on short lines."""
     lines = [
         f"{analysis.num_images} images; mean frequency in cycles/pixel with 95 % intervals",
-        f"  {'the images':24}{own_frequency(analysis)}",
+        f"  {'the images':24}{own_frequency(analysis.measured)}",
         f"  {'white noise':24}{analysis.measured.null['mean_frequency']:.3f}",
     ]
     for subject in analysis.subjects:
@@ -42,12 +42,6 @@ def over(subject: Subject) -> str:
     return "images" if subject.seeds is None else "seeds"
 
 
-def own_frequency(analysis: "Analysis") -> Interval:
-    """Mean frequency of the images themselves."""
-    images = analysis.measured.images
-    return interval(images.statistics["mean_frequency"], images.correct, ensemble=False)
-
-
 def frequency(subject: Subject, found: Found, group: str = ALL) -> Interval:
     """Mean frequency of a group of perturbations."""
     values = found.statistics["mean_frequency"]
@@ -63,7 +57,7 @@ def findings(analysis: "Analysis") -> list[str]:
     """What was found, a sentence or two for each attack."""
     if len(analysis.subjects) == 1:
         return [_alone(analysis, attack) for attack in analysis.attacks]
-    null, own = analysis.measured.null["mean_frequency"], own_frequency(analysis).estimate
+    null, own = analysis.measured.null["mean_frequency"], own_frequency(analysis.measured).estimate
     out = []
     for attack in analysis.attacks:
         told = []
@@ -80,7 +74,7 @@ def findings(analysis: "Analysis") -> list[str]:
 
 def _alone(analysis: "Analysis", attack: str) -> str:
     """What an attack found on the only network."""
-    null, own = analysis.measured.null["mean_frequency"], own_frequency(analysis).estimate
+    null, own = analysis.measured.null["mean_frequency"], own_frequency(analysis.measured).estimate
     (subject,) = analysis.subjects
     found = analysis.measured.found[subject.name][attack]
     told, (number, asked) = frequency(subject, found), shares(found)
@@ -114,7 +108,7 @@ def _groups(subject: Subject, found: Found) -> str:
 
 def comparisons(analysis: "Analysis") -> list[str]:
     """Pairs of networks under each attack, those that have an interval."""
-    own = own_frequency(analysis).estimate
+    own = own_frequency(analysis.measured).estimate
     out, bare = [], set()
     for index, first in enumerate(analysis.subjects):
         for second in analysis.subjects[index + 1 :]:

@@ -55,6 +55,7 @@ def _commands() -> Mapping[str, Command]:
     }
     tools = {
         "analyze": "A network of your own: its perturbations, their spectra, one page.",
+        "compare": "Networks compared: which family is attacked in higher frequencies.",
         "linear_bias": "Linear networks from initialisation to past separation, against theory.",
         "claims": "Judges the rows of a finished run again.",
         "merge": "Joins the parts of a sweep that was split.",
@@ -63,7 +64,8 @@ def _commands() -> Mapping[str, Command]:
         "doctor": "Versions, devices, memory, and what is missing.",
     }
     found = {name: Command(says, tool(name)) for name, says in tools.items()}
-    return {"analyze": found.pop("analyze"), **studies, **found}
+    first = {name: found.pop(name) for name in ("analyze", "compare")}
+    return {**first, **studies, **found}
 
 
 def _first_line(docstring: str | None) -> str:

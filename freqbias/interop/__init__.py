@@ -11,6 +11,7 @@ from freqbias.interop.checks import as_images as as_images
 from freqbias.interop.checks import as_labels as as_labels
 from freqbias.interop.checks import check_network as check_network
 from freqbias.interop.checks import how_to_adapt as how_to_adapt
+from freqbias.interop.files import read_weights as read_weights
 from freqbias.interop.modules import from_equinox as from_equinox
 from freqbias.interop.modules import from_function as from_function
 from freqbias.interop.modules import from_haiku as from_haiku
@@ -19,6 +20,8 @@ from freqbias.interop.modules import from_nnx as from_nnx
 from freqbias.interop.preprocessing import Network as Network
 from freqbias.interop.preprocessing import Preprocessing as Preprocessing
 from freqbias.interop.preprocessing import preprocessing as preprocessing
+from freqbias.interop.timm_networks import from_timm as from_timm
+from freqbias.interop.timm_networks import imagenet_labels as imagenet_labels
 from freqbias.interop.torch_modules import from_torch as from_torch
 
 __all__ = [
@@ -33,7 +36,10 @@ __all__ = [
     "from_haiku",
     "from_linen",
     "from_nnx",
+    "from_timm",
     "from_torch",
     "how_to_adapt",
+    "imagenet_labels",
     "preprocessing",
+    "read_weights",
 ]

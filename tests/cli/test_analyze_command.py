@@ -9,7 +9,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from freqbias import analysis
-from freqbias.cli import analyze, command, doctor
+from freqbias.cli import analyze, command, doctor, inputs
 
 OWN = """
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def own(tmp_path, monkeypatch):
 def run(*given):
     with flagsaver.flagsaver():
         flags.FLAGS(["analyze", *given])
-        analyze.execute(analyze.prepare())
+        analyze.execute(inputs.prepare())
 
 
 def test_a_network_of_ones_own_to_page_and_table(own, tmp_path, capsys, monkeypatch):
@@ -56,14 +56,20 @@ def test_a_network_of_ones_own_to_page_and_table(own, tmp_path, capsys, monkeypa
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ((), "network must be module:function"),
-        (("--network=OWN:net",), "images must name a folder of pictures or a data set"),
-        (("--network=OWN", "--images=digits"), "network must be module:function; got 'OWN'"),
+        ((), "network must be [NAME=]SPEC; got none"),
+        (
+            ("--network=OWN:net",),
+            "images must name a folder of pictures, an .npz",
+        ),
+        (("--network=OWN", "--images=digits"), "network must be module:function, file.py:fun"),
         (("--network=OWN:none", "--images=digits"), "it has no 'none'"),
         (("--network=nowhere_at_all:net", "--images=digits"), "No module named"),
-        (("--network=OWN:net,OWN:net", "--images=digits"), "network must not repeat"),
+        (("--network=OWN:net,OWN:net", "--images=digits"), "network must not repeat a name"),
         (("--network=OWN:net", "--images=digit"), "'digits'"),
-        (("--network=OWN:net", "--images=./digits"), "name a folder of pictures; got ./digits"),
+        (
+            ("--network=OWN:net", "--images=./digits"),
+            "a folder of pictures or .npz file; got ./dig",
+        ),
         (("--network=OWN:net", "--images=digits", "--page=x.pdf"), "page must end in .html"),
         (("--network=OWN:net", "--images=digits", "--page=no/x.html"), "there is no folder"),
     ],
