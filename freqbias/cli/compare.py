@@ -4,7 +4,8 @@ r"""Networks compared on the same images, under the same attacks, by the frequen
       --network=ViT/vit_b16=timm:vit_base_patch16_224 --network=MLP-Mixer/b16=timm:mixer_b16_224
 
 --network is [[FAMILY/]NAME=]SPEC, once for each network. SPEC is timm:NAME, with the weights of
-timm's hub, timm:NAME@FILE (.pth, .safetensors or .onnx), or a function without arguments,
+timm's hub, timm:NAME@FILE (.pth, .safetensors, .onnx or .npz), a network of this library with such
+a file, "zoo:vit(num_classes=1000, patch_size=16)@vit.pth", or a function without arguments,
 module:function or file.py:function, that returns (apply_fn, params), what an adapter of
 freqbias.interop returns, an Ensemble, or a torch module in evaluation mode (then --mean, --std and
 --pixel_max say what it expects). Families are compared if they are named, else networks. Epsilons

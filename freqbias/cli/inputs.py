@@ -1,5 +1,6 @@
 """Networks and images that a command is given, from its flags' texts."""
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 from absl import flags as absl_flags
 
-from freqbias import analysis, data, interop
+from freqbias import analysis, data, interop, models
 from freqbias.cli import flags
 
 NETWORK = absl_flags.DEFINE_multi_string(
@@ -86,7 +87,8 @@ def prepare(*, several: bool = False) -> Plan:
             f"got {', '.join(NETWORK.value)}."
         )
     images, class_names = pictures(IMAGES.value, size=SIZE.value, max_images=MAX_IMAGES.value)
-    networks = {name: network(spec) for name, spec in specs.items()}
+    shape = images.images.shape[1:]
+    networks = {name: network(spec, shape) for name, spec in specs.items()}
     return Plan(networks, families, images, class_names, page, table)
 
 
@@ -168,14 +170,16 @@ def parse(text: str) -> tuple[str, str, str]:
     return family, own, spec
 
 
-def network(spec: str) -> Any:
+def network(spec: str, image_shape: Sequence[int]) -> Any:
     """The network that a specification names.
 
     * ``timm:NAME``, with weights of its hub; ``timm:NAME@FILE``; ``timm:NAME@random``.
+    * ``zoo:NAME(setting=value, ...)@FILE``: a network of `freqbias.models` with weights.
     * ``module:function`` or ``file.py:function``, called without arguments, returns one.
 
     Args:
       spec: as above.
+      image_shape: (H, W, C) of the images, for the shapes of parameters.
 
     Raises:
       ValueError: there is no such network.
@@ -185,6 +189,8 @@ def network(spec: str) -> Any:
     if kind == "timm":
         name, _, weights = rest.partition("@")
         return interop.from_timm(name, weights=weights or "hub")
+    if kind == "zoo":
+        return _zoo(rest, image_shape)
     made = _function(spec)()
     if "from_torch" not in interop.how_to_adapt(made):
         return made
@@ -196,12 +202,36 @@ def network(spec: str) -> Any:
     )
 
 
+def _zoo(text: str, image_shape: Sequence[int]) -> interop.Network:
+    call, at, weights = text.rpartition("@")
+    name, parenthesis, rest = call.partition("(")
+    try:
+        if not at or (parenthesis and not rest.endswith(")")):
+            raise ValueError
+        tree = ast.parse(f"f({rest.removesuffix(')')})", mode="eval").body
+        settings = {one.arg: ast.literal_eval(one.value) for one in tree.keywords}  # type: ignore[attr-defined]
+        if tree.args or None in settings:  # type: ignore[attr-defined]
+            raise ValueError
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(
+            "network must be zoo:NAME(setting=value, ...)@FILE, e.g. "
+            f"zoo:vit(num_classes=1000, patch_size=16)@vit.safetensors; got 'zoo:{text}'."
+        ) from error
+    try:
+        model = models.create(name, **settings)  # type: ignore[arg-type]
+    except TypeError as error:  # Python's own words
+        raise ValueError(f"network zoo:{name} has no such settings: {error}.") from error
+    params = interop.load_weights(weights, model, image_shape=image_shape)
+    return interop.Network(model.apply, params)
+
+
 def _function(spec: str) -> Callable[[], Any]:
     """The function at ``module:function`` or ``file.py:function``."""
     module_name, _, name = spec.rpartition(":")
     if not module_name or not name:
         raise ValueError(
-            f"network must be module:function, file.py:function or timm:NAME; got {spec!r}."
+            "network must be module:function, file.py:function, timm:NAME or zoo:NAME(...)@FILE; "
+            f"got {spec!r}."
         )
     function = getattr(_module(module_name, spec), name, None)
     if not callable(function):

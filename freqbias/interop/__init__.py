@@ -23,6 +23,7 @@ from freqbias.interop.preprocessing import preprocessing as preprocessing
 from freqbias.interop.timm_networks import from_timm as from_timm
 from freqbias.interop.timm_networks import imagenet_labels as imagenet_labels
 from freqbias.interop.torch_modules import from_torch as from_torch
+from freqbias.interop.weights import load_weights as load_weights
 
 __all__ = [
     "Network",
@@ -40,6 +41,7 @@ __all__ = [
     "from_torch",
     "how_to_adapt",
     "imagenet_labels",
+    "load_weights",
     "preprocessing",
     "read_weights",
 ]

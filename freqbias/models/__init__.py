@@ -5,6 +5,7 @@ budgets are in units of intensity.
 """
 
 from freqbias.models.convnet import ConvNet
+from freqbias.models.efficientnet import EfficientNetLite
 from freqbias.models.fully_connected import FullyConnected
 from freqbias.models.global_filter import GlobalFilterNet
 from freqbias.models.layers import num_parameters
@@ -19,6 +20,7 @@ __all__ = [
     "VGG",
     "ConvMixer",
     "ConvNet",
+    "EfficientNetLite",
     "FullyConnected",
     "GlobalFilterNet",
     "LocallyConnectedNet",

@@ -182,6 +182,36 @@ class Conv(nn.Module):
         return x
 
 
+class Affine(nn.Module):
+    """A factor and an offset of each channel, ``scale x + bias``.
+
+    What batch normalisation is once trained, its statistics folded in.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps [..., C] to [..., C]."""
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), x.dtype)
+        shape = (1,) * (x.ndim - 1) + (-1,)
+        return x * scale.reshape(shape) + bias.reshape(shape)
+
+
+def normalization(kind: str, num_groups: int, name: str) -> nn.Module:
+    """What stands where published networks have batch normalisation.
+
+    Args:
+      kind: "group", over each image's pixels and a group's channels; or "affine".
+      num_groups: of the former.
+      name: of the layer.
+
+    Raises:
+      ValueError: another kind.
+    """
+    _checks.one_of("normalization", kind, ("group", "affine"))
+    return nn.GroupNorm(num_groups=num_groups, name=name) if kind == "group" else Affine(name=name)
+
+
 def keep(module: nn.Module, name: str, value: Array, *, images_last: bool = False) -> Array:
     """Records ``value`` as an intermediate, images first; read by ``mutable=["intermediates"]``."""
     module.sow("intermediates", name, jnp.moveaxis(value, -1, 0) if images_last else value)

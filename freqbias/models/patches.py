@@ -3,7 +3,8 @@
 All cut the image into patches of ``patch_size``, embed each linearly, mix, and read out classes.
 They keep no running statistics, so an image's logits do not depend on its batch: where the
 published ConvMixer has batch normalisation, this one normalises each image (over pixels and
-channels), with as many parameters. Initialisation is that of Flax: LeCun normal, zero for biases.
+channels), with as many parameters, or with ``normalization="affine"`` takes published weights.
+Initialisation is that of Flax: LeCun normal, zero for biases.
 """
 
 from typing import Any
@@ -122,6 +123,7 @@ class ConvMixer(nn.Module):
       width: channels.
       kernel_size: taps along each axis of the depthwise convolution, in patches.
       padding: of the convolution, "SAME" (zeros, as published) or "circular".
+      normalization: "group", or "affine": see `layers.Affine`.
       mean: of the data per channel, intensity in [0, 1]; subtracted inside the model.
       std: of the data per channel; divided by inside the model.
 
@@ -135,6 +137,7 @@ class ConvMixer(nn.Module):
     width: int = 64
     kernel_size: int = 5
     padding: str = "SAME"
+    normalization: str = "group"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
@@ -145,7 +148,8 @@ class ConvMixer(nn.Module):
         _checks.positive_int("kernel_size", self.kernel_size)
 
         def activate(x: Array, name: str) -> Array:
-            return nn.GroupNorm(num_groups=1, name=name)(nn.gelu(x, approximate=False))
+            norm = layers.normalization(self.normalization, 1, name)
+            return norm(nn.gelu(x, approximate=False))
 
         x = activate(embedded_patches(self, images), "norm")
         for index in range(self.depth):

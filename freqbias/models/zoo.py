@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from freqbias import _checks
 from freqbias.models.convnet import ConvNet
+from freqbias.models.efficientnet import EfficientNetLite
 from freqbias.models.fully_connected import FullyConnected
 from freqbias.models.global_filter import GlobalFilterNet
 from freqbias.models.patches import ConvMixer, MLPMixer, ViT
@@ -26,6 +27,7 @@ ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
     "scattered_unshared": partial(ScatteredConvNet, shared=False),
     "resnet": ResNet,
     "vgg": VGG,
+    "efficientnet_lite": EfficientNetLite,
     "conv_mixer": ConvMixer,
     "vit": ViT,
     "mlp_mixer": MLPMixer,

@@ -3,6 +3,7 @@
 import re
 import sys
 
+import flax
 import jax
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from freqbias import analysis, attacks
+from freqbias import analysis, attacks, models
 from freqbias.cli import compare, inputs
 
 OWN = """
@@ -84,12 +85,26 @@ def test_families_of_own_networks_to_a_table_a_sentence_and_a_page(own, capsys):
         (("own.py:rough", "a="), "network must be [[FAMILY/]NAME=]SPEC; got 'a='"),
         (("own.py:rough", "no.py:smooth"), "network must name a file; there is no no.py"),
         (("own.py:rough", "own.py:none"), "network must name a function of own.py"),
-        (("own.py:rough", "resnet50"), "file.py:function or timm:NAME; got 'resnet50'"),
+        (("own.py:rough", "zoo:conv(kernel_size=3)"), "zoo:NAME(setting=value, ...)@FILE, e.g."),
+        (("own.py:rough", "zoo:conv(3)@x.npz"), "zoo:NAME(setting=value, ...)@FILE, e.g."),
+        (("own.py:rough", "zoo:conv(a=f())@x.npz"), "zoo:NAME(setting=value, ...)@FILE, e.g."),
+        (("own.py:rough", "zoo:cnn()@x.npz"), "model must be one of"),
+        (("own.py:rough", "zoo:conv(taps=3)@x.npz"), "zoo:conv has no such settings"),
+        (("own.py:rough", "resnet50"), "timm:NAME or zoo:NAME(...)@FILE; got 'resnet50'"),
     ],
 )
 def test_bad_networks_are_named(given, words, own):
     with pytest.raises((ValueError, OSError), match=re.escape(words)):
         run(*(f"--network={text}" for text in given), "--images=images.npz")
+
+
+def test_a_network_of_this_library_with_a_file_of_weights(own):
+    model = models.create("fc", num_classes=10, depth=1, width=4)
+    params = model.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
+    arrays = flax.traverse_util.flatten_dict(params["params"], sep=".")
+    np.savez("fc.npz", **arrays)
+    found = inputs.network("zoo:fc(num_classes=10, depth=1, width=4)@fc.npz", (8, 8, 1))
+    jax.tree.map(np.testing.assert_array_equal, found.params, dict(params))
 
 
 def test_an_archive_must_have_images_and_labels(own):
@@ -107,4 +122,4 @@ def test_an_archive_must_have_images_and_labels(own):
 def test_without_timm_the_line_that_installs_it_is_said(own, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r"need timm .*: pip install 'freqbias\[peers\]'"):
-        inputs.network("timm:resnet18@random")
+        inputs.network("timm:resnet18@random", (224, 224, 3))

@@ -18,6 +18,12 @@ SMALL = {
     "global_filter": {"depth": 1, "width": 8, "mlp_ratio": 2},
     "resnet": {"blocks": (1, 1), "width": 8, "groups": 4},
     "vgg": {"convolutions": (1, 1), "width": 8, "groups": 4},
+    "efficientnet_lite": {
+        "stages": ((1, 8, 1, 1, 3), (2, 8, 2, 2, 5)),
+        "stem": 8,
+        "head": 8,
+        "groups": 4,
+    },
 }
 every_model = pytest.mark.parametrize("name", SMALL)
 
@@ -35,6 +41,13 @@ every_model = pytest.mark.parametrize("name", SMALL)
         ),
         ("conv_mixer", dict(patch_size=7, depth=32, width=768, kernel_size=7), 224, 21_110_248),
         ("resnet", {}, 32, 11_173_962),
+        (
+            "resnet",
+            dict(blocks=(3, 4, 6, 3), bottleneck=True, stem="large", normalization="affine"),
+            224,
+            25_557_032,
+        ),
+        ("efficientnet_lite", {}, 224, 4_652_008),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name, settings, side, published):
@@ -105,6 +118,9 @@ def test_circular_residual_networks_commute_with_shifts_of_their_stride():
         ("conv_mixer", {"depth": 0}, "depth must be at least 1"),
         ("resnet", {"groups": 3}, "groups must divide width"),
         ("vgg", {"kernel_size": 0}, "kernel_size must be at least 1"),
+        ("vgg", {"normalization": "batch"}, "normalization must be one of"),
+        ("resnet", {"stem": "wide"}, "stem must be one of"),
+        ("efficientnet_lite", {"padding": "VALID"}, "padding must be one of"),
     ],
 )
 def test_bad_settings_are_named(name, change, message):
