@@ -13,6 +13,7 @@ preset        what                                                              
 ``quick``     two data sets, four arms, linear and ReLU, 8 seeds, trained to fit    3 to 5 minutes
 ``standard``  nine data sets, seven kernel sizes, depth, sharing, scales, blocks    about 2 hours
 ``paper``     the paper's scale                                                     accelerator
+``authors``   the authors' protocol, and the way from there to ours                 see below
 ============  ====================================================================  ============
 
 ``quick`` has conv K = 3, 7 and full width with one hidden layer, and FC, at initial scale 1. Its
@@ -30,6 +31,12 @@ intervals over fewer are wide (the report says of each claim what eight could ha
 all transforms of the data, four more architectures and those on photographs are left to the
 binaries of their name; ``--parts`` runs some of the questions. ``paper`` has all
 binaries at the scale of the paper; it was never run.
+
+``authors`` has the protocol of the authors' public code on FC and one convolution (K = 3, 11, full
+width), their statistic beside ours, and C1 and C2 at nine stages between that protocol and ours,
+one change at a time (``freqbias/study/protocols.py``). ``--parts=bridge`` is the stages, of which
+one trains at full length; ``authors``, ``channels`` and ``depth`` are the protocol itself, 15,600
+steps with width 3072: an accelerator's work, or a night's.
 
 What is spent is told in ``freqbias/study/design.py``; what a preset costs, before it is
 run, by ``python -m experiments.cost --preset=paper``.

@@ -17,6 +17,9 @@ REQUIRED = (
 )
 """The columns that figures and reports need."""
 FREQUENCY = "mean_frequency"
+LOG_TILT = "log_tilt_flipped"
+"""Mean log amplitude beyond 1/4 cycle per pixel less that below, of grey perturbations, over those
+that succeed."""
 IN_DATA = "mean_frequency_in_data"
 """The same of the part of a perturbation in the directions in which the training images vary."""
 BAND_EDGES = tuple(index / 16 for index in range(8))
@@ -40,6 +43,7 @@ GEOMETRIES = {
     "l2-free": Geometry("L2", "box", "no box"),
     "l2-boxed": Geometry("L2", "box", "in the box"),
     "linf": Geometry("L∞", "second"),
+    "linf-long": Geometry("L∞", "second", "in the box, long"),
 }
 """The geometries by name, in the order of tables; "box" is primary but for the box [0, 1]."""
 METHODS = {"closed_form": "closed form", "pgd": "PGD"}

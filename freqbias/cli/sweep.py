@@ -20,7 +20,7 @@ from absl import flags as absl_flags
 from freqbias import _checks, data, study
 from freqbias.cli import flags
 from freqbias.data import Dataset
-from freqbias.study import claims
+from freqbias.study import bridge, claims
 from freqbias.study import designs as studied
 from freqbias.study import sweep as library
 from freqbias.study.design import BUDGETS, PRESETS, Design, Designs
@@ -79,10 +79,13 @@ def prepare(name: str, designs: Designs) -> Request:
     """Checks every flag, loads the data and opens the run."""
     preset = flags.PRESET.value
     _checks.one_of("preset", preset, PRESETS)
+    if preset == "authors" and name != "reproduce":
+        raise ValueError(f"preset must be one of the study's own for {name}; got 'authors', which "
+                         "is of reproduce.")  # fmt: skip
     compared = [_with_flags(design) for design in _designs(name, designs, preset)]
     for dataset in dict.fromkeys(name for design in compared for name in design.datasets):
         data.check_name(dataset, argument="dataset")
-    registry = claims.load_registry()
+    registry = bridge.registry()
     if CLAIMS.value:
         registry = claims.select(registry, CLAIMS.value)
     plan = library.plan(name, compared, BUDGETS[preset], preset=preset, registry=registry)
@@ -188,7 +191,12 @@ def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
         if flags.SEEDS.value is None
         else flags.parse_ints("seeds", flags.SEEDS.value),
     }
-    budget = dataclasses.replace(budget, **{k: v for k, v in given.items() if v is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    if "epochs" in given:
+        given |= {"steps": 0, "decay_epochs": max(1, round(given["epochs"] / 10))}
+    for name, long in (("num_attacked", "long_attacked"), ("num_steps", "long_steps")):
+        given |= {long: given[name]} if name in given else {}
+    budget = dataclasses.replace(budget, **given, given=tuple(given))
     _checks.seeds(budget.seeds)
     for name in ("epsilon_l2", "epsilon_linf"):
         _checks.positive(name, getattr(budget, name))
@@ -199,7 +207,7 @@ def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
             ("num_images", dataset.train, budget.batch_size),
             ("num_attacked", dataset.test, 1),
         ):
-            value = given[name]
+            value = given.get(name)
             if value is not None and not least <= value <= len(split.labels):
                 raise ValueError(
                     f"{name} must lie in {least}..{len(split.labels)} for {dataset.name}; "

@@ -33,6 +33,7 @@ of arms, ``files`` the way to PNG and PDF.
 """
 
 from freqbias.plotting.bands import band_curve
+from freqbias.plotting.bridge import bridge as bridge
 from freqbias.plotting.claims import claim_forest
 from freqbias.plotting.datasets import (
     arms_of_all,
@@ -72,6 +73,7 @@ __all__ = [
     "arms_of_all",
     "band_curve",
     "box_effect",
+    "bridge",
     "claim_forest",
     "doubling_steps",
     "effects_by_dataset",

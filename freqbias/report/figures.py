@@ -220,14 +220,12 @@ def _training_figures(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[Re
         here = rows[rows["arm"].isin(arms)]
         if index == 0:
             more: list[ReportFigure] = [
-                _course_figure(
-                    here, scale, looks, COURSE, "Perturbations in the course of training"
-                )
+                course_figure(here, scale, looks, COURSE, "Perturbations in the course of training")
             ]
             more += _order_figure(here, scale, looks)
         else:
             name = f"The course of training: {title[:1].lower()}{title[1:]}"
-            more = [_course_figure(here, scale, looks, f"{COURSE}_{index}", name)]
+            more = [course_figure(here, scale, looks, f"{COURSE}_{index}", name)]
         # At equal accuracy: where architectures differ in more than a kernel.
         if index == 0 or not set(here["architecture"]) <= {*looks.swept, *looks.baseline}:
             suffix = f"_{index}" if index else ""
@@ -258,9 +256,10 @@ def _order_figure(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[Report
     ]
 
 
-def _course_figure(
+def course_figure(
     rows: pd.DataFrame, scale: float, looks: Drawn, name: str, title: str
 ) -> ReportFigure:
+    """The course of training of some arms."""
     seeds = f"{_seeds(rows)}, init scale {scale:g}"
     below = ""
     if DISTANCE in rows and rows[DISTANCE].notna().any():

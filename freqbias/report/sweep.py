@@ -14,6 +14,7 @@ from freqbias import inference, plotting, runs, schema
 from freqbias.data import titles
 from freqbias.plotting import UNKNOWN, Drawn
 from freqbias.plotting.style import regime_name
+from freqbias.report.bridge import bridge, split
 from freqbias.report.claims import (
     Panel,
     all_deviations,
@@ -120,6 +121,9 @@ def make_page(
     """What the report says; arguments as those of `build_report`."""
     _check_rows(rows)
     looks = looks.with_arms(rows["arm"])
+    whole, (rows, claims, staged) = rows, split(rows, claims)
+    if staged:
+        spectra = _of_arms(spectra, set(rows["arm"]))
     figures = make_figures(rows, claims, spectra, looks, own)
     recorded, rows = rows, rows[rows["final"]]
     main = plotting.main_datasets(rows)
@@ -128,6 +132,7 @@ def make_page(
     sections = [
         _found(claims, minor, figures),
         _claims(rows, claims, (main, minor), figures),
+        bridge(whole, staged, looks),
         why(recorded[recorded["dataset"].isin(main)], spectra, looks, figures),
         _figures(figures, main, minor),
         _factors(rows, figures, looks),
@@ -146,6 +151,12 @@ def make_page(
             "<code>spectra.npz</code>"
         ),
     )
+
+
+def _of_arms(spectra: Mapping[str, np.ndarray], arms: set[str]) -> dict[str, np.ndarray]:
+    """The arrays of some arms, and those of no arm."""
+    keys = {name: schema.parse_array_key(name) for name in spectra}
+    return {name: spectra[name] for name, key in keys.items() if key is None or key.arm in arms}
 
 
 def _check_rows(rows: pd.DataFrame) -> None:

@@ -18,6 +18,7 @@ from matplotlib.colors import to_hex, to_rgb
 from freqbias import _checks, models
 from freqbias.data import Dataset
 from freqbias.plotting import Drawn, Style
+from freqbias.study import protocols
 from freqbias.study.setting import Arm, Budget, Regime, Setting
 
 BuildFn = Callable[[Setting, Dataset, Budget], nn.Module]
@@ -82,45 +83,47 @@ class Family:
 # --- Modules --------------------------------------------------------------------------------------
 
 
-def _common(setting: Setting, dataset: Dataset) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "num_classes": dataset.num_classes,
-        "mean": tuple(np.ravel(dataset.mean).tolist()),
-        "std": tuple(np.ravel(dataset.std).tolist()),
-    }
+def _common(setting: Setting, dataset: Dataset, budget: Budget) -> dict[str, Any]:
+    settings: dict[str, Any] = {"num_classes": dataset.num_classes}
+    if budget.standardized:
+        settings["mean"] = tuple(np.ravel(dataset.mean).tolist())
+        settings["std"] = tuple(np.ravel(dataset.std).tolist())
     if setting.kernel:
         settings["kernel_size"] = setting.kernel_size(dataset.image_shape)
     return settings
 
 
-def _plain(setting: Setting, dataset: Dataset) -> dict[str, Any]:
+def _plain(setting: Setting, dataset: Dataset, budget: Budget) -> dict[str, Any]:
     """Of families that are layers, not blocks."""
-    return _common(setting, dataset) | {
+    usual = protocols.initial_scale(budget, setting.regime, setting.depth)
+    return _common(setting, dataset, budget) | {
         "depth": setting.depth,
         "activation": "none" if setting.regime == "linear" else "relu",
-        "init_scale": setting.init_scale,
+        "init_scale": setting.init_scale * usual,
     }
 
 
 def _fully_connected(setting: Setting, dataset: Dataset, budget: Budget) -> nn.Module:
-    return models.create("fc", **_plain(setting, dataset), width=budget.width)
+    return models.create("fc", **_plain(setting, dataset, budget), width=budget.width)
 
 
 def _convolution(setting: Setting, dataset: Dataset, budget: Budget) -> nn.Module:
     channels = channels_of(setting, budget)
-    settings = _plain(setting, dataset) | {"channels": channels, "padding": setting.padding}
+    settings = _plain(setting, dataset, budget) | {"channels": channels, "padding": setting.padding}
     return models.create("conv", **settings)
 
 
 def _unshared(setting: Setting, dataset: Dataset, budget: Budget) -> nn.Module:
     channels = channels_of(setting, budget)
-    return models.create(setting.architecture, **_plain(setting, dataset), channels=channels)
+    return models.create(
+        setting.architecture, **_plain(setting, dataset, budget), channels=channels
+    )
 
 
 def _residual(setting: Setting, dataset: Dataset, budget: Budget) -> nn.Module:
     blocks = "blocks" if setting.architecture == "resnet" else "convolutions"
     width = channels_of(setting, budget)
-    settings = _common(setting, dataset) | {
+    settings = _common(setting, dataset, budget) | {
         blocks: (1,) * setting.depth,
         "width": width,
         "groups": min(width, 4),
@@ -129,7 +132,7 @@ def _residual(setting: Setting, dataset: Dataset, budget: Budget) -> nn.Module:
 
 
 def _patches(setting: Setting, dataset: Dataset, budget: Budget) -> nn.Module:
-    settings = _common(setting, dataset)
+    settings = _common(setting, dataset, budget)
     if setting.architecture == "conv_mixer":
         settings["padding"] = setting.padding
     side = min(dataset.image_shape[:2])
@@ -245,10 +248,11 @@ def as_drawn(settings: Iterable[Setting], budget: Budget) -> Drawn:
     """
     arms = {setting.arm: setting for setting in settings}
     order = sorted(arms, key=lambda name: _place(arms[name]))
+    under_protocols = any(setting.protocol for setting in arms.values())
     return Drawn(
         styles={name: style(arms[name]) for name in order},
         groups=_groups({name: arms[name] for name in order}),
-        factors={name: _factors(arms[name], budget) for name in order},
+        factors={name: _factors(arms[name], budget, under_protocols) for name in order},
         typical=tuple(name for name in _TYPICAL if name in arms),
         swept=tuple(f.name for f in _FAMILIES.values() if f.role == "swept"),
         baseline=tuple(f.name for f in _FAMILIES.values() if f.role == "baseline"),
@@ -262,7 +266,13 @@ def style(arm: Arm | Setting) -> Style:
     (full width), and to violet with depth. Of other families larger kernels and more layers are
     lighter. Other than usual: the optimiser is darker (fully connected: brown), the padding lighter
     with a marker of its own, channels greyer; weight decay is a star of four points, and redder.
+    Under a protocol an arm has its usual look, with the protocol in the label: arms of two
+    protocols do not share a panel.
     """
+    if arm.protocol:
+        usual, (title, *_) = style(protocols.usual(arm)), protocols.PROTOCOLS[arm.protocol]
+        label, short = (f"{usual.label}, {title}", f"{usual.short}\n{title}")
+        return usual._replace(label=label, short=short)
     of = family(arm.architecture)
     color, marker, extra = of.color, of.marker, arm.depth - of.blocks
     if of.role == "swept":
@@ -328,10 +338,12 @@ def _place(setting: Setting) -> tuple[Any, ...]:
     size = np.inf if setting.kernel == "full" else int(setting.kernel or 0)
     varied = _varied(setting)
     order = families().index(setting.architecture)
-    return order, len(varied), setting.depth, size, *(str(varied.get(n, "")) for n in _VARIED)
+    under = list(protocols.PROTOCOLS).index(setting.protocol) if setting.protocol else -1
+    levels = (str(varied.get(name, "")) for name in _VARIED)
+    return order, under, len(varied), setting.depth, size, *levels
 
 
-_VARIED = ("padding", "channels", "optimizer", "weight_decay")
+_VARIED = ("padding", "channels", "optimizer", "weight_decay", "protocol")
 
 
 def _varied(setting: Setting) -> dict[str, Any]:
@@ -348,10 +360,16 @@ def _groups(arms: Mapping[str, Setting]) -> dict[str, tuple[str, ...]]:
     of = {name: family(setting.architecture) for name, setting in arms.items()}
     varied = {name: _varied(setting) for name, setting in arms.items()}
     blocks = [name for name in arms if of[name].blocks]
-    changed = [name for name in arms if name not in blocks and varied[name]]
+    under = {
+        title[:1].upper() + title[1:]: [name for name in arms if arms[name].protocol == protocol]
+        for protocol, (title, *_) in protocols.PROTOCOLS.items()
+        if protocol
+    }
+    special = [name for names in under.values() for name in names]
+    changed = [name for name in arms if name not in (*blocks, *special) and varied[name]]
     padded = [name for name in changed if set(varied[name]) == {"padding"}]
     others = [name for name in changed if name not in padded]
-    plain = [name for name in arms if name not in (*blocks, *changed)]
+    plain = [name for name in arms if name not in (*blocks, *changed, *special)]
     pair = [name for name in plain if of[name].role != "other"]
     swept = [name for name in plain if of[name].role == "swept"]
     fully = [name for name in plain if of[name].role == "baseline"]
@@ -375,18 +393,21 @@ def _groups(arms: Mapping[str, Setting]) -> dict[str, tuple[str, ...]]:
         "Padding": [*usual(padded), *padded],
         "Channels, optimiser, decay": [*usual(others), *others],
         "Blocks": blocks,
+        **under,
     }
     shown = {name for group in groups.values() for name in group}
     groups["Other"] = [name for name in arms if name not in shown]
     return {title: tuple(group) for title, group in groups.items() if group}
 
 
-def _factors(setting: Setting, budget: Budget) -> dict[str, Any]:
+def _factors(setting: Setting, budget: Budget, under_protocols: bool) -> dict[str, Any]:
     """The level of each factor of the design; one that does not apply is left out.
 
-    Depth is that of networks not built of blocks; channels and padding those of convolutions.
+    Depth is that of networks not built of blocks; channels and padding those of convolutions; the
+    protocol one of designs that have several.
     """
     of = family(setting.architecture)
+    budget = protocols.applied(budget, setting.protocol)
     levels: dict[str, Any] = {"architecture family": of.kind or of.label}
     if setting.kernel:
         full = setting.kernel == "full"
@@ -398,6 +419,8 @@ def _factors(setting: Setting, budget: Budget) -> dict[str, Any]:
         levels["channels"] = of.width(setting, budget)
         levels["padding"] = _PADDINGS[setting.padding][2]
     optimizer = {"sgd": "SGD", "adam": "Adam"}.get(setting.optimizer, setting.optimizer)
+    if under_protocols:
+        levels["protocol"] = protocols.PROTOCOLS[setting.protocol].title if setting.protocol else ""
     return levels | {"optimizer": optimizer, "weight decay": setting.weight_decay}
 
 

@@ -7,6 +7,7 @@ preset       what is spent on each setting
 ``quick``    8 seeds, 1,024 images x 32 epochs, 64 attacked x 20 steps, 4 channels: trained networks
 ``standard`` 8 seeds, 1,536 images x 32 epochs, 128 attacked x 20 steps, 8 channels, fitted to 0.99
 ``paper``    8 seeds, 50,000 images x 40 epochs, 2,000 attacked x 100 steps, 32 channels: a GPU, TPU
+``authors``  that of ``quick``, under `freqbias.study.protocols`: 8 seeds, 15,600 steps
 ===========  =======================================================================================
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from freqbias.data import Dataset
-from freqbias.study import arms
+from freqbias.study import arms, protocols
 from freqbias.study.setting import PRIMARY, REGIMES, Arm, Asked, Budget, Regime, Setting
 
 BUDGETS: Mapping[str, Budget] = {
@@ -45,6 +46,7 @@ BUDGETS: Mapping[str, Budget] = {
         num_attacked=2_000,
         num_steps=100,
     ),
+    "authors": Budget(),  # and the protocols of its arms
 }
 PRESETS = tuple(BUDGETS)
 DATASETS_OF: Mapping[str, tuple[str, ...]] = {
@@ -52,6 +54,7 @@ DATASETS_OF: Mapping[str, tuple[str, ...]] = {
     "quick": ("fashion_mnist_mini", "natural_patches"),
     "standard": ("fashion_mnist_mini", "natural_patches"),
     "paper": ("cifar10",),
+    "authors": ("fashion_mnist_mini", "natural_patches"),
 }
 """The data sets of a preset, where a study has no others."""
 
@@ -123,13 +126,24 @@ def fitting(
 def fitted(budget: Budget, dataset: Dataset) -> Budget:
     """The budget on a data set that may be smaller than the preset's numbers of images.
 
-    Seeds then train on halves of the training set, so that their subsamples differ.
+    Seeds then train on halves of the training set, so that their subsamples differ. A number of
+    steps becomes one of epochs, and the rate decays at the same share of them.
     """
     train, test = len(dataset.train.labels), len(dataset.test.labels)
-    num_images = budget.num_images if budget.num_images <= train else train // 2
-    return dataclasses.replace(
+    num_images = (budget.num_images or train) if budget.num_images <= train else train // 2
+    here = dataclasses.replace(
         budget, num_images=num_images, num_attacked=min(budget.num_attacked, test)
     )
+    if not budget.steps:
+        return here
+    epochs = max(1, round(budget.steps / (num_images // budget.batch_size)))
+    decay_epochs = max(1, round(budget.decay_epochs * epochs / budget.epochs))
+    return dataclasses.replace(here, steps=0, epochs=epochs, decay_epochs=decay_epochs)
+
+
+def spent(setting: Setting, budget: Budget, dataset: Dataset) -> Budget:
+    """What is spent on a setting: the budget under its protocol, on its data set."""
+    return fitted(protocols.applied(budget, setting.protocol), dataset)
 
 
 def asked_of_arms(settings: Mapping[Setting, Asked]) -> dict[str, set[str]]:

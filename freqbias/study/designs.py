@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from freqbias.data import embedded
+from freqbias.study import protocols
 from freqbias.study.design import DATASETS_OF, Design, Designs
 from freqbias.study.setting import Arm, Asked
 
@@ -19,8 +20,12 @@ KERNELS = {
     "quick": ("3", "7", "full"),
     "standard": ("3", "5", "7", "9", "11", "15", "full"),
     "paper": ("3", "7", "11", "15", "full"),
+    "authors": ("3", "11", "full"),
 }
-DEPTHS = {"smoke": (1, 2), "quick": (1, 2, 3), "standard": (1, 2, 3, 4), "paper": (1, 2, 3, 4)}
+DEPTHS = {
+    **{"smoke": (1, 2), "quick": (1, 2, 3), "standard": (1, 2, 3, 4), "paper": (1, 2, 3, 4)},
+    "authors": (1, 3),
+}
 SHARING = (
     CONV,
     LOCAL,
@@ -55,6 +60,7 @@ MANY_SETS = {
         NOISE,
     ),
     "paper": ("cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist", "kmnist"),
+    "authors": embedded.NAMES,
 }
 TRANSFORMS = (
     "low_pass_0.125",
@@ -180,11 +186,38 @@ def planted(preset: str) -> tuple[Design, ...]:
     return (Design(sets, ENDS, asked=course(preset, filtered=True)),)
 
 
+def clipping(preset: str) -> tuple[Design, ...]:
+    """Control: three arms with clipped gradients at one rate, and as they are."""
+    clipped = tuple(arm._replace(protocol="clipped") for arm in ENDS)
+    return (Design(DATASETS_OF[preset], (*ENDS, *clipped), asked=course(preset)),)
+
+
+def authors() -> dict[str, tuple[Design, ...]]:
+    """The authors' protocol, its other channels and depth, and the way from there to ours."""
+    data = DATASETS_OF["authors"]
+    measured = course("authors", second_attack=True)
+    long = measured._replace(long_attack=True)
+    conv, fc = (protocols.arm_at("authors", arm) for arm in (CONV, FC))
+    wide = [protocols.arm_at("authors", Arm("conv", 1, k)) for k in KERNELS["authors"][1:]]
+    further = tuple(conv._replace(channels=channels) for channels in (8, 32))
+    deep = tuple(arm._replace(depth=DEPTHS["authors"][-1]) for arm in (conv, fc))
+    later = [stage for stage in protocols.STAGES if stage != "authors"]
+    return {
+        "authors": (Design(data, (conv, *wide, fc), asked=long),),
+        "bridge": tuple(
+            Design(data, tuple(protocols.arm_at(stage, arm) for arm in ENDS), asked=measured)
+            for stage in later
+        ),
+        "channels": (Design(data, further, asked=long),),
+        "depth": (Design(data, deep, asked=long),),
+    }
+
+
 PARTS: Mapping[str, Designs] = {
     part.__name__: part
     for part in (
         kernel_size, depth, symmetry, init_scale, padding, datasets, frequency_controlled_data,
-        planted, architectures, optimizer, emergence, robustness, heatmap,
+        planted, architectures, optimizer, clipping, emergence, robustness, heatmap,
     )
 }  # fmt: skip
 """The parts of the study by name."""
@@ -196,6 +229,8 @@ def parts(preset: str) -> Mapping[str, tuple[Design, ...]]:
     Of ``standard`` most: every question, the costly ones on fewer arms or sets than their binaries.
     """
     data = DATASETS_OF[preset]
+    if preset == "authors":
+        return authors()
     if preset == "smoke":
         return {"kernel_size": (Design(data, ENDS, asked=Asked(second_attack=True)),)}
     if preset == "quick":  # trained networks of few arms, along their course
@@ -220,6 +255,7 @@ def parts(preset: str) -> Mapping[str, tuple[Design, ...]]:
         "planted": (taught._replace(arms=pair),),
         "architectures": tuple(of._replace(datasets=data[:1]) for of in architectures(preset)),
         "optimizer": (changed._replace(arms=tuple(a for a in changed.arms if a.kernel != "full")),),
+        "clipping": tuple(of._replace(arms=of.arms[len(ENDS) :]) for of in clipping(preset)),
     }
 
 

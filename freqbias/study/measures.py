@@ -17,7 +17,7 @@ from freqbias import attacks, ensemble, inference, ops, schema, spectral, theory
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset, Split
 from freqbias.ensemble import Ensemble
-from freqbias.study import arms, bands
+from freqbias.study import arms, bands, log_amplitude
 from freqbias.study.setting import Asked, Budget, Setting
 from freqbias.typing import Array, Key
 
@@ -236,6 +236,13 @@ def attack_columns(of: Measured) -> dict[str, np.ndarray]:
         "mean_frequency_flipped": inference.image_means(summary.mean_frequency, where=flipped).mean,
         **columns,
     }
+
+
+def log_amplitude_columns(of: Measured) -> dict[str, np.ndarray]:
+    """The statistic of the authors' code as one number: see `log_amplitude`."""
+    found = of.perturbed
+    tilt = log_amplitude.log_tilt(found.delta)
+    return {schema.LOG_TILT: inference.image_means(tilt, where=np.asarray(found.flipped)).mean}
 
 
 def margin_gradients(of: Measured) -> Array:
@@ -507,6 +514,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(filtered_columns),
     Measurement(minimal_columns),
     Measurement(attack_columns, of="perturbations"),
+    Measurement(log_amplitude_columns, of="perturbations"),
     Measurement(alignment_columns, of="perturbations"),
     Measurement(
         white_share_columns,

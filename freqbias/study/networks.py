@@ -23,7 +23,7 @@ from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
 from freqbias.study import arms, measures
 from freqbias.study.measures import MEASUREMENTS, Measured, Measurement
-from freqbias.study.setting import PRIMARY, Asked, Budget, Setting
+from freqbias.study.setting import LONG, PRIMARY, Asked, Budget, Setting
 from freqbias.typing import Array, Key, Status
 
 
@@ -88,7 +88,6 @@ def run_setting(
         "num_parameters": models.num_parameters(ensemble.select(compact(nets.params), 0)),
         "num_train": budget.num_images,
         "learning_rate": rate,
-        "num_images": budget.num_attacked,
     }
     test = dataset.test[: budget.num_attacked]
     rows: list[dict[str, Any]] = []
@@ -134,26 +133,39 @@ def _measure(
     arrays: dict[str, np.ndarray] = {}
     for geometry in _geometries(of.setting, of.asked):
         method, box, attack = _attack(geometry, of.setting, of.budget, of.dataset.contrast)
-        perturbed = of.attacked.attack(
+        here = _on_more_images(of) if geometry == LONG else of
+        perturbed = here.attacked.attack(
             attack,
-            of.images,
-            of.labels,
+            here.images,
+            here.labels,
             key=of.key,
             strategy=measures.seed_strategy(of.setting, of.budget),
         )
-        here = dataclasses.replace(of, found=perturbed)
+        here = dataclasses.replace(here, found=perturbed)
         where = {
             "attack": f"{method}_{geometry}",
             "geometry": geometry,
             "method": method,
             "box": box,
             "epsilon": float(attack.epsilon),
+            "num_images": len(here.labels),
         }
         columns = {**of_networks, **measures.columns(measurements, here)}
         found.append((where, columns, _status(of.nets, perturbed)))
         if geometry == "l2":
             arrays = measures.arrays_to_draw(here)
     return found, arrays
+
+
+def _on_more_images(of: Measured) -> Measured:
+    """The same networks, and the images of the long attack."""
+    test = of.dataset.test[: of.budget.long_attacked]
+    here = dataclasses.replace(
+        of, images=jnp.asarray(test.images), labels=jnp.asarray(test.labels), features=None
+    )
+    if of.features is None:
+        return here
+    return dataclasses.replace(here, features=measures.margin_gradients(here))
 
 
 def train_stably(
@@ -243,7 +255,8 @@ def program(setting: Setting, dataset: Dataset, budget: Budget) -> tuple[str | i
     of = arms.family(setting.architecture)
     shared = "circulant" if _is_shared(setting, dataset, budget) else of.program or of.name
     own = "" if shared == "circulant" else setting.kernel
-    return (setting.dataset, setting.regime, shared, own, setting.depth, setting.padding)
+    alike = (setting.depth, setting.padding, setting.protocol)
+    return (setting.dataset, setting.regime, shared, own, *alike)
 
 
 def make_model(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
@@ -299,11 +312,11 @@ def _geometries(setting: Setting, asked: Asked) -> tuple[str, ...]:
     """The attacks of a setting, the primary one first.
 
     Affine networks are attacked without the box, by the closed form, the others within it;
-    "l2-boxed" and "l2-free" are the other way round.
+    "l2-boxed" and "l2-free" are the other way round. The long attack has the box in both.
     """
     other = "l2-boxed" if setting.regime == "linear" else "l2-free"
-    second = ("linf",) if asked.second_attack else ()
-    return ("l2", *second, *((other,) if asked.other_box else ()))
+    others = {"linf": asked.second_attack, LONG: asked.long_attack, other: asked.other_box}
+    return ("l2", *(geometry for geometry, wanted in others.items() if wanted))
 
 
 def _attack(
@@ -313,15 +326,18 @@ def _attack(
 
     The budget is as much smaller as a transformed data set has less contrast.
     """
-    norm: attacks.L2 | attacks.Linf = attacks.Linf() if geometry == "linf" else attacks.L2()
-    epsilon = (budget.epsilon_linf if geometry == "linf" else budget.epsilon_l2) * contrast
+    of_signs = geometry in ("linf", LONG)
+    norm: attacks.L2 | attacks.Linf = attacks.Linf() if of_signs else attacks.L2()
+    epsilon = (budget.epsilon_linf if of_signs else budget.epsilon_l2) * contrast
     if setting.regime == "linear" and geometry != "l2-boxed":
-        return "closed_form", False, attacks.affine_attack(norm, epsilon=epsilon)
+        box = geometry == LONG
+        bounds = (0.0, 1.0) if box else None
+        return "closed_form", box, attacks.affine_attack(norm, epsilon=epsilon, bounds=bounds)
     box = geometry != "l2-free"
     attack = attacks.pgd(
         norm,
         epsilon=epsilon,
-        num_steps=budget.num_steps,
+        num_steps=budget.long_steps if geometry == LONG else budget.num_steps,
         loss="margin",
         bounds=(0.0, 1.0) if box else None,
     )

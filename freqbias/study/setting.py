@@ -21,6 +21,7 @@ class Arm(NamedTuple):
     channels: int = 0  # of convolutions; 0: the budget's
     optimizer: str = "sgd"  # or "adam"
     weight_decay: float = 0.0  # of SGD
+    protocol: str = ""  # what is spent on it, a key of `protocols.PROTOCOLS`; "": the budget
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Setting:
     channels: int = 0
     optimizer: str = "sgd"
     weight_decay: float = 0.0
+    protocol: str = ""
     init_scale: float = 1.0
 
     @property
@@ -46,7 +48,9 @@ class Setting:
         channels = f"_c{self.channels}" if self.channels else ""
         optimizer = "" if self.optimizer == "sgd" else f"_{self.optimizer}"
         decay = f"_wd{self.weight_decay:g}" if self.weight_decay else ""
-        return f"{self.architecture}{kernel}_d{self.depth}{padding}{channels}{optimizer}{decay}"
+        protocol = f"_{self.protocol}" if self.protocol else ""
+        name = f"{self.architecture}{kernel}_d{self.depth}{padding}{channels}"
+        return f"{name}{optimizer}{decay}{protocol}"
 
     @property
     def id(self) -> str:
@@ -67,6 +71,7 @@ class Asked(NamedTuple):
     """What is measured of a setting, beside the L2 attack of the trained networks."""
 
     second_attack: bool = False  # L-inf
+    long_attack: bool = False  # L-inf in the box, with more steps and images
     other_box: bool = False  # L2 with the box [0, 1] where the primary has none, and conversely
     checkpoints: int = 0  # log-spaced steps that are measured too (see below); step 0 is free
     minimal: bool = False  # smallest L2 perturbations that change the prediction
@@ -80,6 +85,8 @@ class Asked(NamedTuple):
 
 
 PRIMARY = Asked()
+LONG = "linf-long"
+"""The geometry of the long attack."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +94,9 @@ class Budget:
     """What is spent on every arm alike."""
 
     seeds: tuple[int, ...] = tuple(range(8))
-    num_images: int = 1024  # training images of each seed, its own subsample
+    num_images: int = 1024  # training images of each seed, its own subsample; 0: all of them
     epochs: int = 32
+    steps: int = 0  # of training, if so many are asked for whatever the number of images
     batch_size: int = 32
     learning_rate: float = 0.01  # of SGD
     decay_factor: float = 1.0  # of all learning rates, every `decay_epochs`
@@ -100,12 +108,17 @@ class Budget:
     fitted: float = 0.95  # train accuracy from which on a ReLU arm counts as trained
     channels: int = 4  # of every convolution and unshared layer
     width: int = 256  # of every fully connected layer
+    standardized: bool = True  # whether networks subtract the mean and divide by the deviation
+    initial: Literal["unit", "torch"] = "unit"  # output at scale 1; "torch": as small as PyTorch's
     block_width: int = 32  # channels of ViT, ConvMixer and MLP-Mixer
     num_tested: int = 256  # test images that give the test accuracy
     num_attacked: int = 64  # of them attacked
     num_steps: int = 20  # of PGD
+    long_attacked: int = 2_000  # test images of the long attack
+    long_steps: int = 1_000
     epsilon_l2: float = 1.0  # in units of intensity in [0, 1]
     epsilon_linf: float = 8 / 255
     epsilon_heat_map: float = 4.0  # L2 norm of a plane wave
+    given: tuple[str, ...] = ()  # fields that no protocol changes: those given by hand
     random_key: int = 0
     strategy: Strategy = "auto"  # of the seed axis; numbers agree to rounding

@@ -27,6 +27,7 @@ from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
 from freqbias.study import (
     arms,
+    bridge,
     claims,
     courses,
     description,
@@ -108,7 +109,7 @@ def plan(
     asked = design.fitting(asked, loaded)
     if not asked:
         raise ValueError("designs must compare something; got no setting.")
-    registry = registry or claims.load_registry()
+    registry = registry or bridge.registry()
     return Plan(
         name=name,
         settings=asked,
@@ -248,7 +249,7 @@ def load_networks(plan: Plan, run: str | os.PathLike, setting: Setting) -> Ensem
       ValueError: what it kept are other networks.
     """
     dataset = plan.datasets[setting.dataset]
-    budget = design.fitted(plan.budget, dataset)
+    budget = design.spent(setting, plan.budget, dataset)
     model = networks.make_model(setting, dataset, budget)
     seeds = tuple(budget.seeds)
     like = {
@@ -311,17 +312,23 @@ def _jobs(plan: Plan, run: Path) -> list[Job]:
         for name, dataset in plan.datasets.items()
     }
 
+    def relative(budget: Budget, dataset: Dataset) -> float:
+        """Images that a network is trained on, where those of no protocol are 1."""
+        usual = design.fitted(plan.budget, dataset)
+        return budget.epochs * budget.num_images / (usual.epochs * usual.num_images)
+
     def task(setting: Setting) -> Task:
         dataset, asked = plan.datasets[setting.dataset], plan.settings[setting]
+        budget = design.spent(setting, plan.budget, dataset)
         return Task(
             name=setting.id,
-            cost=design.cost(setting, asked, dataset.image_shape),
+            cost=design.cost(setting, asked, dataset.image_shape) * relative(budget, dataset),
             compute=partial(
                 _compute,
                 arms.registered(setting.architecture),
                 setting,
                 dataset,
-                design.fitted(plan.budget, dataset),
+                budget,
                 asked=asked,
                 measurements=plan.measurements,
                 save_params=plan.save_params,
@@ -337,7 +344,7 @@ def _together(plan: Plan) -> list[list[Setting]]:
     groups: dict[tuple[str | int, ...], list[Setting]] = {}
     for setting in plan.settings:
         dataset = plan.datasets[setting.dataset]
-        shared = networks.program(setting, dataset, design.fitted(plan.budget, dataset))
+        shared = networks.program(setting, dataset, design.spent(setting, plan.budget, dataset))
         groups.setdefault(shared, []).append(setting)
     return list(groups.values())
 

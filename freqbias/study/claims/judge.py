@@ -305,6 +305,7 @@ def _record(
         "detectable_effect": _detectable(full.estimate, registry.confidence),
         "arms": list(claim.arms),
         "by_dataset": any(entry.of == claim.id for entry in registry.independence),
+        **({"of": claim.of, "stage": claim.stage} if claim.of else {}),
     }
 
 

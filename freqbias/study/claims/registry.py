@@ -36,6 +36,8 @@ class Claim(NamedTuple):
     data: tuple[str, ...] = ()  # kinds of data set (`data.titles.kinds`); of any kind if empty
     needs: tuple[str, ...] = ()  # what must be asked of the arms, fields of `study.Asked`
     after: str = ""  # id of the claim that must be supported for this one to be
+    of: str = ""  # id of the claim that this one is at a stage of the bridge (`study.bridge`)
+    stage: str = ""  # what is changed at that stage
 
 
 class Independence(NamedTuple):
