@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from freqbias import _checks, data, models, training
 from freqbias.cli import flags
-from freqbias.study import design, designs, measures, networks
+from freqbias.study import design, designs, measures, networks, protocols
 from freqbias.study.setting import Asked, Budget, Setting
 
 IMAGE_SHAPE = absl_flags.DEFINE_list("image_shape", ["32", "32", "3"], "Height, width, channels.")
@@ -78,10 +78,11 @@ def execute(plan: Plan) -> None:
     lines = []
     for setting, asked in tqdm(plan.cells.items(), desc="settings", unit=""):
         like = dataclasses.replace(setting, init_scale=1.0)  # scales cost the same
-        model = networks.make_model(like, plan.dataset, plan.budget)
+        budget = protocols.applied(plan.budget, setting.protocol)
+        model = networks.make_model(like, plan.dataset, budget)
         one = per_image(model, plan.dataset.image_shape)
-        spent = operations(one, setting, asked, plan.budget, plan.dataset.image_shape)
-        held = memory(one, plan.budget, plan.dataset.image_shape)
+        spent = operations(one, setting, asked, budget, plan.dataset.image_shape)
+        held = memory(one, budget, plan.dataset.image_shape)
         lines.append(
             {
                 "family": setting.architecture,
@@ -111,19 +112,22 @@ def operations(
 
     The closed forms of linear networks cost next to nothing.
     """
-    trained = budget.epochs * budget.num_images
-    gradients, forwards = 0, budget.num_tested
+    trained = budget.steps * budget.batch_size or budget.epochs * budget.num_images
+    gradients, forwards, long = 0, budget.num_tested, 0
     if setting.regime == "relu":
         gradients += (1 + asked.second_attack + asked.other_box) * (budget.num_steps + 1)
         gradients += asked.minimal * measures.MINIMAL_STEPS
         in_training = budget.num_steps + asked.minimal_in_training * measures.MINIMAL_STEPS
         gradients += asked.checkpoints * in_training
+        long = asked.long_attack * (budget.long_steps + 2) * budget.long_attacked
     if asked.filtered:
         forwards += 2 * len(measures.CUTOFFS) * budget.num_tested
     if asked.heat_map:
         forwards += budget.num_attacked * image_shape[0] * image_shape[1] // 2
     return len(budget.seeds) * (
-        trained * one.train + gradients * budget.num_attacked * one.attack + forwards * one.forward
+        trained * one.train
+        + (gradients * budget.num_attacked + long) * one.attack
+        + forwards * one.forward
     )
 
 

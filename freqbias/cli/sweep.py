@@ -85,7 +85,7 @@ def prepare(name: str, designs: Designs) -> Request:
     compared = [_with_flags(design) for design in _designs(name, designs, preset)]
     for dataset in dict.fromkeys(name for design in compared for name in design.datasets):
         data.check_name(dataset, argument="dataset")
-    registry = bridge.registry()
+    registry = bridge.registry() if preset == "authors" else claims.load_registry()
     if CLAIMS.value:
         registry = claims.select(registry, CLAIMS.value)
     plan = library.plan(name, compared, BUDGETS[preset], preset=preset, registry=registry)

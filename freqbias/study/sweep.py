@@ -27,7 +27,6 @@ from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
 from freqbias.study import (
     arms,
-    bridge,
     claims,
     courses,
     description,
@@ -109,7 +108,7 @@ def plan(
     asked = design.fitting(asked, loaded)
     if not asked:
         raise ValueError("designs must compare something; got no setting.")
-    registry = registry or bridge.registry()
+    registry = registry or claims.load_registry()
     return Plan(
         name=name,
         settings=asked,

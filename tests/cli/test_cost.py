@@ -1,5 +1,6 @@
 """What a preset costs, against counts by hand."""
 
+import dataclasses
 import re
 
 import pytest
@@ -45,6 +46,14 @@ def test_matrix_products_are_counted():
 def test_passes_are_those_of_the_budget(asked, gradients, forwards):
     spent = cost.operations(ONE, Setting("any", "relu", "fc", 1), asked, BUDGET, SHAPE)
     assert spent == 3 * (200 * 100.0 + gradients * 10 * 10_000.0 + forwards)
+    long = cost.operations(
+        ONE,
+        Setting("any", "relu", "fc", 1),
+        asked._replace(long_attack=True),
+        dataclasses.replace(BUDGET, long_attacked=20, long_steps=50, steps=11),
+        SHAPE,
+    )
+    assert long == spent + 3 * ((11 * 32 - 200) * 100.0 + 52 * 20 * 10_000.0)
     closed = cost.operations(ONE, Setting("any", "linear", "fc", 1), Asked(), BUDGET, SHAPE)
     assert closed == 3 * (200 * 100.0 + 30)
 
