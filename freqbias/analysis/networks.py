@@ -74,11 +74,12 @@ def _subject(name: Any, given: Any) -> Subject:
         raise TypeError(f"names of networks must be texts; got {name!r}.")
     if isinstance(given, Ensemble):
         return Subject(name, given.apply_fn, given.params, given.seeds)
-    if isinstance(given, tuple) and len(given) == 2 and callable(given[0]):
-        return Subject(name, given[0], given[1], None)
-    call = interop.how_to_adapt(given)
+    pair = isinstance(given, tuple) and len(given) == 2 and callable(given[0])
+    call = interop.how_to_adapt(given[0] if pair else given)
     if call:
-        raise TypeError(f"network {name!r} must be adapted first: {call}; got {type(given)}.")
+        raise TypeError(f"network {name!r} must be adapted first: {call}.")
+    if pair:
+        return Subject(name, given[0], given[1], None)
     raise TypeError(
         f"network {name!r} must be a pair (apply_fn, params), what an adapter of freqbias.interop "
         f"returns, or an Ensemble; got {type(given).__name__}"

@@ -18,6 +18,21 @@ _ADAPTERS = (  # a package, a class of it, and what makes a network of it
 )
 
 
+_TRAINING = (
+    "It is in training mode: turn that off where it is applied (train=False, deterministic=True, "
+    "...), or let freqbias.interop.from_linen(module, variables) do so."
+)
+_ADVICE = {  # by what an error and its first line hold
+    "ModifyScopeVariableError": _TRAINING,
+    "InvalidRngError": _TRAINING,
+    "TracerBoolConversionError": "Branch by jnp.where: what images hold is not known under jit.",
+    "ConcretizationTypeError": "Leave out float() and int(): what images hold is not known "
+    "under jit.",
+    "Tracer has no attribute": "It hands images to what is no JAX; a torch module is adapted by "
+    "freqbias.interop.from_torch.",
+}
+
+
 class UnfitError(ValueError):
     """A network or its images cannot be used as they are; the message says what to do."""
 
@@ -35,7 +50,12 @@ def as_images(images: Any) -> np.ndarray:
       UnfitError: another rank, order of axes, type or range.
     """
     array = np.asarray(images)
-    if array.dtype.kind in "iu":
+    if array.ndim == 3:
+        raise UnfitError(
+            f"images must be [N, H, W, C]; got shape {array.shape}. One image is images[None], "
+            "grey ones are images[..., None]."
+        )
+    if array.ndim == 4 and array.dtype.kind in "iu":
         raise UnfitError(
             f"images must be float32 in [0, 1]; got {array.dtype}. Divide by 255; if the network "
             "expects 0..255, say pixel_max=255 where it is adapted (freqbias.interop)."
@@ -108,9 +128,11 @@ def check_network(apply_fn: ApplyFn, params: Params, images: np.ndarray) -> int:
         ) from error
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        advice = next((f". {do}" for mark, do in _ADVICE.items()
+                       if mark in f"{type(error).__name__}: {said}"), "")  # fmt: skip
         raise UnfitError(
             f"apply_fn must map params and images {tuple(images.shape)}, [N, H, W, C] in [0, 1], "
-            f"to logits [N, K]; it raised {type(error).__name__}: {said}"
+            f"to logits [N, K]; it raised {type(error).__name__}: {said}{advice}"
         ) from error
     return check_logits(logits, images.shape[0])
 

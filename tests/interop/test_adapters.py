@@ -4,6 +4,8 @@ Numbers are compared with the package's own on the same images, and gradients wi
 weights. What does not fit says what to do.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -63,6 +65,9 @@ def test_linen_in_training_mode_says_what_to_do():
     alone = interop.from_linen(module, variables["params"])
     with pytest.raises(interop.UnfitError, match="variables must hold all collections"):
         alone.apply_fn(alone.params, IMAGES)
+    for bare in (partial(module.apply, train=True), noisy.apply):  # without an adapter
+        with pytest.raises(interop.UnfitError, match=r"It is in training mode: .*from_linen"):
+            interop.check_network(bare, variables, IMAGES)
     with pytest.raises(TypeError, match="module must be a flax"):
         interop.from_linen(lambda x: x, {})
 
@@ -217,6 +222,8 @@ def test_what_was_not_adapted_is_told_how():
     module = LinenNet()
     with pytest.raises(TypeError, match=r"adapted first: freqbias\.interop\.from_linen"):
         fb.analyze({"net": module}, images=IMAGES, labels=LABELS, key=KEY)
+    with pytest.raises(TypeError, match=r"adapted first: freqbias\.interop\.from_linen"):
+        fb.analyze(module, {"params": {}}, IMAGES, LABELS, key=KEY)
     with pytest.raises(TypeError, match="fn must be a function"):
         interop.from_function(3, ())
 
