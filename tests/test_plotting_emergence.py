@@ -53,3 +53,46 @@ def test_lines_are_geometric_means_and_what_has_not_doubled_is_a_gap(study):
 def test_nothing_recorded_is_said(study):
     figure = plotting.order_of_learning(study.rows, looks=study.looks)
     assert "no steps recorded" in {text.get_text() for ax in figure.axes for text in ax.texts}
+
+
+def test_steps_times_the_rate_stand_below_where_rates_differ(study):
+    rows = with_bands(over_steps(study.rows))
+    rates = rows.assign(learning_rate=np.where(rows["arm"] == "fc_d1", 0.5, 0.25))
+    plain = plotting.doubling_steps(rates)
+    by_rate = plotting.doubling_steps(rates, times_rate=True)
+    rate = np.where(plain["arm"] == "fc_d1", 0.5, 0.25)
+    np.testing.assert_allclose(by_rate[0], rate * plain[0])
+    figure = plotting.order_of_learning(rates, looks=study.looks)
+    labels = [ax.get_ylabel() for ax in figure.axes]
+    assert len(labels) == 2
+    assert "rate" in labels[1]
+    fc = [ax.lines[0].get_ydata()[0] for ax in figure.axes]
+    assert fc[1] == pytest.approx(0.5 * fc[0])
+    one_rate = plotting.order_of_learning(rates.assign(learning_rate=0.5), looks=study.looks)
+    assert len(one_rate.axes) == 1
+
+
+def with_distances(rows):
+    """The rows with distances that fall as step^-1/2 in band 0, not at all in others."""
+    step = np.maximum(rows["step"].to_numpy(float), 1)
+    fallen = {schema.DISTANCE[0]: 3 * step**-0.5}
+    rates = np.where(rows["arm"] == "fc_d1", 0.5, 0.25)
+    return rows.assign(learning_rate=rates, **dict.fromkeys(schema.DISTANCE, 7.0) | fallen)
+
+
+def test_what_each_band_has_to_go_is_told_relative_to_the_start(study):
+    rows = with_distances(over_steps(study.rows))
+    low, *others = plotting.distance_by_band(rows, looks=study.looks).axes
+    assert len(others) == 3
+    for line, rate in zip(low.lines, (0.5, 0.25), strict=True):  # FC comes first
+        np.testing.assert_array_equal(line.get_xdata(), np.multiply(rate, [3, 24]))
+        np.testing.assert_allclose(
+            line.get_ydata(), [3**-0.5, 24**-0.5]
+        )  # the last has nothing left
+    for line in (line for ax in others for line in ax.lines):
+        np.testing.assert_allclose(line.get_ydata(), 1)
+
+
+def test_without_distances_nothing_is_drawn(study):
+    figure = plotting.distance_by_band(over_steps(study.rows), looks=study.looks)
+    assert "no steps recorded" in {text.get_text() for ax in figure.axes for text in ax.texts}

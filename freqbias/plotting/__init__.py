@@ -43,7 +43,7 @@ from freqbias.plotting.datasets import (
     grouped_datasets,
     main_datasets,
 )
-from freqbias.plotting.emergence import doubling_steps, order_of_learning
+from freqbias.plotting.emergence import distance_by_band, doubling_steps, order_of_learning
 from freqbias.plotting.factors import factors, variance_shares
 from freqbias.plotting.files import pdf_bytes, png_bytes, save
 from freqbias.plotting.numbers import (
@@ -75,6 +75,7 @@ __all__ = [
     "box_effect",
     "bridge",
     "claim_forest",
+    "distance_by_band",
     "doubling_steps",
     "effects_by_dataset",
     "exact_control",

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from freqbias import plotting, schema
 from freqbias.data import titles
 from freqbias.plotting import UNKNOWN, Drawn
+from freqbias.plotting.emergence import distances, rates_differ
 from freqbias.plotting.panels import second_opinion
 from freqbias.plotting.trajectories import DISTANCE, recorded_steps
 
@@ -17,6 +18,8 @@ COURSE = "over_training"
 """The name of the figure that stands with the findings."""
 ORDER = "order_of_learning"
 """The name of the figure that says why, with sentences of its own."""
+BY_BAND = "distance_by_band"
+"""The name of the figure that stands with it."""
 FACTORS = "factors"
 """The name of the figure that stands in a section of its own."""
 EFFECTS_BY_DATASET = "effects_by_dataset"
@@ -223,6 +226,7 @@ def _training_figures(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[Re
                 course_figure(here, scale, looks, COURSE, "Perturbations in the course of training")
             ]
             more += _order_figure(here, scale, looks)
+            more += _band_figure(here, scale, looks)
         else:
             name = f"The course of training: {title[:1].lower()}{title[1:]}"
             more = [course_figure(here, scale, looks, f"{COURSE}_{index}", name)]
@@ -238,6 +242,7 @@ def _order_figure(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[Report
     """When each band is learnt, if that was measured."""
     if plotting.doubling_steps(rows, init_scale=scale).empty:
         return []
+    below = "; below, the same in steps times that rate" if rates_differ(rows) else ""
     return [
         ReportFigure(
             ORDER,
@@ -246,12 +251,34 @@ def _order_figure(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[Report
             "to the image is, in a band of frequencies, twice as strong as at initialisation, "
             "against the middle of the band (cycles/pixel; the last holds all beyond 7/16). Of "
             "linear networks that gradient is the predictor. Steps are those of each arm's own "
-            "learning rate. Geometric means over live seeds "
+            f"learning rate{below}. Geometric means over live seeds "
             f"({_seeds(rows)}, init scale {scale:g}); bands: 95 % t intervals. Gaps: bands that "
             "have not doubled in a fifth of the seeds or more.",
             "The step at which each frequency band has doubled, a line per architecture, a panel "
             "per data set and regime.",
             plotting.order_of_learning(rows, init_scale=scale, looks=looks),
+        )
+    ]
+
+
+def _band_figure(rows: pd.DataFrame, scale: float, looks: Drawn) -> list[ReportFigure]:
+    """How far linear networks have to go in each band, if that was measured."""
+    if distances(rows, init_scale=scale).empty:
+        return []
+    return [
+        ReportFigure(
+            BY_BAND,
+            "How far each band has to go",
+            "The distance of the predictor of linear networks from what it is at the last step, "
+            "band by band (root mean square over the band), relative to the distance at "
+            "initialisation, against learning rate times step; both scales are logarithmic. Bands "
+            "from low to high: a line that falls early is a band that is learnt early. Above 1: it "
+            "goes astray first. "
+            f"Geometric means over live seeds ({_seeds(rows)}, init scale {scale:g}); bands: 95 % "
+            "t intervals. The last step, where nothing is left, is not shown.",
+            "Distance to the final predictor against time, a line per architecture, a panel per "
+            "data set and frequency band.",
+            plotting.distance_by_band(rows, init_scale=scale, looks=looks),
         )
     ]
 

@@ -27,6 +27,7 @@ from freqbias.report.claims import (
     tally,
 )
 from freqbias.report.figures import (
+    BY_BAND,
     COURSE,
     EFFECTS_BY_DATASET,
     FACTORS,
@@ -255,6 +256,9 @@ def _on_minor(
     return sorted(found, key=lambda claim: minor.index(claim["dataset"]))
 
 
+_ELSEWHERE = (COURSE, ORDER, BY_BAND, FACTORS, EFFECTS_BY_DATASET)
+
+
 def _figures(figures: Sequence[ReportFigure], main: Sequence[str], minor: Sequence[str]) -> Section:
     content: list[Block] = []
     if minor:
@@ -272,7 +276,7 @@ def _figures(figures: Sequence[ReportFigure], main: Sequence[str], minor: Sequen
                 also,
             )
         )
-    content += [f for f in figures if f.name not in (COURSE, ORDER, FACTORS, EFFECTS_BY_DATASET)]
+    content += [f for f in figures if f.name not in _ELSEWHERE]
     return Section("figures", "Figures", content)
 
 

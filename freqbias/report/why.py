@@ -12,7 +12,7 @@ from freqbias.plotting import Drawn
 from freqbias.plotting.panels import in_panel, live_values, panels_of, primary_attack
 from freqbias.plotting.style import regime_name
 from freqbias.report.claims import Panel, panel_head
-from freqbias.report.figures import ORDER, ReportFigure
+from freqbias.report.figures import BY_BAND, ORDER, ReportFigure
 from freqbias.report.markup import signed
 from freqbias.report.page import Bullets, Section, Table
 
@@ -42,6 +42,7 @@ class _Facts(NamedTuple):
     trained: float
     frequency: _Frequencies
     doubled: Mapping[str, tuple[float, float]]  # arm -> median step of the lowest, highest band
+    rates: Mapping[str, float]  # arm -> learning rate; NaN where rows do not tell
 
 
 def why(
@@ -58,7 +59,7 @@ def why(
       looks: how arms are drawn and compared.
       figures: of the report.
     """
-    figure = [figure for figure in figures if figure.name == ORDER]
+    figure = [figure for figure in figures if figure.name in (ORDER, BY_BAND)]
     scale = float(rows["init_scale"].max())
     arms = _compared(rows, looks)
     if arms is None or not figure:
@@ -110,7 +111,12 @@ def _facts(here: pd.DataFrame, arms: _Arms, shape: Sequence[int], doubled: pd.Da
             *(float(live_values(here[here["arm"] == arm]).mean()) for arm in arms)
         ),
         doubled=steps,
+        rates={arm: _rate(here[here["arm"] == arm]) for arm in arms},
     )
+
+
+def _rate(of_arm: pd.DataFrame) -> float:
+    return float(of_arm["learning_rate"].mean()) if "learning_rate" in of_arm else float("nan")
 
 
 def _sentences(facts: Mapping[Panel, _Facts], arms: _Arms, looks: Drawn) -> list[str]:
@@ -137,7 +143,24 @@ def _sentences(facts: Mapping[Panel, _Facts], arms: _Arms, looks: Drawn) -> list
         f"{_places(by_sharing)}.",
         f"The order: the lowest band doubles before the highest, if that doubles at all, in "
         f"{sum(ordered)} of {len(ordered)} arms and panels of the table. The highest band doubles "
-        f"sooner in {small} than in {wide} in {len(sooner)} of {len(later)} panels.",
+        f"sooner in {small} than in {wide} in {len(sooner)} of {len(later)} panels."
+        + "".join(_by_rate(facts, arms, looks)),
+    ]
+
+
+def _by_rate(facts: Mapping[Panel, _Facts], arms: _Arms, looks: Drawn) -> list[str]:
+    """How much later than in the small kernel the highest band doubles, rates taken out."""
+    found = []
+    for arm in (arms.wide, arms.baseline):
+        times = [[f.rates[a] * f.doubled[a][1] for a in (arm, arms.small)] for f in facts.values()]
+        ratios = [late / early for late, early in times if np.isfinite([late, early]).all()]
+        if ratios:
+            found.append(f"{_range(ratios, '{:.2g}'.format)} times as late in {looks[arm].label}")
+    if not found:
+        return []
+    return [
+        f" Arms differ in their learning rate: in steps times the rate that band doubles "
+        f"{' and '.join(found)} as in {looks[arms.small].label}, where both do."
     ]
 
 

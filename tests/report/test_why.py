@@ -3,7 +3,7 @@
 import pytest
 from synthetic_study import Arm, over_steps, synthetic_study, with_bands
 
-from freqbias import theory
+from freqbias import schema, theory
 from freqbias.report import figures, markup, why
 
 KERNELS = (Arm("conv", 1, "3"), Arm("conv", 1, "full"), Arm("fc"))
@@ -35,6 +35,7 @@ def test_sentences_and_table_have_the_numbers_of_the_rows(study):
     for a, b in (("conv_k3_d1", "conv_full_d1"), ("conv_full_d1", "fc_d1")):
         assert f"ReLU ({markup.signed(of[a] - of[b])})" in words
     assert "in 3 of 3 arms" in words  # the highest band never doubles
+    assert "learning rate" not in words
     lines = {line[0]: line[1] for line in table.rows}
     assert lines["Lowest mean frequency that its size allows"] == f"{bound:.3f}"
     assert lines["Perturbations of Fully connected"] == f"{of['fc_d1']:.3f}"
@@ -49,3 +50,14 @@ def test_nothing_is_said_where_it_was_not_measured(study):
     assert _section(study, one_kernel) is None
     dead = study.rows.assign(status="dead", mean_frequency=float("nan"))
     assert _section(study, dead) is None
+
+
+def test_rates_are_taken_out_of_the_order(study):
+    """The same steps, at rates of 1 and 1/4: a band of full width doubles 1/4 as late."""
+    rows = study.rows.assign(
+        learning_rate=study.rows.arm.map({"conv_full_d1": 0.25}).fillna(1.0),
+        **{schema.GRADIENT[-1]: study.rows[schema.GRADIENT[0]]},
+    )
+    words = " ".join(_section(study, rows).content[0].items)
+    assert "0.25 times as late in Conv full width" in words
+    assert "1 times as late in Fully connected" in words
