@@ -4,6 +4,9 @@ Compiled fast rather than well. Examples of hypothesis are the same at every run
 is a change's doing; new ones are sought by `--hypothesis-profile=default`.
 """
 
+import importlib.util
+import warnings
+
 import hypothesis
 import jax
 import pytest
@@ -34,3 +37,25 @@ def x64():
     """Float64 for the duration of one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def torch_with_timm():
+    """torch, with torchvision and timm loaded."""
+    torch = pytest.importorskip("torch")
+    for package in ("torchvision", "timm"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchvision warns that it cannot read image files
+        try:
+            import torchvision  # noqa: PLC0415
+        except RuntimeError:
+            # Its compiled operators are those of another build of torch (the one for CPU beside
+            # torchvision for CUDA). Networks do without, but for two declarations.
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            for operator in ("nms", "qnms"):
+                library.define(f"{operator}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+            import torchvision  # noqa: F401, PLC0415
+        import timm  # noqa: F401, PLC0415
+    yield torch  # and keep what was declared

@@ -6,9 +6,6 @@ epsilon); the stem of ResNet for small images; one dense layer after a mean over
 of VGG.
 """
 
-import importlib.util
-import warnings
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,25 +19,8 @@ IMAGES_SEED = 1
 
 
 @pytest.fixture(scope="module")
-def torch():
-    """torch, with torchvision and timm loaded."""
-    torch = pytest.importorskip("torch")
-    for package in ("torchvision", "timm"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchvision warns that it cannot read image files
-        try:
-            import torchvision  # noqa: PLC0415
-        except RuntimeError:
-            # Its compiled operators are those of another build of torch (the one for CPU beside
-            # torchvision for CUDA). Networks do without, but for two declarations.
-            library = torch.library.Library("torchvision", "FRAGMENT")
-            for operator in ("nms", "qnms"):
-                library.define(f"{operator}(Tensor dets, Tensor scores, float threshold) -> Tensor")
-            import torchvision  # noqa: F401, PLC0415
-        import timm  # noqa: F401, PLC0415
-    yield torch  # and keep what was declared
+def torch(torch_with_timm):
+    return torch_with_timm
 
 
 def _normalise_groups(torch, module, num_groups):
