@@ -224,6 +224,7 @@ def usage(
 def _help_of(flag: Any) -> str:
     """A flag's name, meaning and default."""
     no = "[no]" if flag.boolean else ""
+    help_text = flag.help.partition(";\n")[0]  # absl adds that a flag can be repeated
     default = flag.default_unparsed
-    given = "" if default is None or "default:" in flag.help else f" Default: {default}."
-    return flags.text_wrap(f"--{no}{flag.name}: {flag.help}{given}", 80, "    ", "  ")
+    given = "" if default is None or "default:" in help_text else f" Default: {default}."
+    return flags.text_wrap(f"--{no}{flag.name}: {help_text}{given}", 80, "    ", "  ")

@@ -100,6 +100,7 @@ def test_help_of_every_command_lists_its_flags_with_defaults(name, capsys, monke
         assert {"network", "images", "batch_size", "random_key"} <= set(named)
         assert not {"seeds", "preset", "run"} & set(named)
         assert "Default: 32." in said
+        assert "specify a list of values" not in said
 
 
 def test_doctor_says_what_is_here_and_what_is_missing(monkeypatch):
