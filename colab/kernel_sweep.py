@@ -42,7 +42,7 @@ print(
 
 # %%
 images, labels = data.test.images[:num_attacked], data.test.labels[:num_attacked]
-attack = fb.attacks.pgd(fb.attacks.L2(), epsilon=0.5, num_steps=2 if SMALL else 20, loss="margin")
+attack = fb.attacks.pgd(fb.attacks.L2(), epsilon=0.5, num_steps=20, loss="margin")
 optimizer = fb.sgd(0.02, 0.9, clip=1.0)
 frequencies, rows = {}, []
 started = time.perf_counter()
@@ -50,7 +50,7 @@ for done, size in enumerate(kernel_sizes, 1):
     model = fb.models.ConvNet(
         num_classes=data.num_classes,
         kernel_size=size,
-        channels=8,
+        channels=2 if SMALL else 8,
         mean=tuple(np.ravel(data.mean).tolist()),
         std=tuple(np.ravel(data.std).tolist()),
     )
