@@ -62,7 +62,15 @@ def attacks() -> Figure:
         mean=tuple(np.ravel(data.mean).tolist()),
         std=tuple(np.ravel(data.std).tolist()),
     )
-    nets = fb.train(model, data.train, seeds=[0], key=key, epochs=5, num_images=4000)
+    nets = fb.train(
+        model,
+        data.train,
+        seeds=[0],
+        key=key,
+        epochs=5,
+        num_images=4000,
+        optimizer=fb.sgd(0.02, 0.9, clip=1.0),
+    )
     params = jax.tree.map(lambda leaf: leaf[0], nets.params)
     logits = nets.apply_fn(params, data.test.images[:16])
     where = np.flatnonzero(np.argmax(logits, -1) == data.test.labels[:16])[:1]  # a correct one
@@ -72,7 +80,7 @@ def attacks() -> Figure:
         for name, (norm, attack) in _attacks(data.image_shape).items()
     }
     radius = fb.spectral.mean_frequency
-    figure = Figure(figsize=(7, 5.2), layout="constrained")
+    figure = Figure(figsize=(7, 3.9), layout="constrained")
     cells = figure.subfigures(4, 5).ravel()
     pictures = {"the image": (None, jnp.asarray(images[0])), **found}
     for cell, (name, (norm, delta)) in zip(cells, pictures.items(), strict=False):
@@ -106,7 +114,7 @@ def _attacks(shape: tuple[int, ...]) -> dict[str, tuple[Any, Any]]:
         "pgd, L1": (L1(), make.pgd(sparse, epsilon=8.0, **steps)),
         "pgd, FourierL1": (FourierL1(), make.pgd(FourierL1(), epsilon=10.0, **steps)),
         "pgd, FourierLinf": (FourierLinf(), make.pgd(FourierLinf(), epsilon=0.1, **steps)),
-        "pgd, L2 below 0.15": (L2(), make.pgd(low, epsilon=1.0, **steps)),
+        "pgd, L2 below 0.15": (L2(), make.pgd(low, epsilon=1.0, bounds=None, **steps)),
         "ddn, L2": (L2(), make.ddn()),
         "carlini_wagner, L2": (L2(), make.carlini_wagner()),
         "deepfool, L2": (L2(), make.deepfool(L2())),
