@@ -7,9 +7,14 @@ is a change's doing; new ones are sought by `--hypothesis-profile=default`.
 import importlib.util
 import warnings
 
+import os
+
 import hypothesis
 import jax
 import pytest
+
+# With optimisations off, compiling takes half as long by XLA's older emitters. Read at first use.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # GPUs keep 10 bits by default
