@@ -5,9 +5,8 @@ is a change's doing; new ones are sought by `--hypothesis-profile=default`.
 """
 
 import importlib.util
-import warnings
-
 import os
+import warnings
 
 import hypothesis
 import jax
