@@ -46,6 +46,22 @@ def test_links_between_pages_lead_somewhere():
                 assert (page.parent / target).exists(), (page.name, target)
 
 
+def test_what_a_page_takes_of_others_is_there():
+    """Between the two texts that an include names, in the file that it names."""
+    for page in DOCS.glob("*.md"):
+        for name, options in re.findall(r"```\{include\} (\S+)\n(.*?)```", page.read_text(), re.S):
+            source = (page.parent / name).read_text()
+            after, before = (re.findall(rf':{key}: "(.*)"', options) for key in
+                             ("start-after", "end-before"))  # fmt: skip
+            for text in after:
+                assert source.count(text) == 1, (page.name, text)
+                source = source.partition(text)[2]
+            for text in before:
+                assert text in source, (page.name, text)
+                source = source.partition(text)[0]
+            assert len(source) > 500
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_has_every_public_name(tmp_path):
     inventory = pytest.importorskip("sphinx.util.inventory")
