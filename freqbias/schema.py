@@ -30,6 +30,12 @@ DISTANCE = tuple(f"beta_distance_{index}" for index in range(len(BAND_EDGES)))
 """The same of what beta still has to go to where it is in the end; linear nets only."""
 
 
+LIMIT = ("limit_separable", "limit_gradient_norm", "limit_mean_frequency", "limit_distance")
+"""Of linear networks trained on all images: whether cross-entropy has no minimum (1) or has one
+(0); its certificate, the norm of the gradient there; the mean frequency of the predictor there;
+and the distance of the network from it."""
+
+
 class Geometry(NamedTuple):
     """What the budget of an attack is measured in, and how it enters figures and verdicts."""
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from freqbias import schema
 from freqbias.plotting.panels import (
     arm_handle,
     columns_for,
@@ -23,9 +24,10 @@ from freqbias.plotting.panels import (
     say,
     step_axis,
 )
-from freqbias.plotting.style import GREY, STYLE, UNKNOWN, Drawn, Style, panel_name
+from freqbias.plotting.style import GREY, INK, STYLE, UNKNOWN, Drawn, Style, panel_name
 
 _OF_DATA = "data_mean_frequency"
+_LIMIT = schema.LIMIT[2]
 DISTANCE = "minimal_relative_distance"
 """Column: smallest L2 perturbation that changes the prediction, over the image's norm; median."""
 
@@ -47,7 +49,8 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn =
     images, if ``rows`` have ``data_mean_frequency``. Below, where it was measured: the smallest L2
     perturbation that changes the prediction, relative to the norm of the image (median over images,
     geometric mean over seeds, log scale). A panel per data set and regime, a line per arm; bands:
-    95 % t intervals over live seeds. Steps: 0, then a log scale.
+    95 % t intervals over live seeds. Steps: 0, then a log scale. A bar at the right end: the mean
+    frequency of the predictor of least cross-entropy, where it was solved for and there is one.
     """
     rows = recorded_steps(rows, init_scale=init_scale)
     looks = looks.with_arms(rows["arm"])
@@ -63,12 +66,14 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn =
     columns = grid.swapaxes(1, 2).reshape(-1, height)  # one per panel
     for ax in columns[len(panels) :].flat:
         ax.set_axis_off()
+    ended = False
     for index, (panel, (above, *below)) in enumerate(zip(panels, columns, strict=False)):
         here = in_panel(*panel)(rows)
         if index:
             above.sharey(columns[0, 0])
         null_line(above, here, vertical=False)
         _data_line(above, here)
+        ended |= _limit_line(above, here)
         _lines(above, here, looks, "mean_frequency")
         above.set_title(panel_name(*panel), loc="left", fontweight="bold")
         if below:
@@ -82,6 +87,7 @@ def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn =
     if handles:
         handles.append(null_handle())
         handles += [_data_handle()] if _OF_DATA in rows else []
+        handles += [_limit_handle()] if ended else []
     return laid_out(figure, handles)
 
 
@@ -89,6 +95,20 @@ def _data_line(ax: Axes, panel: pd.DataFrame) -> None:
     """The mean frequency of the images, across the panel."""
     if _OF_DATA in panel and panel[_OF_DATA].notna().any():
         ax.axhline(panel[_OF_DATA].mean(), color=GREY, linestyle="-.", linewidth=1.2)
+
+
+def _limit_line(ax: Axes, panel: pd.DataFrame) -> bool:
+    """The predictor at which cross-entropy is least, at the right end; whether there is one."""
+    known = panel[_LIMIT].dropna() if _LIMIT in panel else panel["step"][:0]
+    if known.empty:
+        return False
+    ax.plot([0.88, 1], [known.mean()] * 2, transform=ax.get_yaxis_transform(), color=INK,
+            linewidth=2.2, solid_capstyle="butt", zorder=4)  # fmt: skip
+    return True
+
+
+def _limit_handle() -> Line2D:
+    return Line2D([], [], color=INK, linewidth=2.2, label="least cross-entropy (right end)")
 
 
 def _data_handle() -> Line2D:

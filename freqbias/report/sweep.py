@@ -26,6 +26,7 @@ from freqbias.report.claims import (
     readings_table,
     tally,
 )
+from freqbias.report.ends import ends
 from freqbias.report.figures import (
     BY_BAND,
     COURSE,
@@ -134,6 +135,7 @@ def make_page(
         _found(claims, minor, figures),
         _claims(rows, claims, (main, minor), figures),
         bridge(whole, staged, looks),
+        ends(whole, looks),
         why(recorded[recorded["dataset"].isin(main)], spectra, looks, figures),
         _figures(figures, main, minor),
         _factors(rows, figures, looks),

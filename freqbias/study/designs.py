@@ -195,7 +195,7 @@ def clipping(preset: str) -> tuple[Design, ...]:
 def authors() -> dict[str, tuple[Design, ...]]:
     """The authors' protocol, its other channels and depth, and the way from there to ours."""
     data = DATASETS_OF["authors"]
-    measured = course("authors", second_attack=True)
+    measured = course("authors", second_attack=True, limit=True)
     long = measured._replace(long_attack=True)
     conv, fc = (protocols.arm_at("authors", arm) for arm in (CONV, FC))
     wide = [protocols.arm_at("authors", Arm("conv", 1, k)) for k in KERNELS["authors"][1:]]

@@ -17,7 +17,7 @@ from freqbias import attacks, ensemble, inference, ops, schema, spectral, theory
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset, Split
 from freqbias.ensemble import Ensemble
-from freqbias.study import arms, bands, log_amplitude
+from freqbias.study import arms, bands, limits, log_amplitude
 from freqbias.study.setting import Asked, Budget, Setting
 from freqbias.typing import Array, Key
 
@@ -351,6 +351,15 @@ def predictor_columns(of: Measured) -> dict[str, Any]:
     }
 
 
+def limit_columns(of: Measured) -> dict[str, np.ndarray]:
+    """The end of cross-entropy, and how far the networks are from it: see `study.limits`."""
+    spent = of.budget.num_images == len(of.dataset.train.labels)
+    if of.setting.regime != "linear" or not (of.asked.limit and spent):
+        return limits.columns(None, of.dataset, np.full(of.num_seeds, np.nan))
+    predictor = of.attacked.params
+    return limits.columns(limits.limit_of(of.dataset), of.dataset, predictor.weights)
+
+
 def white_share(deltas: Array, basis: np.ndarray) -> Array:
     r"""Share of energy outside the directions in which the data vary, [...].
 
@@ -511,6 +520,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(predictor_columns),
     Measurement(predictor_white_share_columns),
     Measurement(band_columns),
+    Measurement(limit_columns),
     Measurement(filtered_columns),
     Measurement(minimal_columns),
     Measurement(attack_columns, of="perturbations"),

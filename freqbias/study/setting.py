@@ -78,10 +78,11 @@ class Asked(NamedTuple):
     minimal_in_training: bool = False  # the same at checkpoints
     filtered: bool = False  # accuracy on low- and high-passed images
     heat_map: bool = False  # error rate under every plane wave
+    limit: bool = False  # of linear networks trained on all images: the end of cross-entropy
 
     def in_training(self) -> "Asked":
         """What is measured at a checkpoint, beside the primary attack."""
-        return Asked(minimal=self.minimal_in_training)
+        return Asked(minimal=self.minimal_in_training, limit=self.limit)
 
 
 PRIMARY = Asked()

@@ -2,9 +2,10 @@
 
 ``predictor`` reads a network as one linear functional; ``regularizers`` has the norms that
 architectures minimise; ``margins`` solves for the predictor of greatest margin in any of them,
-and ``certificate`` bounds it; ``direction`` trains ensembles of linear networks to where they go
-and ``stationarity`` tests whether they are there; ``localization`` says what a kernel of K taps
-can do in frequency; ``dynamics`` says when each frequency is learnt.
+and ``certificate`` bounds it; ``likelihood`` has the end of cross-entropy where nothing separates;
+``direction`` trains ensembles of linear networks to where they go and ``stationarity`` tests
+whether they are there; ``localization`` says what a kernel of K taps can do in frequency;
+``dynamics`` says when each frequency is learnt.
 """
 
 from freqbias.theory.certificate import (
@@ -28,6 +29,10 @@ from freqbias.theory.dynamics import (
     fourier_problem,
     gradient_descent_amplitude,
     learning_time,
+)
+from freqbias.theory.likelihood import (
+    MaximumLikelihood,
+    maximum_likelihood,
 )
 from freqbias.theory.localization import (
     HarperBound,
@@ -92,6 +97,7 @@ __all__ = [
     "HarperBound",
     "LinearNet",
     "MaxMargin",
+    "MaximumLikelihood",
     "RandomPrediction",
     "Regularizer",
     "SpectralRange",
@@ -131,6 +137,7 @@ __all__ = [
     "margin_gradient",
     "massar_spindel_slack",
     "max_margin",
+    "maximum_likelihood",
     "mean_frequency_range",
     "nuclear_regularizer",
     "pair_margin",
