@@ -52,7 +52,8 @@ def analyze(
       attacks: name -> attack; by default `freqbias.analysis.default_attacks`: PGD in L2 and L-inf,
         and the smallest perturbation in L2. Their epsilons are printed and on the page.
       budget: "quick" (the first 128 images, few steps) or "thorough" (all images, more steps, and
-        a heat map of plane waves). After the first batch the time that is left is said.
+        a heat map of plane waves). What it takes is said once the first network
+        has been asked, and after the first batch what is left.
       batch_size: images at once; memory grows with it, not with N.
       class_names: of the labels, for the examples.
       families: of several networks, name -> family, e.g. ``{"resnet50": "CNN"}``: families are

@@ -173,6 +173,9 @@ def _all_batches(plan: _Plan, bar: Any) -> tuple[Found, dict[str, dict[str, Foun
             bar.set_description(f"{subject.name}: {JACOBIAN}")
             parts[subject.name, JACOBIAN].append(of_jacobian(subject, batch, own, probes))
             bar.update()
+            if batch is batches[0] and subject is plan.networks[0] and not bar.disable:
+                once = seconds_of(subject, batch, own, probes, ())
+                bar.write(_expected(plan, once / probes), file=sys.stderr)
             for name, attack in plan.attacked.items():
                 bar.set_description(f"{subject.name}: {name}")
                 parts[subject.name, name].append(of_attack(subject, attack, batch, own))
@@ -199,6 +202,25 @@ def _all_batches(plan: _Plan, bar: Any) -> tuple[Found, dict[str, dict[str, Foun
         for subject in plan.networks
     }
     return joined(clean), found, first
+
+
+def _expected(plan: _Plan, seconds: float) -> str:
+    """What the plan takes once compiled, where a gradient of a batch takes some seconds.
+
+    A forward pass is taken for a third of a gradient, and the other networks to be like the first.
+    """
+    steps = {
+        name: (getattr(attack, "num_steps", None) or 1) * getattr(attack, "num_restarts", 1)
+        for name, attack in plan.attacked.items()
+    }
+    attacks_take = sum(steps.values()) * -(-len(plan.images) // plan.size)
+    checks_take = sum(2 * steps[name] + plan.budget.num_queries / 3 for name in plan.diagnosed)
+    height, width = plan.images.shape[1:3]
+    waves_take = plan.budget.num_waved * height * width / 2 / plan.size / 3
+    parts = {"attacks": attacks_take, "diagnosis": checks_take, "plane waves": waves_take}
+    told = [f"{max(1, len(plan.networks) * seconds * passes):.0f} s of {name}"
+            for name, passes in parts.items() if passes]  # fmt: skip
+    return f"Expected, once compiled: about {', '.join(told)}."
 
 
 def _afterwards(

@@ -7,6 +7,7 @@ import pytest
 
 import freqbias as fb
 from freqbias import analysis, attacks, inference, spectral
+from freqbias.analysis import measure
 from freqbias.ensemble import stack
 from freqbias.plotting.style import distinct_styles
 
@@ -321,6 +322,8 @@ def test_the_budget_says_what_is_left_and_the_defaults_are_diagnosed(capsys):
     found = fb.analyze(affine, params, images, labels, key=jax.random.key(0), batch_size=3)
     said = capsys.readouterr().err
     assert "Compiled and done with 3 of 6 images" in said
+    assert said.index("Expected, once compiled: about 1 s of attacks, 1 s of diagnosis.") < (
+        said.index("Compiled and done"))  # fmt: skip
     assert "L-inf PGD: epsilon 0.03137, 20 steps" in said
     assert set(found.measured.diagnoses["network"]) == {"L2 PGD", "L-inf PGD"}
     assert found.measured.diagnoses["network"]["L2 PGD"].failed() == ()
@@ -329,6 +332,18 @@ def test_the_budget_says_what_is_left_and_the_defaults_are_diagnosed(capsys):
     page = found.page()
     assert "no sign of failure" in page
     assert "Not diagnosed, since without a radius: DDN (smallest L2)." in page
+
+
+def test_what_is_expected_counts_passes_of_attacks_diagnosis_and_waves():
+    images, budget = np.zeros((70, 24, 16, 3), np.float32), analysis.BUDGETS["thorough"]
+    attacked = {"PGD": attacks.pgd(attacks.L2(), epsilon=1.0, num_steps=10),
+                "DDN": attacks.ddn(num_steps=20)}  # fmt: skip
+    plan = measure._Plan([None, None], images, None, attacked, None, budget, size=32)
+    waves = 2 * 16 * 24 * 16 / 2 / 32 / 3
+    assert measure._expected(plan, 1.0) == (
+        f"Expected, once compiled: about {2 * 3 * (10 + 2 * 20)} s of attacks, "
+        f"{2 * (2 * 10 + 1000 / 3):.0f} s of diagnosis, {waves:.0f} s of plane waves."
+    )
 
 
 @pytest.mark.parametrize(
