@@ -46,6 +46,12 @@ def test_links_between_pages_lead_somewhere():
                 assert (page.parent / target).exists(), (page.name, target)
 
 
+def test_the_page_on_the_study_names_every_program():
+    page = (DOCS / "study.md").read_text()
+    for program in (DOCS.parent / "experiments").glob("[!_]*.py"):
+        assert re.search(rf"\b{program.stem}\b", page), program.stem
+
+
 def test_what_a_page_takes_of_others_is_there():
     """Between the two texts that an include names, in the file that it names."""
     for page in DOCS.glob("*.md"):
