@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from freqbias.analysis.result import Analysis
 
+Over: TypeAlias = Literal["networks", "images"]
 CONFIDENCE = 0.95
 """That the intervals of all pairs of families hold at once, under one attack."""
 
@@ -30,7 +31,7 @@ class Apart(NamedTuple):
     low: float  # NaN where fewer than two values are there
     high: float
     confidence: float  # of this interval: 1 - (1 - CONFIDENCE) / number of pairs
-    over: Literal["networks", "images"]
+    over: Over
     num_networks: int  # of both families; seeds of an ensemble count as networks
     num_images: int  # that all of these networks predict correctly when clean
 
@@ -59,17 +60,18 @@ def differences(analysis: "Analysis") -> list[Apart]:
     """Every pair of families under every attack and of the input Jacobian, on the same images.
 
     An image counts where every network of the two families is right about it when clean and every
-    perturbation has a spectrum. Where each family has several networks, the interval is over
-    networks (Welch), and speaks of the families; else over images, paired, and speaks of these
-    networks alone.
+    perturbation has a spectrum. Over images, paired, an interval speaks of these networks alone;
+    where each family has several networks, there is one over networks too (Welch), which speaks of
+    the families.
     """
     families = members(analysis)
     pairs = list(itertools.combinations(families, 2))
     confidence = 1 - (1 - CONFIDENCE) / max(len(pairs), 1)
     return [
-        _apart(analysis, (first, second), families, attack, confidence)
-        for first, second in pairs
+        apart
+        for pair in pairs
         for attack in (*analysis.attacks, JACOBIAN)
+        for apart in _apart(analysis, pair, families, attack, confidence)
     ]
 
 
@@ -79,25 +81,26 @@ def _apart(
     families: dict[str, list[Subject]],
     attack: str,
     confidence: float,
-) -> Apart:
+) -> list[Apart]:
     first, second = (_frequencies(analysis, families[name], attack) for name in names)  # [U, N]
     used = np.isfinite(first).all(0) & np.isfinite(second).all(0)
     first, second = first[:, used], second[:, used]
-    over: Literal["networks", "images"] = "networks" if min(map(len, (first, second))) > 1 else (
-        "images")  # fmt: skip
-    estimate = low = high = np.nan
-    if used.any():
-        estimate = float(first.mean() - second.mean())
-    if over == "networks" and used.any():
-        found = inference.difference_interval(first.mean(1), second.mean(1), confidence=confidence)
-        low, high = found.low, found.high
-    elif over == "images" and used.sum() > 1:
-        found = inference.mean_interval(
-            first.mean(0) - second.mean(0), over="images", confidence=confidence
+    number, num_images = len(first) + len(second), int(used.sum())
+    estimate = float(first.mean() - second.mean()) if num_images else np.nan
+    found: dict[Over, inference.Estimate] = {}
+    if num_images > 1:
+        apart = first.mean(0) - second.mean(0)
+        found["images"] = inference.mean_interval(apart, over="images", confidence=confidence)
+    if num_images and min(len(first), len(second)) > 1:
+        found["networks"] = inference.difference_interval(
+            first.mean(1), second.mean(1), confidence=confidence
         )
-        low, high = found.low, found.high
-    number = len(first) + len(second)
-    return Apart(*names, attack, estimate, low, high, confidence, over, number, int(used.sum()))
+    bounds: dict[Over, tuple[float, float]] = {"images": (np.nan, np.nan)}
+    bounds |= {over: (one.low, one.high) for over, one in found.items()}
+    return [
+        Apart(*names, attack, estimate, low, high, confidence, over, number, num_images)
+        for over, (low, high) in bounds.items()
+    ]
 
 
 def _frequencies(analysis: "Analysis", subjects: Sequence[Subject], attack: str) -> np.ndarray:
@@ -125,9 +128,10 @@ def table(analysis: "Analysis") -> "pd.DataFrame":
 
 
 def verdict(analysis: "Analysis") -> str:
-    """One sentence: which family is attacked in higher frequencies, or that it is not decided.
+    """Which family is attacked in higher frequencies, or that it is not decided, in a sentence.
 
-    A pair is decided where the interval lies on the same side of zero under every attack.
+    A pair is decided where the interval lies on the same side of zero under every attack. Where
+    families have several networks, a second sentence says it of other networks of the kind.
 
     Raises:
       ValueError: there is but one family.
@@ -135,8 +139,16 @@ def verdict(analysis: "Analysis") -> str:
     if len(members(analysis)) < 2:
         raise ValueError("a verdict needs two families or networks; this analysis has one.")
     scale = own_frequency(analysis.measured).estimate
-    told = []
     found = [one for one in differences(analysis) if one.attack != JACOBIAN]
+    told = _sentence([one for one in found if one.over == "images"], scale)
+    more = [one for one in found if one.over == "networks"]
+    if more:
+        told += f" Of other networks of these families: {_sentence(more, scale)}"
+    return told[:1].upper() + told[1:] if told.startswith("whether") else told
+
+
+def _sentence(found: Sequence[Apart], scale: float) -> str:
+    told = []
     for (first, second), group in itertools.groupby(found, lambda one: one[:2]):
         under = list(group)
         sides = {one.side for one in under}
@@ -152,7 +164,7 @@ def verdict(analysis: "Analysis") -> str:
                 f"whether {first} or {second} is attacked in higher frequencies is not decided "
                 f"({'; '.join(map(str, under))})"
             )
-    return f"{_capital('; '.join(told))}. {_intervals(found)}"
+    return f"{'; '.join(told)} ({_intervals(found)})."
 
 
 def _turned(apart: Apart, above: str) -> Apart:
@@ -165,18 +177,9 @@ def _intervals(found: Sequence[Apart]) -> str:
     """What the intervals are over, in words."""
     level = f"{100 * found[0].confidence:.3g} %"
     pairs = len({one[:2] for one in found})
-    at_once = f" ({100 * CONFIDENCE:.3g} % for all {pairs} pairs at once)" if pairs > 1 else ""
-    kinds: dict[str, Any] = {"images": "images, of these networks alone", "networks": "networks"}
-    over = []
-    for kind, words in kinds.items():
-        counts = [one.num_images if kind == "images" else one.num_networks
-                  for one in found if one.over == kind]  # fmt: skip
-        if counts:
-            span = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to " + (
-                f"{max(counts)}")  # fmt: skip
-            over.append(f"{span} {words}")
-    return f"Intervals of {level}{at_once} over {' and '.join(over)}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:] if text.startswith("whether") else text
+    at_once = f", {100 * CONFIDENCE:.3g} % for all {pairs} pairs at once," if pairs > 1 else ""
+    over_images = found[0].over == "images"
+    counts = [one.num_images if over_images else one.num_networks for one in found]
+    span = " to ".join(dict.fromkeys((str(min(counts)), str(max(counts)))))
+    whom = "images, of these networks alone" if over_images else "networks of each two families"
+    return f"intervals of {level}{at_once} over {span} {whom}"

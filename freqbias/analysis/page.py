@@ -186,8 +186,8 @@ def _families(analysis: "Analysis") -> list[Block]:
         Table(
             f"Families of networks ({listed}): differences in mean frequency (cycles/pixel) on the "
             "images that all networks of both predict correctly, and divided by the mean frequency "
-            "of the images. Where each family has several networks, the interval is over these; "
-            "else over images, paired.",
+            "of the images. Over images, paired, an interval speaks of these networks alone; over "
+            "networks, where each family has several, it speaks of the families.",
             ["Difference", "Attack", "Of", "Interval over", "Mean", "Interval",
              "In units of the images'"],
             rows,

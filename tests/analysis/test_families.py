@@ -56,11 +56,9 @@ def four():
     return quiet(made, families={name: name[:-1] for name in made})
 
 
-def test_of_several_networks_each_the_interval_is_over_networks(four):
-    row = four.by_family().set_index("attack").loc["FGSM"]
-    assert (row["first"], row["second"], row["over"], row.num_networks) == (
-        "low", "high", "networks", 4,
-    )  # fmt: skip
+def test_of_several_networks_each_there_is_an_interval_over_networks_too(four):
+    row = four.by_family().set_index(["attack", "over"]).loc["FGSM", "networks"]
+    assert (row["first"], row["second"], row.num_networks) == ("low", "high", 4)
     means = [
         four.measured.found[f"{kind}{seed}"]["FGSM"].statistics["mean_frequency"].mean()
         for kind in ("low", "high")
@@ -68,6 +66,13 @@ def test_of_several_networks_each_the_interval_is_over_networks(four):
     ]
     expected = scipy.stats.ttest_ind(means[:2], means[2:], equal_var=False).confidence_interval()
     np.testing.assert_allclose([row.low, row.high], [expected.low, expected.high], rtol=1e-4)
+    paired = four.by_family().set_index(["attack", "over"]).loc["FGSM", "images"]
+    assert paired.estimate == pytest.approx(row.estimate, rel=1e-6)
+    assert row.low < paired.low < paired.high < row.high
+    said = four.verdict()
+    assert said.startswith("high is attacked in higher frequencies than low (at least FGSM: +0.")
+    assert "Of other networks of these families: whether low or high" in said
+    assert said.endswith("(intervals of 95 % over 4 networks of each two families).")
     own = float(fb.spectral.mean_frequency(IMAGES).mean())
     assert row.relative_low == pytest.approx(row.low / own, rel=1e-4)
     assert list(four.table()["family"].unique()) == ["", "low", "high"]
@@ -89,7 +94,8 @@ def test_of_one_network_each_it_is_over_images_and_the_sentence_says_which_is_ab
     said = found.verdict()
     assert "mixed is attacked in higher frequencies than smooth (at least FGSM: +0." in said
     assert "rough is attacked in higher frequencies than smooth" in said
-    assert "Intervals of 98.3 % (95 % for all 3 pairs at once) over 16 images, of these" in said
+    assert "(intervals of 98.3 %, 95 % for all 3 pairs at once, over 16 images, of these" in said
+    assert "Of other networks" not in said
     assert said in found.page().replace("&#39;", "'")
 
 
@@ -115,8 +121,8 @@ def test_seeds_of_an_ensemble_count_as_networks():
     nets = fb.Ensemble(many, jnp.zeros(3, jnp.int32), None, (0, 1, 2), network)
     others = stack([params(seed, waves=HIGH) for seed in range(3)])
     rest = fb.Ensemble(others, jnp.zeros(3, jnp.int32), None, (0, 1, 2), network)
-    row = quiet({"nets": nets, "rest": rest}).by_family().iloc[0]
-    assert (row["over"], row.num_networks) == ("networks", 6)
+    rows = quiet({"nets": nets, "rest": rest}).by_family().set_index(["attack", "over"])
+    assert rows.loc["FGSM", "networks"].num_networks == 6
 
 
 def test_images_of_which_a_network_is_wrong_do_not_count(four):

@@ -64,7 +64,7 @@ def test_families_of_own_networks_to_a_table_a_sentence_and_a_page(own, capsys):
     assert lines[0].split()[:2] == ["network", "attack"]
     assert sum("FGSM" in line for line in lines if line.split()[:1] in ([n] for n in "abcd")) == 4
     assert re.search(r"Rough (is|or Smooth)", said.out)
-    assert "Intervals of 95 % over 4 networks." in said.out
+    assert "images, of these networks alone)" in said.out
     assert "FGSM: epsilon 0.1" in said.err
     assert "c: it predicts" in said.err  # labels are those of another network
     table = pd.read_csv(own / "table.csv", keep_default_na=False)
