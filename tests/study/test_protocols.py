@@ -10,9 +10,10 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from freqbias import data, schema, spectral
+from freqbias import data, runs, schema, spectral
 from freqbias.cli import sweep
 from freqbias.study import arms, bridge, claims, design, designs, networks, protocols
+from freqbias.study import sweep as library
 from freqbias.study.log_amplitude import SPLIT, log_tilt
 from freqbias.study.setting import LONG, Arm, Asked, Budget, Setting
 
@@ -219,3 +220,54 @@ def test_flags_beat_protocols(tmp_path):
         spent = design.spent(setting, plan.budget, DIGITS)
         assert (spent.epochs, spent.decay_epochs, spent.width) == (20, 2, 3072)
         assert (spent.num_attacked, spent.long_attacked, spent.long_steps) == (9, 9, 5)
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory):
+    """Three stages, K = 3 and FC, as the preset runs them, at a size for tests."""
+    budget = Budget(
+        seeds=(0, 1, 2), epochs=3, width=16, num_images=640, num_attacked=16, num_steps=2,
+        long_attacked=32, given=("epochs", "width", "steps"),
+    )  # fmt: skip
+    asked = Asked(second_attack=True, long_attack=True, checkpoints=2, limit=True)
+    compared = tuple(
+        design.Design(
+            ("digits",),
+            tuple(protocols.arm_at(stage, arm) for arm in (CONV, FC)),
+            regimes=("linear",),
+            asked=asked,
+        )
+        for stage in ("authors", "rate", "")
+    )
+    plan = library.plan("way", compared, budget, registry=bridge.registry())
+    return plan, library.run(plan, tmp_path_factory.mktemp("runs") / "way")
+
+
+def test_a_run_holds_the_way_and_its_page_tells_it(way):
+    _, folder = way
+    rows = runs.read_rows(folder)
+    assert set(rows["protocol"]) == {"authors", "rate", ""}
+    at = rows[rows["geometry"].eq("l2")].groupby("protocol")
+    assert at["num_train"].first().to_dict() == {"authors": 1400, "rate": 640, "": 640}
+    found = runs.load_json(folder, "claims.json")
+    staged = [claim for claim in found["claims"] if claim.get("of") == "C1"]
+    titles = [protocols.STAGES[stage].title for stage in ("authors", "rate", "")]
+    assert list(dict.fromkeys(claim["stage"] for claim in staged)) == titles
+    assert {claim["statistic"] for claim in staged} == {schema.FREQUENCY, schema.LOG_TILT}
+    page = (folder / "report.html").read_text()
+    assert '<h2 id="bridge">' in page
+    assert '<h2 id="ends">' in page
+    ends = rows.loc[rows["protocol"].eq("authors"), "limit_separable"]
+    assert ends.isin([0, 1]).all()  # all images
+    assert rows.loc[rows["protocol"].eq(""), "limit_separable"].isna().all()
+
+
+def test_the_last_stage_has_the_rows_of_a_run_without_a_way(way):
+    plan, folder = way
+    setting = Setting("digits", "linear", *FC)
+    budget = dataclasses.replace(plan.budget, given=())
+    alone, _ = networks.run_setting(setting, DIGITS, budget, plan.settings[setting])
+    rows = runs.read_rows(folder)
+    ours = rows[(rows["arm"] == "fc_d1") & rows["final"] & rows["geometry"].eq("l2")]
+    values = [row["mean_frequency"] for row in alone if row["final"] and row["geometry"] == "l2"]
+    assert ours.sort_values("seed")["mean_frequency"].tolist() == values
