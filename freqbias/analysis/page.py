@@ -67,6 +67,8 @@ def _found(analysis: "Analysis") -> Section:
     ]
     if warned:
         content += [tag("span", "Read this first.", class_="warn"), Bullets(warned)]
+    if len(members(analysis)) > 1:
+        content.append(tag("p", analysis.verdict()))
     content += [Bullets(words.findings(analysis)), figures.mean_frequencies(analysis)]
     return Section("found", "What was found", content, "Found")
 
@@ -145,7 +147,6 @@ def _compared(analysis: "Analysis") -> Section:
         (
             "Every network saw the same images, under the same attacks of the same budget.",
             *_families(analysis),
-            Bullets(words.comparisons(analysis)),
             Table(
                 "Differences in mean frequency (cycles/pixel), and divided by the mean frequency "
                 "of the images. Of two single networks the interval is over images, paired: an "
@@ -162,12 +163,10 @@ def _compared(analysis: "Analysis") -> Section:
 
 
 def _families(analysis: "Analysis") -> list[Block]:
-    """Which family is attacked in higher frequencies; nothing where there is but one."""
+    """How families differ; where none are named, how networks do."""
     families = members(analysis)
-    if len(families) < 2:
-        return []
-    if analysis.families is None:
-        return [tag("p", analysis.verdict())]
+    if analysis.families is None or len(families) < 2:
+        return [Bullets(words.comparisons(analysis))]
     rows = [
         [
             f"{row['first']} \N{MINUS SIGN} {row['second']}", row["attack"],
@@ -182,7 +181,6 @@ def _families(analysis: "Analysis") -> list[Block]:
         f"{name}: {', '.join(subject.name for subject in of)}" for name, of in families.items()
     )
     return [
-        tag("p", analysis.verdict()),
         Table(
             f"Families of networks ({listed}): differences in mean frequency (cycles/pixel) on the "
             "images that all networks of both predict correctly, and divided by the mean frequency "
