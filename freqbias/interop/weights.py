@@ -110,6 +110,11 @@ def _names(place: Place, leaf: str, *, normalises: bool) -> tuple[str, ...]:
 def _converted(arrays: list[np.ndarray], place: Place, leaf: str, form: Published) -> np.ndarray:
     first = np.asarray(arrays[0])
     if len(arrays) > 1:  # of a batch normalisation
+        if len({np.shape(array) for array in arrays}) > 1:
+            raise ValueError(
+                f"weights must have each batch normalisation of one shape; {place.name} has "
+                f"{', '.join(str(np.shape(array)) for array in arrays)}."
+            )
         mean, var = (np.asarray(array, np.float64) for array in arrays[1:3])
         scale = first / np.sqrt(var + form.epsilon)
         return scale if leaf == "scale" else arrays[3] - mean * scale

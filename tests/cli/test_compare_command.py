@@ -108,6 +108,9 @@ def test_a_network_of_this_library_with_a_file_of_weights(own):
 
 
 def test_an_archive_must_have_images_and_labels(own):
+    np.savez("bytes.npz", images=np.full((2, 8, 8, 1), 255, np.uint8), labels=np.zeros(2, int))
+    split, _ = inputs.pictures("bytes.npz", size=None, max_images=1)
+    np.testing.assert_array_equal(split.images, np.ones((1, 8, 8, 1)))
     np.savez("half.npz", images=np.zeros((2, 8, 8, 1)))
     both = ("--network=own.py:rough", "--network=own.py:smooth")
     with pytest.raises(ValueError, match=r"labels \[N\]; half.npz has images"):

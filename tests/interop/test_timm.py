@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from PIL import Image
 
 from freqbias import analysis, attacks, interop
 from freqbias.cli import compare, inputs
@@ -52,6 +53,18 @@ def test_names_that_timm_does_not_know(timm):
     np.testing.assert_array_equal(interop.imagenet_labels(["n01443537", "n01440764"]), [1, 0])
     with pytest.raises(ValueError, match="classes of ImageNet-1k; got n00000000"):
         interop.imagenet_labels(["n01440764", "n00000000"])
+
+
+def test_folders_named_by_wordnet_are_classes_of_imagenet(timm, tmp_path):
+    for name in ("n01443537", "n01440764"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name / "a.png")
+    split, names = inputs.pictures(str(tmp_path), size=None, max_images=None)
+    assert sorted(split.labels.tolist()) == [0, 1]
+    assert names is None
+    (tmp_path / "n01443537").rename(tmp_path / "n02099712")
+    split, _ = inputs.pictures(str(tmp_path), size=None, max_images=None)
+    assert sorted(split.labels.tolist()) == [0, 208]
 
 
 def test_without_the_hub_a_file_is_asked_for(timm, monkeypatch):

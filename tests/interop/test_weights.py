@@ -116,6 +116,13 @@ def test_batch_normalisation_becomes_a_factor_and_an_offset(tmp_path):
     )
 
 
+def test_a_batch_normalisation_of_several_shapes_is_refused(tmp_path):
+    state = resnet_of_torchvision() | {"bn1.running_mean": np.zeros(5, np.float32)}
+    np.savez(tmp_path / "resnet.npz", **state)
+    with pytest.raises(ValueError, match=r"of one shape; bn1 has \(8,\), \(5,\)"):
+        interop.load_weights(tmp_path / "resnet.npz", RESNET, image_shape=(8, 8, 3))
+
+
 def test_own_names_of_any_network_and_half_precision(tmp_path):
     model = models.ConvNet(3, kernel_size=3, channels=4)
     params = model.init(jax.random.key(1), IMAGES)
