@@ -49,7 +49,7 @@ EXTRAS = {
         "dm-haiku>=0.0.13",
         "onnx>=1.17",
     ],  # where networks come from
-    "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
+    "docs": ["sphinx>=8", "myst-parser>=4", "furo", "latex2mathml>=3.77"],
     "lint": ["ruff>=0.9", "mypy>=1.14", "pandas-stubs"],
     "build_data": ["scikit-image>=0.24", "scikit-learn>=1.5", "pillow>=10"],
     "tfds": [

@@ -3,17 +3,20 @@
 import re
 from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
+
 project = "freqbias"
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "myst_parser",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "freqbias"
+html_math_renderer = "mathml"  # no script, no network
 default_role = "code"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -45,6 +48,27 @@ def _plain(app: Any, *arguments: Any) -> None:
         lines[index] = "".join(parts)
 
 
+def _mathml(formula: str, display: str) -> str:
+    """MathML, which browsers draw by themselves."""
+    made = convert(formula, display=display)
+    if "\\" in made:  # a command that the converter does not know is left as it is
+        raise ValueError(f"formula {formula!r} has a command that is not drawn: {made}.")
+    return made
+
+
+def _inline(translator: Any, node: Any) -> None:
+    """A formula within text."""
+    translator.body.append(_mathml(node.astext(), "inline"))
+    raise nodes.SkipNode
+
+
+def _display(translator: Any, node: Any) -> None:
+    """A formula on its own."""
+    translator.body.append(f'<div class="math">{_mathml(node.astext(), "block")}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.connect("autodoc-process-docstring", _plain, priority=1000)
