@@ -34,9 +34,9 @@ binaries at the scale of the paper; it was never run.
 
 ``authors`` has the protocol of the authors' public code on FC and one convolution (K = 3, 11, full
 width), their statistic beside ours, and C1 and C2 at nine stages between that protocol and ours,
-one change at a time (``freqbias/study/protocols.py``). ``--parts=bridge`` is the stages, of which
-one trains at full length; ``authors``, ``channels`` and ``depth`` are the protocol itself, 15,600
-steps with width 3072: an accelerator's work, or a night's.
+one change at a time (``freqbias/study/protocols.py``). ``--parts=bridge`` is the stages that train
+for 2,229 steps or fewer. ``authors``, ``width``, ``channels`` and ``depth`` train for 15,600, the
+protocol itself at width 3072: an accelerator's work, or a night's.
 
 What is spent is told in ``freqbias/study/design.py``; what a preset costs, before it is
 run, by ``python -m experiments.cost --preset=paper``.

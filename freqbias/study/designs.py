@@ -201,13 +201,15 @@ def authors() -> dict[str, tuple[Design, ...]]:
     wide = [protocols.arm_at("authors", Arm("conv", 1, k)) for k in KERNELS["authors"][1:]]
     further = tuple(conv._replace(channels=channels) for channels in (8, 32))
     deep = tuple(arm._replace(depth=DEPTHS["authors"][-1]) for arm in (conv, fc))
-    later = [stage for stage in protocols.STAGES if stage != "authors"]
+    stages = {
+        stage: Design(data, tuple(protocols.arm_at(stage, arm) for arm in ENDS), asked=measured)
+        for stage in protocols.STAGES
+        if stage != "authors"
+    }
     return {
         "authors": (Design(data, (conv, *wide, fc), asked=long),),
-        "bridge": tuple(
-            Design(data, tuple(protocols.arm_at(stage, arm) for arm in ENDS), asked=measured)
-            for stage in later
-        ),
+        "width": (stages.pop("width"),),  # at full length, too
+        "bridge": tuple(stages.values()),
         "channels": (Design(data, further, asked=long),),
         "depth": (Design(data, deep, asked=long),),
     }

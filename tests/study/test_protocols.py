@@ -198,7 +198,7 @@ def test_the_long_attack_has_its_own_images_and_the_box(regime):
     ("name", "given", "message"),
     [
         ("depth", (), "preset must be one of the study's own for depth; got 'authors'"),
-        ("reproduce", ("--parts=way",), "parts must be one of 'authors', 'bridge'"),
+        ("reproduce", ("--parts=way",), "parts must be one of 'authors', 'width', 'bridge'"),
     ],
 )
 def test_bad_input_is_named(name, given, message, tmp_path):
