@@ -18,6 +18,18 @@ TABLE = {
     "scattered": {"depth": 2, "kernel_size": 3, "channels": 4},
     "scattered_unshared": {"depth": 2, "kernel_size": 3, "channels": 4},
 }
+
+
+def init(model, key, images):
+    """Parameters, by one program."""
+    return jax.jit(model.init)(key, images)
+
+
+def apply(model, params, images):
+    """Logits, by one program."""
+    return jax.jit(model.apply)(params, images)
+
+
 every_model = pytest.mark.parametrize("case", TABLE)
 
 
@@ -35,11 +47,11 @@ def images_of(key, num=5):
 def test_logits_and_batch_independence(case, activation):
     """An image's logits do not depend on the batch it is in."""
     model, images = make(case, activation=activation), images_of(0)
-    params = model.init(jax.random.key(1), images)
-    logits = model.apply(params, images)
+    params = init(model, jax.random.key(1), images)
+    logits = apply(model, params, images)
     assert logits.shape == (5, 3)
     assert logits.dtype == jnp.float32
-    np.testing.assert_allclose(model.apply(params, images[:1]), logits[:1], atol=2e-6)
+    np.testing.assert_allclose(apply(model, params, images[:1]), logits[:1], atol=2e-6)
 
 
 @every_model
@@ -47,10 +59,10 @@ def test_affine_without_activation(case, x64):
     """No activation: f(x) = b + <beta, x> to rounding, in float64."""
     model = make(case, activation="none", mean=(0.3, 0.4), std=(0.2, 0.5))
     images = images_of(0).astype(jnp.float64)
-    params = model.init(jax.random.key(1), images)
+    params = init(model, jax.random.key(1), images)
     assert ops.is_affine(model.apply, params, SHAPE, jnp.float64)
     predictor = ops.affine_predictor(model.apply, params, SHAPE, jnp.float64)
-    error = jnp.abs(predictor(images) - model.apply(params, images)).max()
+    error = jnp.abs(predictor(images) - apply(model, params, images)).max()
     assert error <= 1e-12 * jnp.abs(predictor.weights).max() * images[0].size
 
 
@@ -68,7 +80,7 @@ def test_init_scale_scales_the_function(case):
     logits = []
     for scale in (1.0, 0.1):
         model = make(case, activation="none", init_scale=scale)
-        logits.append(model.apply(model.init(jax.random.key(1), images), images))
+        logits.append(apply(model, init(model, jax.random.key(1), images), images))
     np.testing.assert_allclose(logits[1], 0.1 * logits[0], rtol=1e-4, atol=1e-5)
 
 
@@ -94,12 +106,12 @@ def test_standardisation_is_inside(case):
     """Standardising outside gives the same logits as mean and std inside."""
     images = images_of(0)
     inside, outside = make(case, mean=(0.3, 0.4), std=(0.2, 0.5)), make(case)
-    params = inside.init(jax.random.key(1), images)
+    params = init(inside, jax.random.key(1), images)
     shifted = (images - jnp.array([0.3, 0.4]).reshape(1, 1, 1, 2)) / jnp.array([0.2, 0.5]).reshape(
         1, 1, 1, 2
     )
     np.testing.assert_allclose(
-        inside.apply(params, images), outside.apply(params, shifted), rtol=1e-4, atol=1e-5
+        apply(inside, params, images), apply(outside, params, shifted), rtol=1e-4, atol=1e-5
     )
 
 
@@ -130,7 +142,7 @@ def test_parameter_counts():
 def test_shared_weights_commute_with_shifts(case):
     """Translational symmetry: shifting the image shifts every hidden layer."""
     model, images = make(case), images_of(0)
-    params = model.init(jax.random.key(1), images)
+    params = init(model, jax.random.key(1), images)
 
     def hidden(x):
         return model.apply(params, x, mutable=["intermediates"])[1]["intermediates"]["hidden_1"][0]
@@ -143,7 +155,7 @@ def test_tied_init_starts_from_the_convolution():
     """Conv-tied locally connected: the same function class point as a conv net, weights free."""
     images = images_of(0)
     model = make("locally_connected_tied")
-    params = model.init(jax.random.key(1), images)
+    params = init(model, jax.random.key(1), images)
     kernel = params["params"]["kernel_0"]
     assert kernel.shape == (8, 8, 9, 2, 4)
     np.testing.assert_array_equal(kernel, jnp.broadcast_to(kernel[:1, :1], kernel.shape))
@@ -154,7 +166,7 @@ def test_tied_init_starts_from_the_convolution():
         tied["params"][f"kernel_{index}"] = own.reshape(3, 3, channels, 4)
         tied["params"][f"bias_{index}"] = jnp.zeros(4)
     np.testing.assert_allclose(
-        conv.apply(tied, images), model.apply(params, images), rtol=1e-4, atol=1e-5
+        apply(conv, tied, images), apply(model, params, images), rtol=1e-4, atol=1e-5
     )
 
 
@@ -163,7 +175,7 @@ def test_full_width_relu_nets_live():
     model, images = make("conv_full", mirrored=True), images_of(0, 16)
 
     def gradient(key):
-        params = model.init(key, images)
+        params = init(model, key, images)
         return jax.grad(lambda x: jnp.sum(model.apply(params, x) ** 2))(images)
 
     slopes = jax.vmap(gradient)(jax.random.split(jax.random.key(1), 64))
@@ -183,7 +195,7 @@ def test_conv_options(padding, pooling, normalization):
         num_classes=3, padding=padding, pooling=pooling, normalization=normalization
     )
     images = images_of(0)
-    logits = model.apply(model.init(jax.random.key(1), images), images)
+    logits = apply(model, init(model, jax.random.key(1), images), images)
     assert logits.shape == (5, 3)
     assert jnp.isfinite(logits).all()
 

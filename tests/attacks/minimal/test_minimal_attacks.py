@@ -355,7 +355,7 @@ def test_a_second_aim_finds_nearer_classes_and_never_hurts(key):
     model = model._replace(labels=jnp.argmax(model.apply_fn(model.params, model.images), -1))
     first, both = (ddn(num_steps=20, num_restarts=n)(*model, key) for n in (1, 3))
     np.testing.assert_array_equal(both.gradient_evaluations, first.gradient_evaluations + 40)
-    assert (both.distance <= first.distance).all()
+    assert (both.distance <= (1 + 1e-6) * first.distance).all()  # two programs, two roundings
     assert (both.distance < 0.99 * first.distance).any()
 
 
