@@ -12,6 +12,7 @@ from freqbias.analysis.measure import measure
 from freqbias.analysis.networks import subjects
 from freqbias.analysis.result import Analysis
 from freqbias.attacks import Attack
+from freqbias.attacks.evaluate import logits_in_batches
 from freqbias.typing import ArrayLike, Key, Params
 
 
@@ -105,6 +106,8 @@ def analyze(
             one.apply_fn, one.first, pictures[:size]
         )
         _checks.labels(classes, num_examples=len(classes), num_classes=number)
+        answers = logits_in_batches(one.apply_fn, one.first, pictures[:size], batch_size=size)
+        interop.refuse_probabilities(answers)
     attacked = named_attacks(attacks, pictures.shape[1:], spent)
     measured = measure(
         networks, pictures, classes, attacked,

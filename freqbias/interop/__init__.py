@@ -11,6 +11,7 @@ from freqbias.interop.checks import as_images as as_images
 from freqbias.interop.checks import as_labels as as_labels
 from freqbias.interop.checks import check_network as check_network
 from freqbias.interop.checks import how_to_adapt as how_to_adapt
+from freqbias.interop.checks import refuse_probabilities as refuse_probabilities
 from freqbias.interop.files import read_weights as read_weights
 from freqbias.interop.modules import from_equinox as from_equinox
 from freqbias.interop.modules import from_function as from_function
@@ -44,4 +45,5 @@ __all__ = [
     "load_weights",
     "preprocessing",
     "read_weights",
+    "refuse_probabilities",
 ]

@@ -167,6 +167,23 @@ def check_logits(logits: Any, num_images: int) -> int:
     return shape[1]
 
 
+def refuse_probabilities(logits: Any) -> None:
+    """Raises where logits [N, K] are probabilities, whose gradients vanish at sure predictions.
+
+    Raises:
+      UnfitError: all lie in [0, 1], each image's sum to 1, and some are neither 0 nor 1.
+    """
+    values = np.asarray(logits, np.float64)
+    within = ((values >= 0) & (values <= 1)).all() and ((values > 0) & (values < 1)).any()
+    if within and (np.abs(values.sum(-1) - 1) < 1e-4).all():
+        raise UnfitError(
+            "apply_fn must return logits; these sum to 1 for each image: probabilities, whose "
+            "gradients vanish where the network is sure, so that attacks fail. Leave out the "
+            "softmax, or take the logarithm: output=lambda p: jnp.log(p) where it is adapted "
+            "(freqbias.interop)."
+        )
+
+
 def how_to_adapt(model: Any) -> str:
     """The call of `freqbias.interop` that makes a network of an object, or an empty text."""
     for cls in type(model).__mro__:

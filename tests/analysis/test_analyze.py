@@ -369,6 +369,7 @@ def test_what_is_expected_counts_passes_of_attacks_diagnosis_and_waves():
         ({"network": lambda p, x: hidden(p, x) if x.max() > 0 else x}, "Branch by jnp.where"),
         ({"network": lambda p, x: x.data_ptr()}, "a torch module is adapted by"),
         ({"network": lambda p, x: x.reshape(-1, 7)}, "it raised TypeError: "),
+        ({"network": lambda p, x: jax.nn.softmax(9 * hidden(p, x))}, "Leave out the softmax"),
         ({"network": lambda p, x: x.mean((1, 2, 3))}, "One logit z for two classes"),
         ({"network": 3}, "must be a pair"),
         ({"network": hidden, "params": None}, "function without params"),
