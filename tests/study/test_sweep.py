@@ -3,8 +3,6 @@
 import dataclasses
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -33,9 +31,21 @@ BUDGET = Budget(
 )  # fmt: skip
 
 
-def run(binary, *given):
-    command = [sys.executable, "-m", f"experiments.{binary}", *given]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(*given):
+    """What the binary of kernel sizes does, in this process."""
+    with flagsaver.flagsaver():
+        flags.FLAGS(["kernel_size", *TINY, *given])
+        request = sweep.prepare("kernel_size", designs.kernel_size)
+        sweep.execute(request)
+        runs.close_run(request.run)
+
+
+def join(parts, out):
+    with flagsaver.flagsaver():
+        flags.FLAGS(["merge", f"--shards={','.join(map(str, parts))}", f"--out={out}"])
+        plan = merge.prepare()
+        merge.execute(plan)
+        runs.close_run(plan.out)
 
 
 @pytest.mark.parametrize("name", designs.ALL)
@@ -137,18 +147,13 @@ def test_bad_input_is_named_before_anything_is_written(flag, message, tmp_path):
 
 def test_parts_merge_to_what_one_run_gives(tmp_path):
     for part in ("1/2", "2/2"):
-        done = run("kernel_size", *TINY, f"--shard={part}", f"--out={tmp_path / part[0]}")
-        assert done.returncode == 0, done.stderr
+        run(f"--shard={part}", f"--out={tmp_path / part[0]}")
         assert not (tmp_path / part[0] / "report.html").exists()
-    done = run("merge", f"--shards={tmp_path / '1'}", f"--out={tmp_path / 'merged'}")
-    assert done.returncode == 2
-    assert "shards must be all parts of one sweep, each once; got 1/2." in done.stderr
-    done = run(
-        "merge", f"--shards={tmp_path / '1'},{tmp_path / '2'}", f"--out={tmp_path / 'merged'}"
-    )
-    assert done.returncode == 0, done.stderr
-    done = run("kernel_size", *TINY, f"--out={tmp_path / 'once'}")
-    assert done.returncode == 0, done.stderr
+    with pytest.raises(ValueError, match=r"all parts of one sweep, each once; got 1/2\."):
+        join([tmp_path / "1"], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+    join([tmp_path / "1", tmp_path / "2"], tmp_path / "merged")
+    run(f"--out={tmp_path / 'once'}")
     for name in ("rows.csv", "claims.json"):
         assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
     assert (tmp_path / "merged" / "report.html").exists()
@@ -158,21 +163,15 @@ def test_runs_on_different_data_sets_merge_to_what_one_run_gives(tmp_path):
     """A person's own data beside the packaged ones, in one report."""
     sets = ("digits", "digits+low_pass_0.125")
     for part, names in (("1", sets[:1]), ("2", sets[1:]), ("once", sets)):
-        given = f"--datasets={','.join(names)}"
-        done = run("kernel_size", *TINY, given, f"--out={tmp_path / part}")
-        assert done.returncode == 0, done.stderr
-    folders = f"--shards={tmp_path / '1'},{tmp_path / '2'}"
-    done = run("merge", folders, f"--out={tmp_path / 'merged'}")
-    assert done.returncode == 0, done.stderr
+        run(f"--datasets={','.join(names)}", f"--out={tmp_path / part}")
+    join([tmp_path / "1", tmp_path / "2"], tmp_path / "merged")
     for name in ("rows.csv", "claims.json"):
         assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
     merged, once = (runs.read_config(tmp_path / name)["config"] for name in ("merged", "once"))
     assert len(merged.pop("shards")) == 2
     assert merged == once
-    again = f"--shards={tmp_path / 'merged'},{tmp_path / '2'}"
-    done = run("merge", again, f"--out={tmp_path / 'twice'}")
-    assert done.returncode == 2
-    assert "runs on different data sets; digits+low_pass_0.125 is in " in done.stderr
+    with pytest.raises(ValueError, match=r"runs on different data sets; digits\+low_pass_0.125 is"):
+        join([tmp_path / "merged", tmp_path / "2"], tmp_path / "twice")
     assert not (tmp_path / "twice").exists()
 
 
