@@ -31,8 +31,8 @@ EXTRAS = {
     ],
     "peers": [
         "foolbox>=3.3.4",
-        "torch==2.13.0",
-        "torchvision==0.28.0",
+        "torch==2.14.1",  # the release that this torchvision is built for
+        "torchvision==0.29.1",
         "timm==1.0.31",
         "torchattacks==3.5.1",
         "equinox>=0.11",
@@ -44,7 +44,7 @@ EXTRAS = {
         "cvxpy>=1.6",  # with Clarabel: second routes to margins and norms
     ],
     "interop": [
-        "torch==2.13.0",
+        "torch>=2.13",
         "equinox>=0.11",
         "dm-haiku>=0.0.13",
         "onnx>=1.17",

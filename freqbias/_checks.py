@@ -59,6 +59,37 @@ def positive_ints(holder: Any, *names: str) -> None:
         positive_int(name, getattr(holder, name))
 
 
+def sizes(name: str, value: Sequence[int], axes: str) -> tuple[int, ...]:
+    """Returns ``value`` as a tuple of ints >= 1, one for each of ``axes`` ("HW"), or raises."""
+    value = tuple(value)
+    if len(value) != len(axes):
+        raise ValueError(f"{name} must be ({', '.join(axes)}); got {value}.")
+    for axis, size in zip(axes, value, strict=True):
+        positive_int(f"{name}: {axis}", size)
+    return tuple(map(int, value))
+
+
+def integers(name: str, array: Any, shape: Sequence[int | None]) -> None:
+    """Raises unless ``array`` has integers and this shape, where None stands for any size."""
+    found = np.shape(array)
+    if len(found) != len(shape) or any(
+        b not in (None, a) for a, b in zip(found, shape, strict=True)
+    ):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} must be [{wanted}]; got shape {found}.")
+    if not jnp.issubdtype(jnp.result_type(array), jnp.integer):
+        raise TypeError(f"{name} must be integers; got {jnp.result_type(array)}.")
+
+
+def broadcast(**arrays: Any) -> None:
+    """Raises ValueError unless these arrays, by name, can be broadcast together."""
+    try:
+        np.broadcast_shapes(*map(np.shape, arrays.values()))
+    except ValueError as error:
+        shapes = ", ".join(f"{name} {np.shape(array)}" for name, array in arrays.items())
+        raise ValueError(f"arguments must have shapes that go together; got {shapes}.") from error
+
+
 def share(name: str, value: Any) -> None:
     """Raises ValueError unless ``value`` is a scalar in (0, 1)."""
     rank(name, value, 0)
@@ -136,16 +167,16 @@ def labels(
             raise ValueError(f"{name} must lie in 0..{limit}; got values in {low}..{high}.")
 
 
-def seeds(values: Iterable[int]) -> tuple[int, ...]:
+def seeds(values: Iterable[int], name: str = "seeds") -> tuple[int, ...]:
     """Returns ``values`` as a tuple of distinct non-negative ints, or raises."""
     out = tuple(values)
     if not out:
-        raise ValueError("seeds must not be empty.")
+        raise ValueError(f"{name} must not be empty.")
     for value in out:
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"seeds must be ints; got {value!r}.")
+            raise TypeError(f"{name} must be ints; got {value!r}.")
         if not 0 <= value < 2**32:
-            raise ValueError(f"seeds must lie in [0, 2**32); got {value}.")
+            raise ValueError(f"{name} must lie in [0, 2**32); got {value}.")
     if len(set(out)) != len(out):
-        raise ValueError(f"seeds must not repeat; got {list(out)}.")
+        raise ValueError(f"{name} must not repeat; got {list(out)}.")
     return tuple(int(value) for value in out)

@@ -18,6 +18,8 @@ from typing import Any
 
 import jax
 
+from freqbias._checked import checked
+
 _WEEK = 7 * 24 * 3600 * 1000  # milliseconds; the first process may compute for long
 _PATIENCE = 10.0  # seconds that a process which has failed waits for the others to hear of it
 _PAUSE = 0.5  # seconds between two looks at whether another has failed
@@ -28,6 +30,7 @@ _failing = threading.Event()  # this process has failed by itself
 _leaving = threading.Event()
 
 
+@checked
 def initialize(
     coordinator_address: str | None = None,
     num_processes: int | None = None,
@@ -82,6 +85,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+@checked
 def from_first(compute: Callable[[], Any]) -> Any:
     """What ``compute()`` returns on the first process, on all of them.
 

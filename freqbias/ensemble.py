@@ -30,14 +30,16 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
-from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
+from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Keys, Params, Status
 
 Strategy: TypeAlias = Literal["auto", "vmap", "sequential", "threads", "sharded"]
 STRATEGIES = ("auto", "vmap", "sequential", "threads", "sharded")
 
 
-def seed_keys(key: Key, seeds: Iterable[int]) -> Key:
+@checked
+def seed_keys(key: Key, seeds: Iterable[int]) -> Keys:
     """One key per seed: ``fold_in(key, seed)``, whatever the other seeds are.
 
     Args:
@@ -58,21 +60,31 @@ def seed_keys(key: Key, seeds: Iterable[int]) -> Key:
       >>> bool(ensemble.seed_keys(key, [3, 7])[1] == ensemble.seed_keys(key, [7])[0])
       True
     """
-    _checks.rank("key", key, 0)
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(_checks.seeds(seeds), jnp.uint32))
 
 
+@checked
 @jax.jit
 def stack(trees: Sequence[Any]) -> Any:
     """Stacks S pytrees of one structure along a new leading axis."""
+    if not trees:
+        raise ValueError("trees must hold at least one; got none.")
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def select(tree: Any, index: Any) -> Any:
+@checked
+def select(tree: Any, index: int | slice | ArrayLike) -> Any:
     """Entry or entries ``index`` of the leading axis of every leaf."""
+    if not isinstance(index, slice) and not jnp.issubdtype(jnp.result_type(index), jnp.integer):
+        raise TypeError(f"index must be ints or a slice; got {index!r}.")
+    leaves = jax.tree.leaves(tree)
+    _check_arrays("tree", leaves)
+    if not all(map(np.ndim, leaves)):
+        raise ValueError("tree must have leaves with a leading axis; some are scalars.")
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
+@checked
 def choose_strategy(strategy: Strategy = "auto") -> str:
     """Resolves "auto".
 
@@ -88,6 +100,7 @@ def choose_strategy(strategy: Strategy = "auto") -> str:
     return "sharded" if jax.device_count() > 1 else "vmap"
 
 
+@checked
 def map_seeds(
     fn: Callable[..., Any],
     per_seed: tuple[Any, ...],
@@ -122,7 +135,15 @@ def map_seeds(
       >>> ensemble.map_seeds(lambda w, x: x @ w, (weights,), (images,)).shape
       (8, 2, 5)
     """
-    num_seeds = len(jax.tree.leaves(per_seed)[0])
+    leaves = jax.tree.leaves(per_seed)
+    _check_arrays("per_seed", leaves)
+    _check_arrays("shared", jax.tree.leaves(shared))
+    sizes = {np.shape(leaf)[:1] for leaf in leaves}
+    if len(sizes) != 1 or sizes <= {(), (0,)}:
+        raise ValueError(
+            f"per_seed must have leaves with one leading axis S >= 1; got {sorted(sizes)}."
+        )
+    num_seeds = len(leaves[0])
     strategy = choose_strategy(strategy)  # type: ignore[assignment]
     if strategy == "vmap":
         return _compiled(_vmapped, donate)(fn, *per_seed, shared)
@@ -142,6 +163,12 @@ def map_seeds(
             return stack(list(pool.map(one, range(num_seeds))))
         first = one(0)  # compiles its parts, before the others share them
         return stack([first, *pool.map(one, range(1, num_seeds))])
+
+
+def _check_arrays(name: str, leaves: Sequence[Any]) -> None:
+    for leaf in leaves:
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float | complex):
+            raise TypeError(f"{name} must have leaves that are arrays; got {type(leaf).__name__}.")
 
 
 _select = jax.jit(select)  # one compilation for a whole tree
@@ -220,7 +247,8 @@ class AttackNetwork:
         return perturb_fn(attack)(self.apply_fn, params, images, labels, key, **more)
 
 
-def perturb_fn(attack: Any) -> Callable[..., Any]:
+@checked
+def perturb_fn(attack: Callable[..., Any]) -> Callable[..., Any]:
     """The attack as a function for one network of many: a broken one has a status, raises nothing.
 
     That is its ``perturb`` (see `freqbias.attacks.protocol.CheckedAttack`); of an attack that has
@@ -229,13 +257,14 @@ def perturb_fn(attack: Any) -> Callable[..., Any]:
     return getattr(attack, "perturb", attack)
 
 
+@checked
 def attack_each(  # noqa: PLR0917 (an attack and its arguments)
-    attack: Any,
+    attack: Callable[..., Any],
     apply_fn: ApplyFn,
     params: Params,
     images: ArrayLike,
     labels: ArrayLike,
-    keys: Key,
+    keys: Keys,
     *,
     targets: ArrayLike | None = None,
     strategy: Strategy = "auto",
@@ -358,7 +387,7 @@ class Ensemble:
 
     def attack(
         self,
-        attack: Any,
+        attack: Callable[..., Any],
         images: ArrayLike,
         labels: ArrayLike,
         *,

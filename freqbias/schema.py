@@ -6,7 +6,12 @@ key of `GEOMETRIES`), its ``method`` and its ``box``; ``attack`` is the two firs
 """
 
 import re
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
+
+from freqbias._checked import checked, columns
+
+if TYPE_CHECKING:  # it is slow to import
+    import pandas as pd
 
 NETWORK = ("dataset", "regime", "arm", "init_scale", "seed")
 """The columns that name one network."""
@@ -16,6 +21,10 @@ REQUIRED = (
     "final",
 )
 """The columns that figures and reports need."""
+Rows: TypeAlias = Annotated[
+    "pd.DataFrame", columns(*NETWORK, "geometry", "status", "mean_frequency")
+]
+"""A table of a study, with the columns that no figure and no claim can do without."""
 FREQUENCY = "mean_frequency"
 LOG_TILT = "log_tilt_flipped"
 """Mean log amplitude beyond 1/4 cycle per pixel less that below, of grey perturbations, over those
@@ -56,17 +65,20 @@ METHODS = {"closed_form": "closed form", "pgd": "PGD"}
 """What finds the perturbations, the exact one first."""
 
 
+@checked
 def geometry(name: str) -> Geometry:
     """The geometry of that name; one that is not known is a second opinion under its own name."""
     return GEOMETRIES.get(name, Geometry(name, "second"))
 
 
+@checked
 def attack_label(geometry_name: str, method: str = "") -> str:
     """An attack as people write it, e.g. ``L2, PGD, no box``."""
     of = geometry(geometry_name)
     return ", ".join(filter(None, (of.label, METHODS.get(method, method), of.note)))
 
 
+@checked
 def attack_rank(geometry_name: str, method: str = "") -> tuple[int, int]:
     """The place of an attack in tables: by geometry, then the exact method first, unknown last."""
     geometries, methods = [*GEOMETRIES, geometry_name], [*METHODS, method]
@@ -89,6 +101,7 @@ class ArrayKey(NamedTuple):
 _ARRAY_KEY = re.compile(r"([^/]+)/([^/]+)/([^/]+)/(\d+(?:\.\d+)?(?:e[+-]\d+)?)\.([a-z_][a-z0-9_]*)")
 
 
+@checked
 def parse_array_key(name: str) -> ArrayKey | None:
     """The key of which a name is the text; None if it is the text of none."""
     match = _ARRAY_KEY.fullmatch(name)

@@ -6,15 +6,23 @@ this order), ``K`` classes, ``...`` any leading axes.
 
 import enum
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import jax
 import numpy as np
 
+from freqbias import _checked
+
 Array: TypeAlias = jax.Array
 ArrayLike: TypeAlias = jax.Array | np.ndarray
-Key: TypeAlias = jax.Array
-"""A typed PRNG key, made by ``jax.random.key``."""
+Key: TypeAlias = Annotated[jax.Array, _checked.KEY]
+"""One typed PRNG key, made by ``jax.random.key``."""
+Keys: TypeAlias = Annotated[jax.Array, _checked.KEYS]
+"""Typed PRNG keys [...], made by ``jax.random.split`` of one."""
+DType: TypeAlias = Annotated[Any, _checked.DTYPE]
+"""Whatever JAX takes for a dtype of numbers."""
+Numbers: TypeAlias = Annotated[Any, _checked.NUMBERS]
+"""Whatever NumPy makes an array of numbers of: lists, columns of a table, arrays."""
 Params: TypeAlias = Any
 """Any pytree of arrays. With a seed axis, every leaf is [S, ...]."""
 Unit: TypeAlias = Literal["cycles/pixel", "cycles/image"]

@@ -84,7 +84,7 @@ def test_stack_and_select_are_inverse():
         ([], ValueError, "seeds must not be empty"),
         ([1, 1], ValueError, "seeds must not repeat"),
         ([-1], ValueError, "seeds must lie in"),
-        ([0.5], TypeError, "seeds must be ints"),
+        ([0.5], TypeError, "seeds must be a sequence, each an int"),
     ],
 )
 def test_bad_seeds(seeds, error, message, key):

@@ -473,7 +473,7 @@ def test_a_shift_on_the_margin_is_predicted_at_the_level():
     [
         (
             lambda: inference.predicted_shift_power(np.nan, (4, 4), 0.0, 0.0),
-            "spread must be finite and >= 0; got nan",
+            "spread must be a number; got NaN",
         ),
         (
             lambda: inference.predicted_shift_power(1.0, (4, 1), 0.0, 0.0),
@@ -520,7 +520,7 @@ def test_bad_input_names_the_argument(call, message):
 
 
 def test_values_that_are_no_numbers_are_type_errors():
-    with pytest.raises(TypeError, match="values must hold real numbers"):
+    with pytest.raises(TypeError, match="values must be real numbers"):
         inference.mean_interval(["0.1", "0.2"])
 
 

@@ -118,7 +118,7 @@ def test_shares_are_unbiased_and_intervals_cover_them():
     [
         ({"factors": {}}, "at least one factor; got none"),
         ({"factors": {"a": ["x"] * 4}}, r"factors\['a'\] must have at least two levels"),
-        ({"factors": {"a": ["x", "y", "y", "y"]}}, "one level per setting"),
+        ({"factors": {"a": ["x", "y", "y", "y"]}}, "one level for each of settings"),
         ({"factors": {"a": ["x", "y"]}}, "one level per value; got 2"),
         ({"settings": [0, 1]}, r"one per value \(4\); got 2"),
         ({"settings": range(4)}, "at least one setting with 2 seeds"),

@@ -92,7 +92,7 @@ def test_bad_input_names_the_argument(call, message, rng):
 
 
 def test_values_that_are_no_numbers_are_type_errors(rng):
-    with pytest.raises(TypeError, match="values must hold real numbers"):
+    with pytest.raises(TypeError, match="values must be real numbers"):
         inference.image_means(["a", "b"])
     with pytest.raises(TypeError, match="where must hold booleans"):
         inference.image_means([1.0, 2.0], where=[1, 0])

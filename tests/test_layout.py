@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up; rooms of one floor import each other only as `BESIDE` says
+    ("_checked",),
     ("typing", "_checks", "_pytree", "_terminal", "schema", "distributed"),
     ("spectral", "ops", "inference"),
     ("ensemble", "runs"),

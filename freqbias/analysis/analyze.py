@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from freqbias import _checks, interop
+from freqbias._checked import checked
 from freqbias.analysis.batch import NUM_EXAMPLES
 from freqbias.analysis.budget import BUDGETS, BudgetName, named_attacks
 from freqbias.analysis.measure import measure
@@ -16,6 +17,7 @@ from freqbias.attacks.evaluate import logits_in_batches
 from freqbias.typing import ArrayLike, Key, Params
 
 
+@checked
 def analyze(
     network: Any,
     params: Params | None = None,

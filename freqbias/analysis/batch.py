@@ -15,7 +15,7 @@ from freqbias.analysis.jacobian import jacobian_power
 from freqbias.analysis.networks import Subject
 from freqbias.attacks.evaluate import logits_in_batches
 from freqbias.ensemble import attack_each, perturb_fn, seed_keys
-from freqbias.typing import Array, Key
+from freqbias.typing import Array, Key, Keys
 
 ALL, FLIPPED, NOT_FLIPPED = "all", "flipped", "not flipped"
 GROUPS = (ALL, FLIPPED, NOT_FLIPPED)
@@ -102,7 +102,7 @@ def of_images(batch: Batch) -> Collected:
     return _collected(power, batch, yes, no, ok, nan, batch.images, None)
 
 
-def of_jacobian(subject: Subject, batch: Batch, keys: Key, num_probes: int) -> Collected:
+def of_jacobian(subject: Subject, batch: Batch, keys: Keys, num_probes: int) -> Collected:
     """The input Jacobian of a subject."""
     found = jacobian_power(
         subject.apply_fn,
@@ -121,7 +121,7 @@ def of_jacobian(subject: Subject, batch: Batch, keys: Key, num_probes: int) -> C
 
 
 def seconds_of(
-    subject: Subject, batch: Batch, keys: Key, num_probes: int, done: Sequence[Collected]
+    subject: Subject, batch: Batch, keys: Keys, num_probes: int, done: Sequence[Collected]
 ) -> float:
     """How long a batch takes once all is compiled: by the Jacobian's time for each gradient."""
     started = time.monotonic()
@@ -132,7 +132,7 @@ def seconds_of(
     return seconds * (1 + gradients / min(num_probes, num_classes))
 
 
-def of_attack(subject: Subject, attack: attacks.Attack, batch: Batch, keys: Key) -> Collected:
+def of_attack(subject: Subject, attack: attacks.Attack, batch: Batch, keys: Keys) -> Collected:
     """What an attack finds on a subject; a broken network has a status, and raises nothing."""
     arguments = (jnp.asarray(batch.images), jnp.asarray(batch.labels), keys[..., batch.rows])
     if subject.seeds is None:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from freqbias import _checks, attacks
+from freqbias._checked import checked
 
 BudgetName: TypeAlias = Literal["quick", "thorough"]
 
@@ -62,6 +63,7 @@ def named_attacks(
     return dict(given)
 
 
+@checked
 def default_attacks(
     image_shape: Sequence[int], budget: Budget | BudgetName = "quick"
 ) -> dict[str, attacks.Attack]:

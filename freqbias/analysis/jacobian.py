@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import ensemble, spectral
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
-from freqbias.typing import ApplyFn, Array, Key, Params, Status
+from freqbias.typing import ApplyFn, Array, Keys, Params, Status
 
 
 class JacobianPower(NamedTuple):
@@ -35,7 +36,7 @@ class _Measure:
     apply_fn: ApplyFn = static()
     num_probes: int = static()
 
-    def __call__(self, params: Params, keys: Key, images: Array) -> JacobianPower:
+    def __call__(self, params: Params, keys: Keys, images: Array) -> JacobianPower:
         logits, pullback = jax.vjp(lambda x: _centred(self.apply_fn(params, x)), images)
         num_images, num_classes = logits.shape
         if num_classes <= self.num_probes:
@@ -60,11 +61,12 @@ class _Measure:
         )
 
 
+@checked
 def jacobian_power(
     apply_fn: ApplyFn,
     params: Params,
     images: Array,
-    keys: Key,
+    keys: Keys,
     *,
     num_probes: int,
     ensemble_of: int | None = None,
@@ -99,7 +101,7 @@ def jacobian_power(
 
 
 @partial(jax.jit, static_argnums=0)
-def _applied(measure: _Measure, params: Params, keys: Key, images: Array) -> JacobianPower:
+def _applied(measure: _Measure, params: Params, keys: Keys, images: Array) -> JacobianPower:
     return measure(params, keys, images)
 
 

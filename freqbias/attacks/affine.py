@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.norms import Bounds, Norm, check_norm, defines
@@ -142,6 +143,7 @@ class AffineAttack(CheckedAttack):
             raise ValueError(f"bounds must be given for a budget in {kind}, whose ball has no end.")
 
 
+@checked
 def affine_attack(
     norm: Norm, *, epsilon: Scalar | None = None, bounds: Bounds | None = None
 ) -> AffineAttack:

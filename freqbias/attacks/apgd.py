@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import losses, record
 from freqbias.attacks.driver import (
@@ -43,7 +44,7 @@ from freqbias.attacks.gradient import draw_start, project
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
-from freqbias.typing import Array, Key, LossFn
+from freqbias.typing import Array, Keys, LossFn
 
 RADII = ((3, 30), (2, 30), (1, 40))
 """The multi-epsilon schedule: radius of each ball over epsilon, and its per cent of the steps."""
@@ -87,7 +88,7 @@ class Stage(NamedTuple):
 class AutoState(NamedTuple):
     """State of Auto-PGD between two steps."""
 
-    keys: Key  # [N]
+    keys: Keys  # [N]
     targets: Array | None  # int32 [N] of a targeted attack
     aims: Array | None  # int32 [N, T], classes that the starts are aimed at in turn
     restart: Array  # int32 [], starts drawn
@@ -154,7 +155,7 @@ class AutoPGD(IterativeAttack):
         return (Loop((start, ascent, score), num_aims * self.num_restarts),)
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> AutoState:
         """Scores the clean images and ranks the classes to aim at."""
         aims = None if targets is None else targets[:, None]
@@ -395,6 +396,7 @@ def _entries(delta: Array) -> Array:
     return jnp.sum(delta != 0, axis=(1, 2, 3)).astype(delta.dtype) / 1.5
 
 
+@checked
 def apgd(
     norm: Norm,
     *,

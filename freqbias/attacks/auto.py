@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.apgd import AutoPGD, apgd
@@ -28,12 +29,13 @@ from freqbias.attacks.protocol import (
 )
 from freqbias.attacks.square import square
 from freqbias.ensemble import perturb_fn
-from freqbias.typing import ApplyFn, Array, Key, Params, Status
+from freqbias.typing import ApplyFn, Array, Key, Keys, Params, Status
 
 _LOSSES = "cross_entropy", "dlr"
 _ROUNDING = 1e-6  # relative, by which a projected point may exceed its ball
 
 
+@checked
 def worst_case(perturbations: Sequence[Perturbation]) -> Perturbation:
     """Image by image the worst of several results on the same images.
 
@@ -110,7 +112,9 @@ class AutoAttack(CheckedAttack):
     ) -> Perturbation:
         """What the attacks find; where none succeeded, delta is the first one's."""
         keys = image_keys(key, images.shape[0])
-        logits = query.eval_shape(forward, apply_fn, params, images, images, ()).logits
+        logits = jax.eval_shape(
+            partial(query, forward, apply_fn), params, images, images, ()
+        ).logits
         attacks = [_defined(attack, logits.shape[-1]) for attack in self.attacks]
         concrete = all(
             map(_checks.is_concrete, jax.tree.leaves((self, params, images, labels, keys, targets)))
@@ -156,6 +160,7 @@ class AutoAttack(CheckedAttack):
         return Perturbation(**{name: jnp.asarray(leaf) for name, leaf in found.items()})
 
 
+@checked
 def auto_attack(
     norm: Norm,
     *,
@@ -280,7 +285,7 @@ def clean(  # noqa: PLR0917 (the arguments of a call)
     params: Params,
     images: Array,
     labels: Array,
-    keys: Key,
+    keys: Keys,
     *,
     targets: Array | None = None,
 ) -> Perturbation:

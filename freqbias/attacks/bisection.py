@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import auto
 from freqbias.attacks.evaluate import at_epsilon
 from freqbias.attacks.norms import Bounds, Norm
 from freqbias.attacks.protocol import Attack, CheckedAttack, Perturbation, image_keys
 from freqbias.ensemble import perturb_fn
-from freqbias.typing import ApplyFn, Array, Key, Params
+from freqbias.typing import ApplyFn, Array, Key, Keys, Params
 
 
 @frozen
@@ -66,6 +67,7 @@ class Bisection(CheckedAttack):
         return _bisect(attack, apply_fn, params, images, labels, keys, targets)
 
 
+@checked
 def bisect(attack: Attack, *, num_bisections: int = 10) -> Bisection:
     """Turns an attack of a fixed budget into a minimal one, by bisection over epsilon per image.
 
@@ -102,7 +104,7 @@ def _bisect(  # noqa: PLR0917 (the arguments of a call)
     params: Params,
     images: Array,
     labels: Array,
-    keys: Key,
+    keys: Keys,
     targets: Array | None,
 ) -> Perturbation:
     norm: Norm = minimal.attack.norm  # type: ignore[attr-defined]

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.attacks.evaluate import at_epsilon, evaluate, logits_in_batches
 from freqbias.attacks.gradient import fgsm
 from freqbias.attacks.losses import margin
@@ -18,7 +20,7 @@ from freqbias.attacks.norms import defines
 from freqbias.attacks.protocol import Attack
 from freqbias.attacks.square import square
 from freqbias.ensemble import Strategy
-from freqbias.typing import ApplyFn, ArrayLike, Key, Params, Status
+from freqbias.typing import ApplyFn, ArrayLike, Keys, Params, Status
 
 _SMALL = 0.01  # of epsilon: a step so short that the loss is about linear in it
 
@@ -69,13 +71,14 @@ class Diagnosis(NamedTuple):
         return nothing + tuple(raised)
 
 
+@checked
 def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     attack: Attack,
     apply_fn: ApplyFn,
     params: Params,
     images: ArrayLike,
     labels: ArrayLike,
-    key: Key,
+    key: Keys,
     *,
     black_box: Attack | None = None,
     batch_size: int = 256,
@@ -118,6 +121,7 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     Reference:
       Croce and Hein, 2003.01690, section 3; Pintor et al., 2106.09947, section 3.
     """
+    _checks.floating("images", images)
     bounds = getattr(attack, "bounds", None)
     if getattr(attack, "targeted", False) or bounds is None:
         raise ValueError(f"attack must be untargeted and have bounds; got {attack}.")

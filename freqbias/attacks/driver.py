@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import (
     CheckedAttack,
@@ -29,7 +30,7 @@ from freqbias.attacks.protocol import (
     check_bounds,
     image_keys,
 )
-from freqbias.typing import ApplyFn, Array, Key, Params
+from freqbias.typing import ApplyFn, Array, Key, Keys, Params
 
 Driver = Literal["auto", "scan", "host"]
 
@@ -79,18 +80,21 @@ Program: TypeAlias = tuple[Phase | Loop, ...]
 """What is asked, in order."""
 
 
+@checked
 def forward(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array, ...]) -> Answer:
     """Oracle: logits only; the goal is not used."""
     del goal
     return Answer(apply_fn(params, images))
 
 
+@checked
 def unasked(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array, ...]) -> Answer:
     """Oracle: asks nothing, for an update that needs no answer, such as the draw of a start."""
     del apply_fn, params, images, goal
     return Answer(None)
 
 
+@checked
 @lru_cache
 def gradient_of(loss_fn: Callable[..., Array]) -> Oracle:
     """Oracle: logits and the input gradient of a loss.
@@ -116,11 +120,14 @@ def gradient_of(loss_fn: Callable[..., Array]) -> Oracle:
     return gradient
 
 
+@checked
 def jacobian(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array, ...]) -> Answer:
     """Oracle: logits, and the input gradients of the logits of some classes.
 
     The goal is ``(classes,)``, int [N, k]; gradients [N, k, H, W, C]. Costs k backward passes.
     """
+    if len(goal) != 1 or np.shape(goal[0])[:1] != np.shape(images)[:1]:
+        raise ValueError(f"goal must be (classes,), one row for each of images; got {goal}.")
     (classes,) = goal
     logits, pullback = jax.vjp(partial(apply_fn, params), images)
     rows = jax.nn.one_hot(classes.T, logits.shape[-1], dtype=logits.dtype)  # [k, N, K]
@@ -128,6 +135,7 @@ def jacobian(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array
     return Answer(logits, jnp.moveaxis(gradients, 0, 1))
 
 
+@checked
 @partial(jax.jit, static_argnums=(0, 1))
 def query(  # noqa: PLR0917 (a network, its inputs, and where to look)
     oracle: Oracle,
@@ -150,6 +158,10 @@ def query(  # noqa: PLR0917 (a network, its inputs, and where to look)
     Returns:
       The `Answer`.
     """
+    if np.shape(images) != np.shape(delta):
+        raise ValueError(
+            f"delta must have the shape of images; got {np.shape(delta)} and {np.shape(images)}."
+        )
     return oracle(apply_fn, params, images + delta, goal)
 
 
@@ -218,7 +230,7 @@ class IterativeAttack(CheckedAttack):
         params: Params,
         images: Array,
         labels: Array,
-        keys: Key,
+        keys: Keys,
         targets: Array | None = None,
     ) -> Any:
         """The state before the first step, from the logits on the clean images; keys [N]."""
@@ -238,7 +250,7 @@ class IterativeAttack(CheckedAttack):
         return phase.update(self, images, labels, state, answer)
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> Any:
         """The state (a `State`) before the first step."""
         raise NotImplementedError
@@ -304,7 +316,7 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
     params: Params,
     images: Array,
     labels: Array,
-    keys: Key,
+    keys: Keys,
     targets: Array | None,
 ) -> Perturbation:
     """Compiled steps, driven from Python."""
@@ -346,7 +358,7 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
     params: Params,
     images: Array,
     labels: Array,
-    keys: Key,
+    keys: Keys,
     targets: Array | None,
 ) -> Perturbation:
     """The whole attack in one compiled call."""

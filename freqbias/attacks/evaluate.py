@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.attacks.driver import forward, query
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.protocol import Attack, Perturbation, check_network, image_keys, predict
@@ -24,7 +25,7 @@ from freqbias.ensemble import (
     perturb_fn,
     seed_keys,
 )
-from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
+from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Keys, Params, Status
 
 
 class Evaluation(NamedTuple):
@@ -48,13 +49,14 @@ class Evaluation(NamedTuple):
     num_diverged: np.ndarray
 
 
+@checked
 def evaluate(  # noqa: PLR0917 (an attack and its arguments)
     attack: Attack,
     apply_fn: ApplyFn,
     params: Params,
     images: ArrayLike,
     labels: ArrayLike,
-    key: Key,
+    key: Keys,
     *,
     targets: ArrayLike | None = None,
     batch_size: int = 256,
@@ -145,13 +147,14 @@ class RobustnessCurve(NamedTuple):
     radius: np.ndarray
 
 
+@checked
 def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
     attack: Attack,
     apply_fn: ApplyFn,
     params: Params,
     images: ArrayLike,
     labels: ArrayLike,
-    key: Key,
+    key: Keys,
     *,
     epsilons: Sequence[float],
     batch_size: int = 256,
@@ -236,6 +239,7 @@ def robustness_curve(  # noqa: PLR0917 (an attack and its arguments)
     return RobustnessCurve(radii, correct.mean(-1), np.moveaxis(robust.mean(-1), 0, -1), radius)
 
 
+@checked
 def at_epsilon(attack: Attack, epsilon: Scalar) -> Attack:
     """The same attack at another radius, its step size in proportion.
 
@@ -283,6 +287,7 @@ class Transfer(NamedTuple):
     num_known: np.ndarray
 
 
+@checked
 def transfer(
     apply_fn: ApplyFn,
     params: Params,
@@ -394,6 +399,7 @@ def logits_in_batches(
     return jnp.concatenate(out, axis=-2)[..., :num_images, :]
 
 
+@checked
 def summarize(perturbation: Perturbation) -> Evaluation:
     """The `Evaluation` of a `Perturbation` of leaves [N, ...] or [S, N, ...]."""
     found = jax.tree.map(np.asarray, perturbation)
@@ -414,7 +420,7 @@ def in_batches(
     labels: ArrayLike,
     targets: ArrayLike | None,
     *,
-    keys: Key,
+    keys: Keys,
     batch_size: int,
     rows: np.ndarray | None = None,
 ) -> Perturbation:
@@ -451,7 +457,7 @@ def in_batches(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *results)
 
 
-def _image_keys(key: Key, seeds: Sequence[int] | None, params: Params, num_images: int) -> Key:
+def _image_keys(key: Keys, seeds: Sequence[int] | None, params: Params, num_images: int) -> Key:
     """Keys [N] of one network, of one key or one per image; of an ensemble [S, N], of one key."""
     if seeds is None:
         return image_keys(key, num_images)

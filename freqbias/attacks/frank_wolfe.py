@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from freqbias._checked import checked
 from freqbias._pytree import frozen
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer
@@ -59,6 +60,7 @@ def open_loop(step: Array) -> Array:
     return 2 / (step + 2)
 
 
+@checked
 def frank_wolfe(norm: Norm, *, epsilon: Scalar, num_steps: int = 20, **options: Any) -> FrankWolfe:
     """Frank-Wolfe: steps towards the best point of ball and box, which need no projection.
 

@@ -15,14 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.attacks.evaluate import Evaluation, evaluate
-from freqbias.attacks.norms import Bounds, band_limited
+from freqbias.attacks.norms import Bounds, Norm, band_limited
+from freqbias.attacks.norms.band import check_mask
 from freqbias.attacks.protocol import as_bounds, check_range, image_keys, predict
 from freqbias.ensemble import Strategy
 from freqbias.spectral import fourier
-from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params
+from freqbias.typing import ApplyFn, Array, ArrayLike, Keys, Params
 
 
+@checked
 def band_masks(shape: Sequence[int], edges: Sequence[float]) -> np.ndarray:
     """Masks of rings between consecutive radii; of its two edges a ring has the upper one.
 
@@ -43,18 +46,20 @@ def band_masks(shape: Sequence[int], edges: Sequence[float]) -> np.ndarray:
       >>> int(low.sum()), int(high.sum())
       (13, 51)
     """
-    if len(edges) < 2:
-        raise ValueError(f"edges must be at least two radii; got {list(edges)}.")
-    return np.stack([fourier.band_mask(shape, *pair) for pair in itertools.pairwise(edges)])
+    pairs = list(itertools.pairwise(edges))
+    if not pairs or not all(0 <= low < high for low, high in pairs):
+        raise ValueError(f"edges must be two or more increasing radii >= 0; got {list(edges)}.")
+    return np.stack([fourier.band_mask(shape, *pair) for pair in pairs])
 
 
+@checked
 def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
     attack: Any,
     apply_fn: ApplyFn,
     params: Params,
     images: ArrayLike,
     labels: ArrayLike,
-    key: Key,
+    key: Keys,
     *,
     masks: ArrayLike,
     targets: ArrayLike | None = None,
@@ -101,6 +106,12 @@ def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
       (2, 4)
     """
     _checks.rank("masks", masks, 3)
+    if not len(masks):
+        raise ValueError("masks must hold at least one; got none.")
+    for mask in np.asarray(masks):
+        check_mask("masks", mask)
+    if not isinstance(getattr(attack, "norm", None), Norm):
+        raise TypeError(f"attack must have a norm to limit; got {attack!r}.")
     results = [
         evaluate(
             dataclasses.replace(attack, norm=band_limited(attack.norm, mask)),
@@ -119,12 +130,13 @@ def evaluate_bands(  # noqa: PLR0917 (an attack and its arguments)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
 
 
+@checked
 def heat_map(
     apply_fn: ApplyFn,
     params: Params,
     images: ArrayLike,
     labels: ArrayLike,
-    key: Key | None = None,
+    key: Keys | None = None,
     *,
     epsilon: float,
     epsilon_per: Literal["image", "channel"] = "image",
@@ -214,7 +226,7 @@ class _Data(NamedTuple):
 
     images: Array  # [N, H, W, C]
     labels: Array  # int32 [N]
-    keys: Key | None  # [N], of the signs; None: all are +1
+    keys: Keys | None  # [N], of the signs; None: all are +1
 
 
 class _Pairs(NamedTuple):

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import losses, record
 from freqbias.attacks.driver import (
@@ -36,7 +37,7 @@ from freqbias.attacks.driver import (
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.norms import Bounds, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
-from freqbias.typing import Array, Key, LossFn, Schedule
+from freqbias.typing import Array, Keys, LossFn, Schedule
 
 _Kind = TypeVar("_Kind", bound="GradientAttack")
 
@@ -44,7 +45,7 @@ _Kind = TypeVar("_Kind", bound="GradientAttack")
 class GradientState(NamedTuple):
     """State of a gradient attack between two steps."""
 
-    keys: Key  # [N]
+    keys: Keys  # [N]
     targets: Array | None  # int32 [N]
     restart: Array  # int32 [], starts drawn
     step: Array  # int32 [], steps taken since the last start
@@ -110,7 +111,7 @@ class GradientAttack(IterativeAttack):
         return (Loop((start, ascent, score), self.num_restarts),)
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> GradientState:
         """Scores the clean images."""
         goal = (labels,) if targets is None else (labels, targets)
@@ -196,6 +197,7 @@ class OptimizerAttack(GradientAttack):
         return jax.vmap(self.transform.update)(-gradients, state.inner, state.delta)  # type: ignore[union-attr]
 
 
+@checked
 def pgd(
     norm: Norm,
     *,
@@ -266,6 +268,7 @@ def pgd(
     return attack
 
 
+@checked
 def fgsm(norm: Norm, *, epsilon: Scalar, **options: Any) -> GradientAttack:
     """One steepest step of length epsilon: FGSM for L-inf, FGM for L2.
 
@@ -283,6 +286,7 @@ def fgsm(norm: Norm, *, epsilon: Scalar, **options: Any) -> GradientAttack:
     return pgd(norm, epsilon=epsilon, num_steps=1, step_size=epsilon, random_start=False, **options)
 
 
+@checked
 def bim(norm: Norm, *, epsilon: Scalar, num_steps: int = 10, **options: Any) -> GradientAttack:
     """Basic iterative method: `pgd` from zero instead of from a random start.
 
@@ -302,6 +306,7 @@ def bim(norm: Norm, *, epsilon: Scalar, num_steps: int = 10, **options: Any) -> 
     return pgd(norm, epsilon=epsilon, num_steps=num_steps, random_start=False, **options)
 
 
+@checked
 def mi_fgsm(
     norm: Norm, *, epsilon: Scalar, num_steps: int = 10, decay: float = 1.0, **options: Any
 ) -> GradientAttack:
@@ -329,6 +334,7 @@ def mi_fgsm(
     return bim(norm, epsilon=epsilon, num_steps=num_steps, **options)
 
 
+@checked
 @lru_cache
 def momentum(decay: float = 1.0) -> optax.GradientTransformation:
     """Accumulates gradients of L1 norm one: m_{k+1} = decay * m_k + g_k / ||g_k||_1, m_0 = 0.
@@ -357,6 +363,7 @@ def momentum(decay: float = 1.0) -> optax.GradientTransformation:
     return optax.chain(optax.stateless(normalize), optax.trace(decay))
 
 
+@checked
 def optimizer_pgd(
     norm: Norm,
     optimizer: optax.GradientTransformation,
@@ -447,7 +454,7 @@ def draw_start(
     norm: Norm,
     epsilon: Scalar,
     images: Array,
-    keys: Key,
+    keys: Keys,
     restart: Array,
     *,
     bounds: Bounds | None,

@@ -12,7 +12,20 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.typing import Array, LossFn
+
+
+def _check(logits: Array, labels: Array, name: str = "labels") -> None:
+    """Raises unless there are floating logits [N, K], K >= 2, and labels of theirs [N]."""
+    _checks.rank("logits", logits, 2)
+    if not jnp.issubdtype(jnp.result_type(logits), jnp.floating) or jnp.shape(logits)[1] < 2:
+        raise TypeError(
+            f"logits must be floats [N, K], K >= 2; got {jnp.result_type(logits)}, "
+            f"shape {jnp.shape(logits)}."
+        )
+    num_examples, num_classes = jnp.shape(logits)
+    _checks.labels(labels, num_examples=num_examples, num_classes=num_classes, name=name)
 
 
 def _split(logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -22,6 +35,7 @@ def _split(logits: Array, labels: Array) -> tuple[Array, Array]:
     return true, jnp.where(is_label, -jnp.inf, logits)
 
 
+@checked
 def margin(logits: Array, labels: Array) -> Array:
     """Largest other logit minus the label's: max_{j != y} z_j - z_y; negative while correct.
 
@@ -35,10 +49,12 @@ def margin(logits: Array, labels: Array) -> Array:
     Reference:
       Carlini and Wagner, 1608.04644, section V.A, f_6.
     """
+    _check(logits, labels)
     true, others = _split(logits, labels)
     return jnp.max(others, axis=-1) - true
 
 
+@checked
 def log_odds(logits: Array, labels: Array) -> Array:
     """Log odds against the label, log sum_{j != y} exp z_j - z_y; the loss "cross_entropy".
 
@@ -55,10 +71,12 @@ def log_odds(logits: Array, labels: Array) -> Array:
     Returns:
       Losses [N].
     """
+    _check(logits, labels)
     true, others = _split(logits, labels)
     return jax.nn.logsumexp(others, axis=-1) - true
 
 
+@checked
 def dlr(logits: Array, labels: Array) -> Array:
     """Difference of logits ratio: (max_{j != y} z_j - z_y) / (z_(1) - z_(3)), z_(i) in descent.
 
@@ -81,14 +99,16 @@ def dlr(logits: Array, labels: Array) -> Array:
     Reference:
       Croce and Hein, 2003.01690, section 4.1, eq. 6.
     """
+    _check(logits, labels)
     if logits.shape[-1] < 3:
-        raise ValueError(f"loss 'dlr' needs at least 3 classes; got {logits.shape[-1]}.")
+        raise ValueError(f"logits must have at least 3 classes; got {logits.shape[-1]}.")
     top, order = jax.lax.top_k(logits, 3)
     flat = (order[:, 2] == labels) & (top[:, 0] > top[:, 2])
     margins, spread = margin(logits, labels), _spread(logits, top[:, 0] - top[:, 2])
     return jnp.where(flat, 1, margins) / jnp.where(flat, 1, spread)
 
 
+@checked
 def targeted_dlr(logits: Array, labels: Array, targets: Array) -> Array:
     """Targeted `dlr`: (z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2), ascended towards the target t.
 
@@ -106,8 +126,12 @@ def targeted_dlr(logits: Array, labels: Array, targets: Array) -> Array:
     Reference:
       Croce and Hein, 2003.01690, section 4.2, eq. 7.
     """
+    _check(logits, labels)
+    _check(logits, targets, "targets")
     if logits.shape[-1] < 4:
-        raise ValueError(f"targeted loss 'dlr' needs at least 4 classes; got {logits.shape[-1]}.")
+        raise ValueError(
+            f"targeted 'dlr' needs logits of at least 4 classes; got {logits.shape[-1]}."
+        )
     top, _ = jax.lax.top_k(logits, 4)
     true, _ = _split(logits, labels)
     target, _ = _split(logits, targets)
@@ -131,6 +155,7 @@ def check_loss(loss: str | LossFn) -> None:
         _checks.one_of("loss", loss, _LOSSES)
 
 
+@checked
 @lru_cache
 def named_loss(loss: str | LossFn, *, targeted: bool = False) -> Callable[..., Array]:
     """The function an attack ascends; the same object for the same arguments.
@@ -143,6 +168,7 @@ def named_loss(loss: str | LossFn, *, targeted: bool = False) -> Callable[..., A
       (logits [N, K], labels [N]) -> losses [N]; if targeted,
       (logits [N, K], labels [N], targets [N]) -> losses [N].
     """
+    check_loss(loss)
     if loss == "dlr" and targeted:
         return targeted_dlr
     loss_fn = loss if callable(loss) else _LOSSES[loss]

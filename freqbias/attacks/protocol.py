@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import is_frozen
 from freqbias.attacks.norms import Bounds
-from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Params, Status
+from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Keys, Params, Status
 
 
 class Perturbation(NamedTuple):
@@ -81,7 +82,8 @@ class Attack(Protocol):
         ...
 
 
-def image_keys(key: Key, num_images: int) -> Key:
+@checked
+def image_keys(key: Keys, num_images: int) -> Keys:
     """One key for each image: ``fold_in(key, n)`` for image n, whatever the other images are.
 
     Args:
@@ -105,7 +107,7 @@ def image_keys(key: Key, num_images: int) -> Key:
     return key
 
 
-def fold_each(keys: Key, number: Array | int) -> Key:
+def fold_each(keys: Keys, number: Array | int) -> Keys:
     """``fold_in(key, number)`` of every key [N]."""
     return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 

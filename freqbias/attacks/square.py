@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import losses, record
 from freqbias.attacks.driver import (
@@ -32,7 +33,7 @@ from freqbias.attacks.levels import Scalar
 from freqbias.attacks.minimal.boundary import clip
 from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
-from freqbias.typing import Array, Key
+from freqbias.typing import Array, Keys
 
 HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # of the area, in 10,000 steps
 
@@ -40,8 +41,8 @@ HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # of the area, in 10,000
 class SquareState(NamedTuple):
     """State of a Square attack between two queries."""
 
-    keys: Key  # [N], of the images
-    start_keys: Key  # [N], of the start that the search goes on from
+    keys: Keys  # [N], of the images
+    start_keys: Keys  # [N], of the start that the search goes on from
     targets: Array | None  # int32 [N]
     clean: Array  # [N, K], logits
     restart: Array  # int32 [], starts drawn
@@ -100,7 +101,7 @@ class SquareAttack(IterativeAttack):
         return (Loop((start, search, Phase(forward, type(self).score)), self.num_restarts),)
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> SquareState:
         """Scores the clean images."""
         loss = self._loss(logits, labels, targets)
@@ -183,6 +184,7 @@ class SquareAttack(IterativeAttack):
         )
 
 
+@checked
 def square(
     norm: Norm,
     *,

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import losses
 from freqbias.attacks.driver import Driver, choose_driver
@@ -134,6 +135,7 @@ class UniversalAttack(CheckedAttack):
         return moved if self.bounds is None else jnp.clip(moved, *self.bounds)
 
 
+@checked
 def universal(
     norm: Norm,
     *,

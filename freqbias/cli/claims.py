@@ -40,4 +40,4 @@ def execute(plan: Plan) -> None:
 
 def main() -> None:
     """The binary."""
-    flags.run(prepare, execute)
+    flags.run(prepare, execute, shared=("run", "compilation_cache"))

@@ -27,20 +27,21 @@ def main(argv: Sequence[str] | None = None) -> None:
       argv: the arguments; default: those of the process.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    commands = _commands()
+    listed = commands()
     if not given or given[0] in ("--help", "-h", "help"):
-        print(_usage(commands))
+        print(_usage(listed))
         return
     try:
-        _checks.one_of("command", given[0], commands)
+        _checks.one_of("command", given[0], listed)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"freqbias {given[0]}", *given[1:]]
-    commands[given[0]].start()
+    listed[given[0]].start()
 
 
-def _commands() -> Mapping[str, Command]:
+def commands() -> Mapping[str, Command]:
+    """All subcommands by name, in the order in which they are listed."""
     from freqbias.study import designs  # noqa: PLC0415  (the parser must not wait for JAX's friends)
 
     def tool(name: str) -> Callable[[], None]:
@@ -61,7 +62,9 @@ def _commands() -> Mapping[str, Command]:
         "merge": "Joins the parts of a sweep that was split.",
         "relabel": "How often the rules find a difference where there is none.",
         "cost": "What a preset costs, before it is run.",
+        "models": "The networks of the library, and what can be set of each.",
         "doctor": "Versions, devices, memory, and what is missing.",
+        "completion": "Completion of subcommands and flags in bash and zsh.",
     }
     found = {name: Command(says, tool(name)) for name, says in tools.items()}
     first = {name: found.pop(name) for name in ("analyze", "compare")}

@@ -178,4 +178,4 @@ def _like(shape: tuple[int, ...], num_classes: int) -> data.Dataset:
 
 def main() -> None:
     """The binary."""
-    flags.run(prepare, execute)
+    flags.run(prepare, execute, shared=("preset", "compilation_cache"))

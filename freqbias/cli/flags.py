@@ -179,7 +179,16 @@ def run(
     if any(argument in ("-h", "-help", "--help") for argument in sys.argv[1:]):
         print(usage(prepare, says, shared))
         return
-    app.run(main)
+    app.run(main, flags_parser=_parsed)
+
+
+def _parsed(argv: Sequence[str]) -> list[str]:
+    """What is left of the arguments; a flag that cannot be read ends the program in one line."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _join_processes(can: bool) -> None:
@@ -227,4 +236,9 @@ def _help_of(flag: Any) -> str:
     help_text = flag.help.partition(";\n")[0]  # absl adds that a flag can be repeated
     default = flag.default_unparsed
     given = "" if default is None or "default:" in help_text else f" Default: {default}."
-    return flags.text_wrap(f"--{no}{flag.name}: {help_text}{given}", 80, "    ", "  ")
+    return wrapped(f"--{no}{flag.name}: {help_text}{given}")
+
+
+def wrapped(text: str) -> str:
+    """A paragraph whose first line stands out."""
+    return flags.text_wrap(text, 80, "    ", "  ")

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import flags as absl_flags
 
-from freqbias import analysis, data, interop, models
+from freqbias import _checks, analysis, data, interop, models
 from freqbias.cli import flags
 
 NETWORK = absl_flags.DEFINE_multi_string(
@@ -86,6 +86,8 @@ def prepare(*, several: bool = False) -> Plan:
             "network must name two or more to compare, of different families if these are named; "
             f"got {', '.join(NETWORK.value)}."
         )
+    if MAX_IMAGES.value is not None:
+        _checks.positive_int("max_images", MAX_IMAGES.value)
     images, class_names = pictures(IMAGES.value, size=SIZE.value, max_images=MAX_IMAGES.value)
     shape = images.images.shape[1:]
     networks = {name: network(spec, shape) for name, spec in specs.items()}
@@ -134,6 +136,7 @@ def pictures(
         return _archive(path)[:max_images], None
     if "/" in name or path.exists() or path.suffix:
         raise FileNotFoundError(f"images must name a folder of pictures or .npz file; got {name}.")
+    data.check_name(name, argument="images")
     dataset = data.load(name)
     return dataset.test[:max_images], dataset.class_names
 

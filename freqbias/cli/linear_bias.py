@@ -82,6 +82,8 @@ def _compared(compared: Comparison) -> Comparison:
 
 def _descent(descent: Descent) -> Descent:
     """The preset's descent with the flags that were given."""
+    if TRAIN_STEPS.value is not None:
+        _checks.positive_int("train_steps", TRAIN_STEPS.value)
     seeds, scales = flags.SEEDS.value, flags.INIT_SCALES.value
     given: dict[str, Any] = {
         "seeds": None if seeds is None else flags.parse_ints("seeds", seeds),

@@ -47,7 +47,10 @@ def prepare() -> Plan:
     if not flags.OUT.value:
         raise ValueError("out must name a folder; got none.")
     shards = tuple(map(Path, SHARDS.value))
-    configs = [runs.read_config(shard)["config"] for shard in shards]
+    try:
+        configs = [runs.read_config(shard)["config"] for shard in shards]
+    except OSError as error:
+        raise FileNotFoundError(f"shards must be folders of runs: {error}") from error
     found = [config.pop("shard", None) for config in configs]
     if all(found):
         together = _parts_of_one(found)
@@ -107,4 +110,4 @@ def execute(plan: Plan) -> None:
 
 def main() -> None:
     """The binary."""
-    flags.run(prepare, execute)
+    flags.run(prepare, execute, shared=("out", "overwrite", "compilation_cache"))

@@ -109,4 +109,4 @@ def relabelled(rows: pd.DataFrame, margin: float, *, confidence: float, deals: i
 
 def main() -> None:
     """The binary."""
-    flags.run(prepare, execute)
+    flags.run(prepare, execute, shared=("run", "compilation_cache"))

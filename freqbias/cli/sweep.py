@@ -84,7 +84,7 @@ def prepare(name: str, designs: Designs) -> Request:
                          "is of reproduce.")  # fmt: skip
     compared = [_with_flags(design) for design in _designs(name, designs, preset)]
     for dataset in dict.fromkeys(name for design in compared for name in design.datasets):
-        data.check_name(dataset, argument="dataset")
+        data.check_name(dataset, argument="datasets")
     registry = bridge.registry() if preset == "authors" else claims.load_registry()
     if CLAIMS.value:
         registry = claims.select(registry, CLAIMS.value)

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import jax
 
 from freqbias import spectral
+from freqbias._checked import checked
 from freqbias.data import embedded, frequency, teacher, tfds
 from freqbias.data.dataset import Dataset
 from freqbias.data.mapping import number_text
@@ -41,6 +42,7 @@ def names() -> tuple[str, ...]:
     return embedded.NAMES + tfds.NAMES
 
 
+@checked
 def load(name: str) -> Dataset:
     """Loads a data set by name.
 
@@ -71,6 +73,7 @@ def load(name: str) -> Dataset:
     return dataset if dataset.name == name else dataclasses.replace(dataset, name=name)
 
 
+@checked
 def check_name(name: str, *, argument: str = "name") -> None:
     """Raises ValueError unless ``load`` knows what ``name`` means; loads nothing.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
@@ -130,7 +131,7 @@ class Dataset:
         train, test = self.train.pixels, self.test.pixels
         if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
             raise ValueError(
-                "train and test must have images of the same shape and dtype; got "
+                "train_images and test_images must be of the same shape and dtype; got "
                 f"{train.shape[1:]} {train.dtype} and {test.shape[1:]} {test.dtype}."
             )
         for name, split in (("train", self.train), ("test", self.test)):
@@ -178,12 +179,19 @@ class Dataset:
 
 def _split(images: Any, labels: Any, name: str) -> Split:
     images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype.kind not in "biuf":
+        raise TypeError(f"{name}_images must be uint8 or floats; got {images.dtype}.")
     if images.dtype != np.uint8:
         _checks.images(images, name=f"{name}_images")
         images = images.astype(np.float32)
     _checks.rank(f"{name}_labels", labels, 1)
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"{name}_labels must be integers; got {labels.dtype}.")
+    if len(labels) != len(images):
+        raise ValueError(
+            f"{name}_labels must have one entry for each of {name}_images ({len(images)}); "
+            f"got {len(labels)}."
+        )
     if labels.size and not 0 <= labels.min() <= labels.max() < 2**31:
         raise ValueError(
             f"{name}_labels must lie in 0..2**31 - 1; got {labels.min()}..{labels.max()}."
@@ -191,6 +199,7 @@ def _split(images: Any, labels: Any, name: str) -> Split:
     return Split(images, labels.astype(np.int32))
 
 
+@checked
 def from_arrays(
     train_images: Any,
     train_labels: Any,

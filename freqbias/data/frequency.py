@@ -55,6 +55,7 @@ import numpy as np
 import scipy
 
 from freqbias import _checks, spectral
+from freqbias._checked import checked
 from freqbias.data.dataset import Dataset, Split
 from freqbias.data.mapping import (
     MID_GREY,
@@ -71,6 +72,7 @@ from freqbias.spectral import FourierPermutation
 from freqbias.typing import Key
 
 
+@checked
 def low_pass(dataset: Dataset, cutoff: float) -> Dataset:
     """Keeps the radii up to ``cutoff``, DC included.
 
@@ -93,6 +95,7 @@ def low_pass(dataset: Dataset, cutoff: float) -> Dataset:
     return _changed(dataset, change, f"low_pass_{number_text(cutoff)}", note)
 
 
+@checked
 def high_pass(dataset: Dataset, cutoff: float) -> Dataset:
     """Removes the radii up to ``cutoff``, DC included: every image gets mean 1/2.
 
@@ -112,6 +115,7 @@ def high_pass(dataset: Dataset, cutoff: float) -> Dataset:
     return _changed(dataset, change, f"high_pass_{number_text(cutoff)}", note)
 
 
+@checked
 def band_pass(dataset: Dataset, low: float, high: float) -> Dataset:
     """Keeps the radii low < r <= high; with low = 0 the DC as well, else images get mean 1/2.
 
@@ -136,6 +140,7 @@ def band_pass(dataset: Dataset, low: float, high: float) -> Dataset:
     )
 
 
+@checked
 def replace_spectrum(dataset: Dataset, other: Dataset) -> Dataset:
     """Gives all images the power spectrum of another set; each keeps its phases.
 
@@ -186,6 +191,7 @@ def replace_spectrum(dataset: Dataset, other: Dataset) -> Dataset:
     return _changed(dataset, change, f"spectrum_{other.name}", note)
 
 
+@checked
 def permute_frequencies(dataset: Dataset, permutation: FourierPermutation) -> Dataset:
     """Moves the Fourier coefficients of all images to other frequencies: the exact control.
 
@@ -216,6 +222,7 @@ def permute_frequencies(dataset: Dataset, permutation: FourierPermutation) -> Da
     return _changed(dataset, change, "permuted", "Frequencies permuted")
 
 
+@checked
 def plant_pattern(dataset: Dataset, fraction: float, amplitude: float, *, key: Key) -> Dataset:
     """Adds to every image a pattern of its class, at known frequencies.
 
@@ -261,6 +268,7 @@ class FilteredSplit(NamedTuple):
     contrast: float
 
 
+@checked
 def filter_split(
     split: Split,
     low: float = 0.0,
@@ -316,6 +324,7 @@ def filter_split(
     return FilteredSplit(Split(within_range(part, middle, contrast), split.labels), contrast)
 
 
+@checked
 def window(dataset: Dataset, taper: float) -> Dataset:
     """Fades the borders of every image to mid grey, so that its opposite sides meet.
 

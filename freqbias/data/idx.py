@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from freqbias._checked import checked
 from freqbias.data.dataset import Dataset, Split, from_arrays
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -80,6 +81,7 @@ def _read_split(directory: Path, prefix: str) -> Split:
     return Split(images[..., None], labels.astype(np.int32))
 
 
+@checked
 def load_idx(
     directory: str | Path, *, name: str | None = None, class_names: Sequence[str] | None = None
 ) -> Dataset:

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.data.dataset import Split
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
+@checked
 def load_pictures(
     folder: str | os.PathLike, *, size: int | None = None, num_images: int | None = None
 ) -> tuple[Split, tuple[str, ...]]:

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.data.tfds import open_prepared
 from freqbias.typing import Key
 
@@ -92,6 +93,7 @@ class Stream:
         return iter(self.dataset[start:stop].to_iter_dataset(options))
 
 
+@checked
 def stream_source(
     source: Source, *, side: int, batch_size: int, key: Key, class_names: tuple[str, ...] = ()
 ) -> Stream:
@@ -120,6 +122,8 @@ def stream_source(
     """
     for name, value in (("side", side), ("batch_size", batch_size)):
         _checks.positive_int(name, value)
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+        raise TypeError(f"source must be images in random access; got {type(source).__name__}.")
     if batch_size > len(source):
         raise ValueError(
             f"batch_size must be at most the number of images ({len(source)}); got {batch_size}."
@@ -138,6 +142,7 @@ def stream_source(
     return Stream(epoch.repeat(), len(epoch), class_names)
 
 
+@checked
 def stream_tfds(
     name: str,
     split: str = "train",

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from freqbias import _checks, spectral
+from freqbias._checked import checked
 from freqbias.data.dataset import Dataset, Split
 from freqbias.data.mapping import (
     BATCH,
@@ -32,6 +33,7 @@ _IMBALANCE = 0.01  # of the size of a class
 _MAX_SWEEPS = 200
 
 
+@checked
 def label_by_teacher(
     dataset: Dataset, low: float, high: float, *, key: Key, num_classes: int | None = None
 ) -> Dataset:
@@ -91,6 +93,7 @@ def label_by_teacher(
     )
 
 
+@checked
 def shuffle_labels(dataset: Dataset, *, key: Key) -> Dataset:
     """Permutes the labels among the images of each split: nothing is left to learn but by heart.
 
@@ -118,6 +121,7 @@ def shuffle_labels(dataset: Dataset, *, key: Key) -> Dataset:
     )
 
 
+@checked
 def label_by_turn(dataset: Dataset, *, key: Key) -> Dataset:
     """Which way up an image is: every image four times, turned by 0, 90, 180 and 270 degrees.
 
@@ -167,6 +171,7 @@ def _turned(split: Split, classes: np.ndarray) -> Split:
     return Split(turned.reshape(-1, *pixels.shape[1:]), labels)
 
 
+@checked
 def power_law(
     *,
     key: Key,
@@ -200,11 +205,12 @@ def power_law(
     """
     if not (math.isfinite(alpha) and alpha >= 0):
         raise ValueError(f"alpha must be finite and at least 0; got {alpha}.")
-    if len(image_shape) != 3:
-        raise ValueError(f"image_shape must be (H, W, C); got {image_shape}.")
-    sizes = dict(zip("HWC", image_shape, strict=True))
-    for name, value in {**sizes, "num_train": num_train, "num_test": num_test}.items():
-        _checks.positive_int(f"image_shape: {name}" if name in sizes else name, value)
+    _checks.sizes("image_shape", image_shape, "HWC")
+    counts = {"num_classes": num_classes, "num_train": num_train, "num_test": num_test}
+    for name, value in counts.items():
+        _checks.positive_int(name, value)
+    if not 0 <= teacher_band[0] < teacher_band[1]:
+        raise ValueError(f"teacher_band must be (low, high), 0 <= low < high; got {teacher_band}.")
     if image_shape[0] * image_shape[1] < 2:
         raise ValueError(f"image_shape must have a frequency beside DC; got {image_shape}.")
     images = noise(jax.random.fold_in(key, 1), (num_train + num_test, *image_shape))

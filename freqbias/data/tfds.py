@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.data.dataset import Dataset, Split
 
 NAMES = ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn_cropped")
 
 
+@checked
 def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Loads the training and the test set of a prepared tensorflow-datasets set.
 

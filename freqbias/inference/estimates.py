@@ -7,6 +7,8 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
+from freqbias.typing import Numbers
 
 Population: TypeAlias = Literal["seeds", "images", "seeds x images"]
 """What would be drawn anew in a repetition of the study that an interval speaks of."""
@@ -36,8 +38,9 @@ class Estimate(NamedTuple):
         return f"{numbers}, {100 * self.confidence:.3g} % interval over {over}"
 
 
+@checked
 def mean_interval(
-    values: Any, *, over: Literal["seeds", "images"] = "seeds", confidence: float = 0.95
+    values: Numbers, *, over: Literal["seeds", "images"] = "seeds", confidence: float = 0.95
 ) -> Estimate:
     """Student's t interval for a mean: mean +- t_{S-1} s / sqrt(S).
 
@@ -67,8 +70,9 @@ def mean_interval(
     return found
 
 
+@checked
 def contrast_interval(
-    groups: Sequence[Any], weights: Sequence[float], *, confidence: float = 0.95
+    groups: Sequence[Numbers], weights: Sequence[float], *, confidence: float = 0.95
 ) -> Estimate:
     """Interval for a linear contrast of the means of independent arms.
 
@@ -113,7 +117,8 @@ def contrast_interval(
     return t_interval(estimate, standard_error, df, confidence=confidence, num_seeds=num_seeds)
 
 
-def difference_interval(a: Any, b: Any, *, confidence: float = 0.95) -> Estimate:
+@checked
+def difference_interval(a: Numbers, b: Numbers, *, confidence: float = 0.95) -> Estimate:
     """Welch's interval for mean(a) - mean(b), two independent arms.
 
     Args:
@@ -132,8 +137,9 @@ def difference_interval(a: Any, b: Any, *, confidence: float = 0.95) -> Estimate
     return contrast_interval(samples, [1.0, -1.0], confidence=confidence)
 
 
+@checked
 def trend_interval(
-    groups: Sequence[Any], x: Sequence[float], *, confidence: float = 0.95
+    groups: Sequence[Numbers], x: Sequence[float], *, confidence: float = 0.95
 ) -> Estimate:
     """Interval for the fitted change of the arm means from the lowest to the highest level.
 
@@ -166,8 +172,9 @@ def trend_interval(
     return contrast_interval(groups, list(weights), confidence=confidence)
 
 
+@checked
 def crossed_interval(
-    groups: Sequence[Any], weights: Sequence[float], *, confidence: float = 0.95
+    groups: Sequence[Numbers], weights: Sequence[float], *, confidence: float = 0.95
 ) -> Estimate:
     """Interval for a contrast of arms when new seeds *and* new images are drawn.
 
@@ -224,7 +231,10 @@ def crossed_interval(
     )
 
 
-def rank_association(x: Any, y: Any, *, num_arms: int = 1, confidence: float = 0.95) -> Estimate:
+@checked
+def rank_association(
+    x: Numbers, y: Numbers, *, num_arms: int = 1, confidence: float = 0.95
+) -> Estimate:
     """Spearman's rank correlation with a Fisher-z interval.
 
         rho = Pearson(rank x, rank y),
@@ -346,7 +356,7 @@ def one_sided_level(confidence: float) -> float:
 
 
 def checked_sample(
-    name: str, values: Any, rank: int = 1, *, of: Literal["seeds", "images"] = "seeds"
+    name: str, values: Numbers, rank: int = 1, *, of: Literal["seeds", "images"] = "seeds"
 ) -> np.ndarray:
     """``values`` as float64, leading axis seeds (or images), checked."""
     array = np.asarray(values)

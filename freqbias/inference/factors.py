@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.inference.estimates import checked_sample, one_sided_level
+from freqbias.typing import Numbers
 
 INTERACTIONS, SEEDS = "interactions", "seeds"
 """The names of the two parts that are no factor."""
@@ -25,8 +27,9 @@ class VarianceShare(NamedTuple):
     highest: Hashable
 
 
+@checked
 def variance_shares(
-    values: Any,
+    values: Numbers,
     factors: Mapping[str, Sequence[Hashable]],
     settings: Sequence[Hashable],
     *,
@@ -90,6 +93,7 @@ def variance_shares(
     means = np.bincount(where, values) / counts
     residuals = values - means[where]
     mean_square = float(residuals @ residuals / within_df)
+    _checks.seeds([seed])
     drawn = _resampled(residuals, where, counts, num_resamples, np.random.default_rng(seed))
     noise = np.stack([np.bincount(where, row, counts.size) for row in drawn]) / counts
     mean_squares = np.concatenate([
@@ -132,6 +136,7 @@ def variance_shares(
     )
 
 
+@checked
 def confounded(
     factors: Mapping[str, Sequence[Hashable]], settings: Sequence[Hashable]
 ) -> tuple[str, ...]:
@@ -190,7 +195,7 @@ def _design(
         for i, value in zip(where, levels, strict=True):
             if column[i] != value:
                 raise ValueError(
-                    f"factors[{name!r}] must have one level per setting; setting "
+                    f"factors[{name!r}] must have one level for each of settings; "
                     f"{names[i]!r} has {value!r} and {column[i]!r}."
                 )
         if len(_levels(column)) < 2:

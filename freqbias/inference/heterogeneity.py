@@ -7,6 +7,7 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.inference.estimates import Estimate, one_sided_level, satterthwaite, t_interval
 from freqbias.inference.verdicts import Verdict, evidence_for
 
@@ -24,6 +25,7 @@ class Heterogeneity(NamedTuple):
     verdict: Verdict  # supported: independent of the data set; opposite: depends on it
 
 
+@checked
 def heterogeneity(
     estimates: Sequence[Estimate], margin: float, *, confidence: float = 0.95
 ) -> Heterogeneity:

@@ -1,8 +1,11 @@
 """From numbers per image to one number per network: what is left out is counted."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from freqbias._checked import checked
+from freqbias.typing import Numbers
 
 
 class ImageMeans(NamedTuple):
@@ -12,7 +15,8 @@ class ImageMeans(NamedTuple):
     num_images: np.ndarray  # [...], int
 
 
-def image_means(values: Any, *, where: Any = None) -> ImageMeans:
+@checked
+def image_means(values: Numbers, *, where: Numbers | None = None) -> ImageMeans:
     """Mean over images, of those that have a value: NaN is left out, and what is left counted.
 
     A perturbation of zero has no frequency (`freqbias.spectral` gives NaN). Minimal attacks return

@@ -1,11 +1,13 @@
 """Statistics of pairs of seeds: one value per seed that a t interval may be taken of."""
 
-from typing import Any
-
 import numpy as np
 
+from freqbias._checked import checked
+from freqbias.typing import Numbers
 
-def own_minus_others(values: Any) -> np.ndarray:
+
+@checked
+def own_minus_others(values: Numbers) -> np.ndarray:
     """Jackknife values of "own minus others", one per seed, fit for a t interval.
 
     c[s, t] compares seed s with seed t; for example, it is the cosine of the perturbation of s with

@@ -1,12 +1,12 @@
 """What the rules find: detectable effects, false positives, planted shifts."""
 
 import functools
-from typing import Any
 
 import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.inference.estimates import (
     checked_sample,
     critical_value,
@@ -14,8 +14,10 @@ from freqbias.inference.estimates import (
     welch_contrast,
 )
 from freqbias.inference.verdicts import checked_margin
+from freqbias.typing import Numbers
 
 
+@checked
 def detectable_effect(
     standard_error: float,
     degrees_of_freedom: float,
@@ -53,8 +55,9 @@ def detectable_effect(
     return float(margin + standard_error * noncentrality)
 
 
+@checked
 def relabelling_rate(
-    a: Any, b: Any, margin: float, *, seed: int, num: int = 1000, confidence: float = 0.95
+    a: Numbers, b: Numbers, margin: float, *, seed: int, num: int = 1000, confidence: float = 0.95
 ) -> float:
     """False positive rate of the whole rule on two arms that do not differ.
 
@@ -82,9 +85,10 @@ def relabelling_rate(
     return float(np.mean((low > margin) | (high < -margin)))
 
 
+@checked
 def planted_shift_power(
-    a: Any,
-    b: Any,
+    a: Numbers,
+    b: Numbers,
     shift: float,
     margin: float,
     *,
@@ -118,6 +122,7 @@ def planted_shift_power(
     return float(np.mean(low > checked_margin(margin)))
 
 
+@checked
 def predicted_shift_power(
     spread: float,
     num_seeds: tuple[int, int],
@@ -174,6 +179,7 @@ def _relabelled_intervals(a, b, *, shift, seed, num, confidence):
     a, b = checked_sample("a", a), checked_sample("b", b)
     _checks.positive_int("num", num)
     pooled = np.tile(np.concatenate([a, b]), (num, 1))
+    _checks.seeds([seed])
     dealt = np.random.default_rng(seed).permuted(pooled, axis=1)
     arms = [dealt[:, : a.size] + shift, dealt[:, a.size :]]
     estimate, standard_error, df = welch_contrast(arms, [1.0, -1.0])

@@ -7,6 +7,7 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.inference.estimates import Estimate, one_sided_level, satterthwaite
 from freqbias.inference.verdicts import Verdict
 
@@ -25,6 +26,7 @@ class EffectRange(NamedTuple):
     verdict: Verdict  # supported: alike on all sources; opposite: not
 
 
+@checked
 def effect_range(
     estimates: Sequence[Estimate], margin: float, *, confidence: float = 0.95
 ) -> EffectRange:

@@ -8,7 +8,9 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.inference.estimates import Estimate, one_sided_level, to_link
+from freqbias.typing import Numbers
 
 Direction: TypeAlias = Literal["greater", "less"]
 """What a claim says of its effect: above zero (and the margin) or below."""
@@ -42,7 +44,8 @@ class Fitness(NamedTuple):
     accuracy_floor: float
 
 
-def holm(p_values: Any) -> np.ndarray:
+@checked
+def holm(p_values: Numbers) -> np.ndarray:
     """Holm's adjusted p-values: max over j <= i of min(1, (M - j + 1) p_(j)).
 
     Args:
@@ -67,6 +70,7 @@ def holm(p_values: Any) -> np.ndarray:
     return adjusted
 
 
+@checked
 def verdicts(
     estimates: Sequence[Estimate],
     margins: float | Sequence[float],
@@ -141,6 +145,7 @@ def verdicts(
     ]
 
 
+@checked
 def decide(
     verdict: Verdict,
     other_verdicts: Sequence[Verdict],

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
-from freqbias.typing import ApplyFn, Params
+from freqbias._checked import checked
+from freqbias.typing import ApplyFn, ArrayLike, Params
 
 _ADAPTERS = (  # a package, a class of it, and what makes a network of it
     ("torch", "Module", "from_torch(module)"),
@@ -37,6 +38,7 @@ class UnfitError(ValueError):
     """A network or its images cannot be used as they are; the message says what to do."""
 
 
+@checked
 def as_images(images: Any) -> np.ndarray:
     """Images [N, H, W, C] as float32 (or float64) in [0, 1], or words on what to do.
 
@@ -50,6 +52,8 @@ def as_images(images: Any) -> np.ndarray:
       UnfitError: another rank, order of axes, type or range.
     """
     array = np.asarray(images)
+    if array.dtype.kind not in "biuf":
+        raise UnfitError(f"images must be float32 in [0, 1]; got {array.dtype}.")
     if array.ndim == 3:
         raise UnfitError(
             f"images must be [N, H, W, C]; got shape {array.shape}. One image is images[None], "
@@ -82,6 +86,7 @@ def as_images(images: Any) -> np.ndarray:
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
 
 
+@checked
 def as_labels(labels: Any, num_images: int) -> np.ndarray:
     """Labels int32 [N], or words on what to do.
 
@@ -89,16 +94,20 @@ def as_labels(labels: Any, num_images: int) -> np.ndarray:
       UnfitError: one-hot labels.
       TypeError, ValueError: no integers, or not one for each image.
     """
+    _checks.positive_int("num_images", num_images)
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[0] == num_images and array.shape[1] > 1:
         raise UnfitError(
             f"labels must be class numbers [N]; got shape {array.shape}. Of one-hot labels take "
             "labels.argmax(-1)."
         )
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers; got {array.dtype}.")
     _checks.labels(array, num_examples=num_images)
     return array.astype(np.int32)
 
 
+@checked
 def check_network(apply_fn: ApplyFn, params: Params, images: np.ndarray) -> int:
     """Asks a network for the shape of its logits; nothing is computed.
 
@@ -115,6 +124,7 @@ def check_network(apply_fn: ApplyFn, params: Params, images: np.ndarray) -> int:
     """
     if not callable(apply_fn):
         raise UnfitError(f"apply_fn must be a function of params and images; got {apply_fn!r}.")
+    _checks.images(images)
     shape = jax.ShapeDtypeStruct(images.shape, jnp.result_type(images))
     try:
         logits = jax.eval_shape(apply_fn, params, shape)
@@ -167,7 +177,8 @@ def check_logits(logits: Any, num_images: int) -> int:
     return shape[1]
 
 
-def refuse_probabilities(logits: Any) -> None:
+@checked
+def refuse_probabilities(logits: ArrayLike) -> None:
     """Raises where logits [N, K] are probabilities, whose gradients vanish at sure predictions.
 
     Raises:
@@ -184,6 +195,7 @@ def refuse_probabilities(logits: Any) -> None:
         )
 
 
+@checked
 def how_to_adapt(model: Any) -> str:
     """The call of `freqbias.interop` that makes a network of an object, or an empty text."""
     for cls in type(model).__mro__:

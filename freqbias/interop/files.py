@@ -10,6 +10,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from freqbias._checked import checked
+
 _DTYPES = {  # of safetensors
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
     "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": bool,
@@ -17,6 +19,7 @@ _DTYPES = {  # of safetensors
 _INSIDE = ("state_dict", "model_state_dict", "model")  # where a checkpoint keeps its weights
 
 
+@checked
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a file of weights by their names; code that a file holds is never run.
 

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 import jax
 
+from freqbias._checked import checked
 from freqbias.interop.checks import UnfitError
 from freqbias.interop.preprocessing import Network, Options, network_of
 from freqbias.typing import Array, Params
@@ -20,6 +21,7 @@ _EVALUATION = {  # what a call may take, and its value when not training
 }
 
 
+@checked
 def from_function(
     fn: Callable[[Params, Array], Any], params: Params, **options: Unpack[Options]
 ) -> Network:
@@ -52,6 +54,7 @@ def from_function(
     return network_of(fn, params, **options)
 
 
+@checked
 def from_linen(
     module: Any,
     variables: Mapping[str, Any],
@@ -119,6 +122,7 @@ def from_linen(
     return network_of(forward, dict(variables), **options)
 
 
+@checked
 def from_nnx(model: Any, **options: Unpack[Options]) -> Network:
     """A Flax NNX model as a network; its state is read now, later changes are not seen.
 
@@ -159,6 +163,7 @@ def from_nnx(model: Any, **options: Unpack[Options]) -> Network:
     return network_of(forward, state, **options)
 
 
+@checked
 def from_equinox(model: Any, state: Any = None, **options: Unpack[Options]) -> Network:
     """An Equinox model of one image as a network of many: ``jax.vmap`` is applied here.
 
@@ -200,6 +205,7 @@ def from_equinox(model: Any, state: Any = None, **options: Unpack[Options]) -> N
     return network_of(forward, arrays, **options)
 
 
+@checked
 def from_haiku(
     transformed: Any,
     params: Params,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.interop.checks import UnfitError, check_logits
 from freqbias.typing import ApplyFn, Array, Params
 
@@ -81,6 +82,7 @@ def _of_channels(name: str, values: tuple[float, ...], channels: int, dtype: Any
     return jnp.asarray(values, dtype).reshape(1, 1, 1, -1)
 
 
+@checked
 def preprocessing(
     *,
     mean: float | Sequence[float] | None = None,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.interop.files import read_weights
 from freqbias.interop.preprocessing import Network
 from freqbias.interop.torch_modules import from_torch
@@ -14,6 +15,7 @@ from freqbias.interop.torch_modules import from_torch
 NUM_IMAGENET = 1000  # classes
 
 
+@checked
 def from_timm(
     name: str,
     *,
@@ -67,6 +69,7 @@ def from_timm(
     )
 
 
+@checked
 def imagenet_labels(names: Sequence[str]) -> np.ndarray:
     """Class numbers of ImageNet-1k, as timm counts, of WordNet's numbers, e.g. "n01440764" is 0.
 

@@ -6,11 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from freqbias._checked import checked
 from freqbias.interop.checks import UnfitError, check_logits
 from freqbias.interop.preprocessing import Network, network_of
 from freqbias.typing import Array, Params
 
 
+@checked
 def from_torch(
     module: Any,
     *,

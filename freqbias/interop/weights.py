@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from freqbias._checked import checked
 from freqbias.interop.files import read_weights
 from freqbias.models.published import Place, Published, published
 from freqbias.typing import Params
@@ -18,6 +19,7 @@ from freqbias.typing import Params
 _SHOWN = 5  # names in an error
 
 
+@checked
 def load_weights(
     path: str | os.PathLike, model: nn.Module, *, image_shape: Sequence[int] = (224, 224, 3)
 ) -> Params:

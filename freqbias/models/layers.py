@@ -22,6 +22,7 @@ import numpy as np
 from flax import linen as nn
 
 from freqbias import _checks, ops
+from freqbias._checked import checked
 from freqbias.typing import Array, Key
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -238,6 +239,7 @@ def check_taps(module: Any, images: Array) -> None:
         )
 
 
+@checked
 def num_parameters(params: Any) -> int:
     """Numbers that training changes in the variables of one network: those under "params".
 

@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 
 from freqbias import ops
+from freqbias._checked import checked
 from freqbias.models import layers
 from freqbias.models.convnet import ConvNet
 from freqbias.models.unshared import ScatteredConvNet
@@ -115,6 +116,7 @@ class MaskedConvNet(nn.Module):
         return ops.on_torus(jnp.ones((len(offsets), 1, 1), dtype), offsets, shape)[:, :, 0, 0]
 
 
+@checked
 def as_masked(model: nn.Module) -> MaskedConvNet:
     """The `MaskedConvNet` that starts and trains as ``model`` does.
 
@@ -152,6 +154,7 @@ def as_masked(model: nn.Module) -> MaskedConvNet:
     )
 
 
+@checked
 def tap_params(model: MaskedConvNet, params: Params) -> Params:
     """Parameters of the `ConvNet`, or shared `ScatteredConvNet`, that a `MaskedConvNet` stands for.
 

@@ -10,6 +10,7 @@ from typing import Any
 from flax import linen as nn
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.models.convnet import ConvNet
 from freqbias.models.efficientnet import EfficientNetLite
 from freqbias.models.fully_connected import FullyConnected
@@ -35,6 +36,7 @@ ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
+@checked
 def create(name: str, **settings: Any) -> nn.Module:
     """The architecture ``name`` with ``settings``.
 
@@ -54,5 +56,5 @@ def create(name: str, **settings: Any) -> nn.Module:
       >>> models.create("conv", num_classes=10, kernel_size=7).kernel_size
       7
     """
-    _checks.one_of("model", name, ARCHITECTURES)
+    _checks.one_of("name", name, ARCHITECTURES)
     return ARCHITECTURES[name](**settings)

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from freqbias.typing import ApplyFn, Array, Params
+from freqbias import _checks
+from freqbias._checked import checked
+from freqbias.typing import ApplyFn, Array, DType, Params
 
 
 class AffinePredictor(NamedTuple):
@@ -26,8 +28,9 @@ class AffinePredictor(NamedTuple):
         return jnp.matmul(pixels, weights, precision="highest") + self.bias[None]
 
 
+@checked
 def affine_predictor(
-    apply_fn: ApplyFn, params: Params, image_shape: tuple[int, ...], dtype=jnp.float32
+    apply_fn: ApplyFn, params: Params, image_shape: tuple[int, ...], dtype: DType = jnp.float32
 ) -> AffinePredictor:
     r"""Effective predictor ``beta = grad_x f(0)``, ``b = f(0)`` of an affine network.
 
@@ -43,6 +46,7 @@ def affine_predictor(
     Returns:
       AffinePredictor(weights [H, W, C, K], bias [K]). Differentiable in params.
     """
+    image_shape = _checks.sizes("image_shape", image_shape, "HWC")
     bias = apply_fn(params, jnp.zeros((1, *image_shape), dtype))[0]
     # One row per class. The values of this forward pass are not used, so that it compiles to none.
     zeros = jnp.zeros((bias.shape[0], *image_shape), dtype)
@@ -51,8 +55,9 @@ def affine_predictor(
     return AffinePredictor(jnp.moveaxis(rows, 0, -1), bias)
 
 
+@checked
 def is_affine(
-    apply_fn: ApplyFn, params: Params, image_shape: tuple[int, ...], dtype=jnp.float32
+    apply_fn: ApplyFn, params: Params, image_shape: tuple[int, ...], dtype: DType = jnp.float32
 ) -> bool:
     """Whether a network is affine in its images, by its operations alone: none is computed.
 
@@ -76,6 +81,7 @@ def is_affine(
       >>> ops.is_affine(lambda *network: sums(*network) ** 2, jnp.ones((3, 10)), (8, 8, 3))
       False
     """
+    image_shape = _checks.sizes("image_shape", image_shape, "HWC")
     images = jax.ShapeDtypeStruct((1, *image_shape), dtype)
     logits = jax.eval_shape(apply_fn, params, images)
 

@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.ops import dft
 from freqbias.ops import offsets as offsets_lib
 from freqbias.typing import Array
@@ -46,6 +47,7 @@ _DFT_MAX_SIDE = 64  # CPU: beyond it the fast transform is faster
 _DIRECT_MAX_TAPS = {"gpu": 9, "tpu": 81}  # taps up to which direct is used; TPUs not measured
 
 
+@checked
 def choose_method(
     num_taps: int, in_channels: int, out_channels: int, shape: Sequence[int], backend: str
 ) -> str:
@@ -65,6 +67,10 @@ def choose_method(
     Returns:
       "direct", "im2col", "dft" or "fft".
     """
+    for name, number in (("num_taps", num_taps), ("in_channels", in_channels),
+                         ("out_channels", out_channels)):  # fmt: skip
+        _checks.positive_int(name, number)
+    _checks.sizes("shape", shape, "HW")
     if backend == "cpu":
         # Per pixel and image: each of the T I columns is copied, which costs as much as 8 products,
         # multiplied into O channels, and has a gradient; a transform of a channel has H products
@@ -77,6 +83,7 @@ def choose_method(
     return "direct" if num_taps <= _DIRECT_MAX_TAPS.get(backend, 81) else "fft"
 
 
+@checked
 def conv(
     images: Array,
     kernel: Array,
@@ -136,6 +143,7 @@ def conv(
     return turned(layer, images, images_last)
 
 
+@checked
 def depthwise_conv(
     images: Array,
     kernel: Array,
@@ -188,6 +196,7 @@ def depthwise_conv(
     return turned(layer, images, images_last)
 
 
+@checked
 def scattered_conv(
     images: Array,
     weights: Array,
@@ -214,11 +223,7 @@ def scattered_conv(
     """
     shape = _check_arguments(images, weights, rank=3, name="weights", images_last=images_last)
     _checks.one_of("method", method, ("auto", "im2col", "dft", "fft"))
-    if np.shape(offsets) != (weights.shape[0], 2):
-        raise ValueError(
-            f"offsets must have shape ({weights.shape[0]}, 2), one (dy, dx) per tap; "
-            f"got {np.shape(offsets)}."
-        )
+    _checks.integers("offsets", offsets, (weights.shape[0], 2))
     offsets = np.asarray(offsets)
     if method == "auto":
         # XLA has no direct route for scattered taps, so the choice is that of the CPU.
@@ -237,6 +242,7 @@ def scattered_conv(
     return turned(layer, images, images_last)
 
 
+@checked
 def torus_conv(images: Array, kernel: Array, *, images_last: bool = False) -> Array:
     """Circular convolution with a kernel on the torus of the image, on the frequencies.
 
@@ -263,6 +269,7 @@ def torus_conv(images: Array, kernel: Array, *, images_last: bool = False) -> Ar
     return turned(lambda images: layer(images, kernel), images, images_last)
 
 
+@checked
 def on_torus(weights: Array, offsets: np.ndarray, shape: Sequence[int]) -> Array:
     """Lays taps at their offsets on an otherwise zero torus; taps at one place add up.
 
@@ -274,6 +281,9 @@ def on_torus(weights: Array, offsets: np.ndarray, shape: Sequence[int]) -> Array
     Returns:
       [H, W, I, O].
     """
+    _checks.sizes("shape", shape, "HW")
+    _checks.rank("weights", weights, (1, 2, 3))
+    _checks.integers("offsets", offsets, (np.shape(weights)[0], 2))
     flat = (offsets[:, 0] % shape[0]) * shape[1] + offsets[:, 1] % shape[1]
     if len(np.unique(flat)) == len(flat) and len(flat) == shape[0] * shape[1]:
         grid = weights[np.argsort(flat)]  # full width: a permutation of the taps
@@ -283,6 +293,7 @@ def on_torus(weights: Array, offsets: np.ndarray, shape: Sequence[int]) -> Array
     return grid.reshape(*shape, *weights.shape[1:])
 
 
+@checked
 def views(array: Array, offsets: np.ndarray, axes: tuple[int, int]) -> list[Array]:
     """The inputs that the taps read: for each offset, ``array`` shifted circularly to meet it.
 
@@ -294,6 +305,14 @@ def views(array: Array, offsets: np.ndarray, axes: tuple[int, int]) -> list[Arra
     Returns:
       T arrays of the same shape; entry t holds at pixel (h, w) the input (h + dy_t, w + dx_t).
     """
+    _checks.integers("offsets", offsets, (None, 2))
+    _checks.rank("array", array, range(2, 9))
+    if len(set(axes)) != 2 or not all(-array.ndim <= axis < array.ndim for axis in axes):
+        raise ValueError(f"axes must be two of the {array.ndim} of array; got {axes}.")
+    if 0 in array.shape or not len(offsets):
+        raise ValueError(
+            f"array and offsets must not be empty; got {array.shape}, {offsets.shape}."
+        )
     shape = tuple(array.shape[axis] for axis in axes)
     low = offsets.min(axis=0)
     span = offsets.max(axis=0) - low
@@ -453,6 +472,9 @@ def _check_arguments(
     _checks.rank(name, weights, rank)
     _checks.floating("images", images)
     _checks.floating(name, weights)
+    for argument, array in (("images", images), (name, weights)):
+        if 0 in array.shape:
+            raise ValueError(f"{argument} must not be empty; got shape {array.shape}.")
     if images.dtype != weights.dtype:
         raise TypeError(
             f"images and {name} must have one dtype; got {images.dtype} and {weights.dtype}."

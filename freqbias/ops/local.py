@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.ops.convolution import turned, views
 from freqbias.typing import Array
 
 
+@checked
 def locally_connected(
     images: Array, weights: Array, offsets: np.ndarray, *, images_last: bool = False
 ) -> Array:
@@ -32,6 +34,7 @@ def locally_connected(
       TypeError: images or weights are not float32 or float64.
       ValueError: shapes do not fit.
     """
+    _checks.integers("offsets", offsets, (None, 2))
     _check(images, weights, num_taps=len(offsets), images_last=images_last)
 
     def layer(pixels: Array) -> Array:
@@ -40,6 +43,7 @@ def locally_connected(
     return turned(layer, images, images_last)
 
 
+@checked
 def permuted_connected(
     images: Array, weights: Array, positions: np.ndarray, *, images_last: bool = False
 ) -> Array:
@@ -58,7 +62,10 @@ def permuted_connected(
       TypeError: images or weights are not float32 or float64.
       ValueError: shapes do not fit.
     """
+    _checks.integers("positions", positions, (None, None))
     _check(images, weights, num_taps=len(positions), images_last=images_last)
+    if np.shape(positions)[1] != weights.shape[0] * weights.shape[1]:
+        raise ValueError(f"positions must be [T, H * W]; got shape {np.shape(positions)}.")
 
     def layer(images: Array) -> Array:
         height, width, channels, num = images.shape
@@ -84,6 +91,9 @@ def _check(images: Array, weights: Array, *, num_taps: int, images_last: bool) -
     _checks.rank("weights", weights, 5)
     _checks.floating("images", images)
     _checks.floating("weights", weights)
+    for name, array in (("images", images), ("weights", weights)):
+        if 0 in array.shape:
+            raise ValueError(f"{name} must not be empty; got shape {array.shape}.")
     height, width, channels = images.shape[:3] if images_last else images.shape[1:]
     expected = (height, width, num_taps, channels)
     if weights.shape[:4] != expected:

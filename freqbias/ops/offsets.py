@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 
 
+@checked
 def square_offsets(height: int, width: int) -> np.ndarray:
     """Offsets of a centred height x width kernel, row by row.
 
@@ -30,11 +32,14 @@ def square_offsets(height: int, width: int) -> np.ndarray:
       >>> ops.square_offsets(1, 3).tolist()
       [[0, -1], [0, 0], [0, 1]]
     """
+    for name, size in (("height", height), ("width", width)):
+        _checks.positive_int(name, size)
     rows = np.arange(height) - (height - 1) // 2
     columns = np.arange(width) - (width - 1) // 2
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
+@checked
 def scattered_offsets(num_taps: int, shape: Sequence[int], seed: int) -> np.ndarray:
     """Offsets drawn uniformly without replacement from all pixels of the torus.
 
@@ -50,7 +55,8 @@ def scattered_offsets(num_taps: int, shape: Sequence[int], seed: int) -> np.ndar
       ValueError: more taps than pixels.
     """
     _checks.positive_int("num_taps", num_taps)
-    height, width = shape
+    height, width = _checks.sizes("shape", shape, "HW")
+    _checks.seeds([seed])
     if num_taps > height * width:
         raise ValueError(
             f"num_taps must be at most the number of pixels, {height * width}; got {num_taps}."
@@ -59,6 +65,7 @@ def scattered_offsets(num_taps: int, shape: Sequence[int], seed: int) -> np.ndar
     return np.stack([flat // width, flat % width], axis=-1)
 
 
+@checked
 def scattered_positions(num_taps: int, shape: Sequence[int], seed: int) -> np.ndarray:
     """One permutation of all pixels per tap: input positions with neither symmetry nor locality.
 
@@ -75,5 +82,7 @@ def scattered_positions(num_taps: int, shape: Sequence[int], seed: int) -> np.nd
       int [T, H * W], each row a permutation.
     """
     _checks.positive_int("num_taps", num_taps)
+    height, width = _checks.sizes("shape", shape, "HW")
+    _checks.seeds([seed])
     rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(shape[0] * shape[1]) for _ in range(num_taps)])
+    return np.stack([rng.permutation(height * width) for _ in range(num_taps)])

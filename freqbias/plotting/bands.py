@@ -8,12 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from freqbias._checked import checked
 from freqbias.plotting.panels import arm_handle, grid_of_panels, laid_out, say, seed_interval
 from freqbias.plotting.style import PALE, STYLE, UNKNOWN, Drawn, Style
 
 _CORNER = float(np.sqrt(0.5))  # cycles/pixel: no frequency lies beyond
 
 
+@checked
 @mpl.rc_context(STYLE)
 def band_curve(
     edges: Sequence[float],

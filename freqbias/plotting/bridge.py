@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from freqbias import schema
+from freqbias._checked import checked
 from freqbias.data import titles
 from freqbias.plotting.claims import VERDICT_COLORS, number
 from freqbias.plotting.panels import grid_of_panels, laid_out, panel_order
@@ -18,6 +19,7 @@ _MARKERS = {"supported": "^", "opposite": "v", "equivalent": "s"}  # of others: 
 
 
 @mpl.rc_context(STYLE)
+@checked
 def bridge(claims: Sequence[Mapping[str, Any]]) -> Figure:
     """Effects at every stage between two protocols, from the first, above, to the last.
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from freqbias import schema
+from freqbias._checked import checked
 from freqbias.plotting.panels import (
     grid_of_panels,
     laid_out,
@@ -33,6 +34,7 @@ VERDICT_COLORS = {
 }
 
 
+@checked
 @mpl.rc_context(STYLE)
 def claim_forest(claims: Sequence[Mapping[str, Any]]) -> Figure:
     """Effects with their intervals, a panel per claim, against the claim's margin (shaded).

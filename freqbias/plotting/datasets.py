@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from freqbias import schema
+from freqbias._checked import checked
 from freqbias.data import titles
 from freqbias.plotting.claims import VERDICT_COLORS, number
 from freqbias.plotting.panels import (
@@ -37,8 +38,10 @@ from freqbias.plotting.style import (
     panel_name,
     regime_name,
 )
+from freqbias.schema import Rows
 
 
+@checked
 def grouped_datasets(datasets: Sequence[str]) -> list[str]:
     """Distinct data sets, each followed by what was derived from it, in the order they come."""
     distinct = list(dict.fromkeys(datasets))
@@ -48,7 +51,8 @@ def grouped_datasets(datasets: Sequence[str]) -> list[str]:
     )
 
 
-def main_datasets(rows: pd.DataFrame, *, most: int = 4) -> list[str]:
+@checked
+def main_datasets(rows: Rows, *, most: int = 4) -> list[str]:
     """The data sets that every figure can show; the others are minor: few arms were run on them.
 
     A set is main if at least half as many arms were run on it as on the set with the most. If these
@@ -62,6 +66,7 @@ def main_datasets(rows: pd.DataFrame, *, most: int = 4) -> list[str]:
     return [name for name in large if name in chosen]
 
 
+@checked
 @mpl.rc_context(STYLE)
 def effects_by_dataset(claims: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> Figure:
     """Effects (L2) with their intervals, a line per data set, a panel per claim and regime.
@@ -122,17 +127,17 @@ def _line_name(dataset: str, datasets: Sequence[str]) -> str:
     return titles.transforms_title(dataset) if below else titles.title(dataset)
 
 
-def arms_of_all(rows: pd.DataFrame, looks: Drawn = UNKNOWN) -> list[str]:
+@checked
+def arms_of_all(rows: Rows, looks: Drawn = UNKNOWN) -> list[str]:
     """The arms that were run on every data set of the rows."""
     datasets = rows["dataset"].nunique()
     counts = rows.groupby("arm")["dataset"].nunique()
     return looks.in_order(str(arm) for arm in counts.index[counts == datasets])
 
 
+@checked
 @mpl.rc_context(STYLE)
-def follows_the_data(
-    rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
-) -> Figure:
+def follows_the_data(rows: Rows, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
     """Mean frequency of the perturbations (L2) against that of the data, a number per data set.
 
     A row per regime, a column per arm that was run on all data sets; bars: 95 % t intervals over
@@ -231,8 +236,9 @@ def _label_points(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
                                 "shrinkA": 2.5, "shrinkB": 1.5} if far else None)  # fmt: skip
 
 
+@checked
 @mpl.rc_context(STYLE)
-def box_effect(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
+def box_effect(rows: Rows, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
     """Mean frequency of L2 perturbations that stay in the box against those that need not, by arm.
 
     A panel per data set and regime; bars: 95 % t intervals over live seeds. On the diagonal the box
@@ -240,7 +246,7 @@ def box_effect(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UN
     """
     rows = rows[np.isclose(rows["init_scale"], init_scale)]
     looks = looks.with_arms(rows["arm"])
-    other = rows["geometry"].map(lambda name: schema.geometry(name).role == "box")
+    other = rows["geometry"].map(lambda name: schema.geometry(name).role == "box").astype(bool)
     panels = panels_of(rows[other])
     num_cols = min(4, max(1, len(panels)))
     figure, axes = grid_of_panels(len(panels), num_cols, height=2.55, sharex=True, sharey=True)

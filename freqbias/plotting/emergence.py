@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from freqbias import schema
+from freqbias._checked import checked
 from freqbias.data import titles
 from freqbias.plotting.panels import (
     arm_handle,
@@ -21,12 +22,14 @@ from freqbias.plotting.panels import (
 )
 from freqbias.plotting.style import STYLE, UNKNOWN, Drawn, panel_name
 from freqbias.plotting.trajectories import recorded_steps
+from freqbias.schema import Rows
 
 _MOST_MISSING = 0.2  # share of seeds in which a band that is drawn may never have doubled
 
 
+@checked
 def doubling_steps(
-    rows: pd.DataFrame, *, init_scale: float = 1.0, times_rate: bool = False
+    rows: Rows, *, init_scale: float = 1.0, times_rate: bool = False
 ) -> pd.DataFrame:
     """When each network reads each band twice as strongly as it did at initialisation.
 
@@ -71,10 +74,9 @@ def _first_doubled(log_step: np.ndarray, values: np.ndarray) -> float:
     return float(np.exp(np.interp(1.0, octaves[ends], log_step[ends])))
 
 
+@checked
 @mpl.rc_context(STYLE)
-def order_of_learning(
-    rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
-) -> Figure:
+def order_of_learning(rows: Rows, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
     """The step at which each band has doubled against its frequency, a line per arm.
 
     A panel per data set and regime; log scale of steps; bands: 95 % t intervals over live seeds, of
@@ -144,9 +146,8 @@ def _log_axis(ax: Axes, subs: tuple[float, ...] = (1.0,)) -> None:
 
 
 @mpl.rc_context(STYLE)
-def distance_by_band(
-    rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
-) -> Figure:
+@checked
+def distance_by_band(rows: Rows, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
     """How far the predictor of linear networks still has to go in each band, in the course of time.
 
     The root mean square of beta - beta_T over the band (`freqbias.schema.DISTANCE`), beta_T that of

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from freqbias import inference
+from freqbias._checked import checked
 from freqbias.data import titles
 from freqbias.inference import VarianceShare
 from freqbias.plotting.datasets import main_datasets
@@ -30,6 +31,7 @@ from freqbias.plotting.style import (
     panel_name,
     regime_name,
 )
+from freqbias.schema import Rows
 
 Shares = Mapping[tuple[str, str], Sequence[VarianceShare]]
 """(dataset, regime) -> the shares of every factor that varies there, interactions and seeds."""
@@ -60,8 +62,9 @@ def factor_levels(rows: pd.DataFrame, looks: Drawn = UNKNOWN) -> dict[str, list[
     }
 
 
+@checked
 def variance_shares(
-    rows: pd.DataFrame, looks: Drawn = UNKNOWN
+    rows: Rows, looks: Drawn = UNKNOWN
 ) -> dict[tuple[str, str], tuple[VarianceShare, ...]]:
     """How the variance of mean frequency over trained networks is shared out (L2 attack).
 
@@ -136,6 +139,7 @@ def _told_apart(
     return out
 
 
+@checked
 @mpl.rc_context(STYLE)
 def factors(shares: Shares) -> Figure:
     """Share of the variance of mean frequency of each factor, a panel per data set and regime.

@@ -9,9 +9,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
+from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.plotting.style import DPI, STYLE
 
 
+@checked
 def png_bytes(figure: Figure, *, dpi: int = DPI) -> bytes:
     """The figure as PNG, without metadata: the same figure gives the same bytes.
 
@@ -25,11 +28,13 @@ def png_bytes(figure: Figure, *, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
+@checked
 def pdf_bytes(figure: Figure, *, dpi: int = DPI) -> bytes:
     """The figure as PDF, without dates: the same figure gives the same bytes."""
     return _encoded(figure, "pdf", {"CreationDate": None, "Producer": None, "Creator": None}, dpi)
 
 
+@checked
 def save(figure: Figure, path_stem: str | os.PathLike, *, dpi: int = DPI) -> tuple[Path, Path]:
     """Writes ``path_stem`` + ``.png`` and ``.pdf``, the same bytes for the same figure.
 
@@ -50,6 +55,7 @@ def save(figure: Figure, path_stem: str | os.PathLike, *, dpi: int = DPI) -> tup
 
 @mpl.rc_context(STYLE)
 def _encoded(figure: Figure, kind: str, metadata: dict[str, Any], dpi: int) -> bytes:
+    _checks.positive_int("dpi", dpi)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.data import titles
 from freqbias.plotting.panels import (
     arm_handle,
@@ -40,11 +42,13 @@ from freqbias.plotting.style import (
     panel_name,
     regime_name,
 )
+from freqbias.schema import Rows
 
 
+@checked
 @mpl.rc_context(STYLE)
 def arm_overview(
-    rows: pd.DataFrame,
+    rows: Rows,
     *,
     init_scale: float = 1.0,
     looks: Drawn = UNKNOWN,
@@ -57,6 +61,7 @@ def arm_overview(
     dotted: white noise, for frequencies. The share of live seeds stands at the right where some
     are not.
     """
+    _checks.one_of("column", column, rows.columns)
     rows = rows[np.isclose(rows["init_scale"], init_scale)]
     looks = looks.with_arms(rows["arm"])
     arms = looks.in_order(rows["arm"])
@@ -97,9 +102,10 @@ def arm_overview(
     return laid_out(figure, [*geometry_handles(rows), *null])
 
 
+@checked
 @mpl.rc_context(STYLE)
 def frequency_against(
-    rows: pd.DataFrame,
+    rows: Rows,
     axis: Literal["kernel_size", "depth"],
     *,
     init_scale: float = 1.0,
@@ -225,9 +231,10 @@ def _reference_band(ax: Axes, panel: pd.DataFrame) -> None:
             ax.axhspan(low, high, color="black", alpha=0.12, linewidth=0, zorder=0.4)
 
 
+@checked
 @mpl.rc_context(STYLE)
 def init_scale_effect(
-    rows: pd.DataFrame, scales: tuple[float, float] = (1.0, 0.5), *, looks: Drawn = UNKNOWN
+    rows: Rows, scales: tuple[float, float] = (1.0, 0.5), *, looks: Drawn = UNKNOWN
 ) -> Figure:
     """Mean frequency (L2) of every arm at one init scale against that at another.
 
@@ -274,10 +281,9 @@ def init_scale_effect(
 _ALL = float(np.sqrt(0.5))  # cycles/pixel: a low-pass here passes everything
 
 
+@checked
 @mpl.rc_context(STYLE)
-def frequencies_used(
-    rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
-) -> Figure:
+def frequencies_used(rows: Rows, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
     """Accuracy on filtered images against the cutoff, beside the frequency that is attacked.
 
     A panel per data set and regime. Filled, solid: accuracy on low-passed images, at the right on

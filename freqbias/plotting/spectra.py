@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from freqbias import schema
+from freqbias._checked import checked
 from freqbias.plotting.mosaic import (
     block_title,
     finish_mosaic,
@@ -40,6 +41,7 @@ from freqbias.plotting.style import (
 )
 
 
+@checked
 @mpl.rc_context(STYLE)
 def radial_profiles(
     spectra: Mapping[str, np.ndarray],
@@ -121,6 +123,7 @@ def _profile_line(
     return list(mean)
 
 
+@checked
 def profile_groups(
     spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
 ) -> dict[str, list[str]]:
@@ -129,6 +132,7 @@ def profile_groups(
     return looks.groups_of(arm for found in settings.values() for arm in found)
 
 
+@checked
 @mpl.rc_context(STYLE)
 def perturbation_gallery(
     spectra: Mapping[str, np.ndarray],
@@ -179,6 +183,7 @@ def perturbation_gallery(
     return figure
 
 
+@checked
 @mpl.rc_context(STYLE)
 def kernels_and_predictors(
     spectra: Mapping[str, np.ndarray],

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from freqbias import schema
+from freqbias._checked import checked
 from freqbias.plotting.panels import (
     arm_handle,
     columns_for,
@@ -25,6 +26,7 @@ from freqbias.plotting.panels import (
     step_axis,
 )
 from freqbias.plotting.style import GREY, INK, STYLE, UNKNOWN, Drawn, Style, panel_name
+from freqbias.schema import Rows
 
 _OF_DATA = "data_mean_frequency"
 _LIMIT = schema.LIMIT[2]
@@ -41,8 +43,9 @@ def recorded_steps(rows: pd.DataFrame, *, init_scale: float = 1.0) -> pd.DataFra
     return pd.concat(kept) if kept else rows
 
 
+@checked
 @mpl.rc_context(STYLE)
-def over_training(rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
+def over_training(rows: Rows, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN) -> Figure:
     """Mean frequency, and the smallest relative perturbation, against the training step.
 
     Above: mean frequency of perturbations of a fixed L2 norm; dotted: white noise; dash-dotted: the
@@ -132,9 +135,10 @@ def _lines(ax: Axes, panel: pd.DataFrame, looks: Drawn, column: str, *, log: boo
         say(ax, "not measured" if log else "no live\nnetwork")
 
 
+@checked
 @mpl.rc_context(STYLE)
 def frequency_against_accuracy(
-    rows: pd.DataFrame, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
+    rows: Rows, *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
 ) -> Figure:
     """Mean frequency (L2) against test accuracy along training, a line per arm.
 

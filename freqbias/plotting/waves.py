@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from freqbias import spectral
+from freqbias._checked import checked
 from freqbias.data import titles
 from freqbias.plotting.panels import (
     arrays_of_field,
@@ -20,6 +21,7 @@ from freqbias.plotting.panels import (
 from freqbias.plotting.style import GREY, STYLE, UNKNOWN, Drawn, panel_name
 
 
+@checked
 @mpl.rc_context(STYLE)
 def heat_maps(
     spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
@@ -61,6 +63,7 @@ def heat_maps(
     return laid_out(figure, [])
 
 
+@checked
 @mpl.rc_context(STYLE)
 def exact_control(
     spectra: Mapping[str, np.ndarray], *, init_scale: float = 1.0, looks: Drawn = UNKNOWN
@@ -111,6 +114,7 @@ def exact_control(
     return laid_out(figure, [])
 
 
+@checked
 def has_exact_control(spectra: Mapping[str, np.ndarray], init_scale: float = 1.0) -> bool:
     """Whether `exact_control` has anything to show."""
     found = _by_arm(spectra, "spectrum", init_scale)

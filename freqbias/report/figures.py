@@ -8,11 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from freqbias import plotting, schema
+from freqbias._checked import checked
 from freqbias.data import titles
 from freqbias.plotting import UNKNOWN, Drawn
 from freqbias.plotting.emergence import distances, rates_differ
 from freqbias.plotting.panels import second_opinion
 from freqbias.plotting.trajectories import DISTANCE, recorded_steps
+from freqbias.schema import Rows
 
 COURSE = "over_training"
 """The name of the figure that stands with the findings."""
@@ -48,8 +50,9 @@ class OwnFigure(NamedTuple):
     unit: str
 
 
+@checked
 def make_figures(
-    rows: pd.DataFrame,
+    rows: Rows,
     claims: Mapping[str, Any],
     spectra: Mapping[str, np.ndarray],
     looks: Drawn = UNKNOWN,
@@ -67,6 +70,7 @@ def make_figures(
     Returns:
       The figures with captions. Formats are described in `freqbias.plotting`.
     """
+    check_rows(rows)
     looks = looks.with_arms(rows["arm"])
     main = plotting.main_datasets(rows)
     of_all = rows[rows["final"]]
@@ -547,3 +551,12 @@ def _attack(rows: pd.DataFrame) -> str:
     if {"closed_form", "pgd"} <= set(primary["method"]):
         return "L2 attack (closed form where the net is affine, else PGD)"
     return "L2 attack"
+
+
+def check_rows(rows: pd.DataFrame) -> None:
+    """Raises ValueError unless there are rows with the columns that a report needs."""
+    missing = [column for column in schema.REQUIRED if column not in rows]
+    if missing:
+        raise ValueError(f"rows must have the columns {list(schema.REQUIRED)}; missing: {missing}.")
+    if rows.empty:
+        raise ValueError("rows must not be empty.")

@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from freqbias import plotting, runs
+from freqbias._checked import checked
 from freqbias.inference import Verdict
 from freqbias.report.figures import ReportFigure
 from freqbias.report.markup import MEANINGS, chip
@@ -103,6 +104,7 @@ class Page(NamedTuple):
     alone: bool = False  # no folder of a run lies beside the page: no links to its files
 
 
+@checked
 def build_page(page: Page, config: Mapping[str, Any]) -> str:
     """The page as self-contained HTML; the same inputs give the same page.
 
@@ -120,6 +122,7 @@ def build_page(page: Page, config: Mapping[str, Any]) -> str:
     return _rendered(page, config, pictures)
 
 
+@checked
 def write_page(run_dir: str | os.PathLike, page: Page) -> Path:
     """Writes ``figures/*.png``, ``figures/*.pdf`` and ``report.html`` into a run's folder.
 

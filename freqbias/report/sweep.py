@@ -11,6 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from freqbias import inference, plotting, runs, schema
+from freqbias._checked import checked
 from freqbias.data import titles
 from freqbias.plotting import UNKNOWN, Drawn
 from freqbias.plotting.style import regime_name
@@ -35,6 +36,7 @@ from freqbias.report.figures import (
     ORDER,
     OwnFigure,
     ReportFigure,
+    check_rows,
     make_figures,
 )
 from freqbias.report.findings import findings
@@ -51,10 +53,12 @@ from freqbias.report.page import (
     write_page,
 )
 from freqbias.report.why import why
+from freqbias.schema import Rows
 
 
+@checked
 def build_report(
-    rows: pd.DataFrame,
+    rows: Rows,
     claims: Mapping[str, Any],
     spectra: Mapping[str, np.ndarray],
     config: Mapping[str, Any],
@@ -81,6 +85,7 @@ def build_report(
     return build_page(make_page(rows, claims, spectra, looks=looks, own=own), config)
 
 
+@checked
 def write_report(run_dir: str | os.PathLike) -> Path:
     """Writes ``figures/*.png``, ``figures/*.pdf`` and ``report.html`` into a run's folder.
 
@@ -121,7 +126,7 @@ def make_page(
     own: Sequence[OwnFigure] = (),
 ) -> Page:
     """What the report says; arguments as those of `build_report`."""
-    _check_rows(rows)
+    check_rows(rows)
     looks = looks.with_arms(rows["arm"])
     whole, (rows, claims, staged) = rows, split(rows, claims)
     if staged:
@@ -160,14 +165,6 @@ def _of_arms(spectra: Mapping[str, np.ndarray], arms: set[str]) -> dict[str, np.
     """The arrays of some arms, and those of no arm."""
     keys = {name: schema.parse_array_key(name) for name in spectra}
     return {name: spectra[name] for name, key in keys.items() if key is None or key.arm in arms}
-
-
-def _check_rows(rows: pd.DataFrame) -> None:
-    missing = [column for column in schema.REQUIRED if column not in rows]
-    if missing:
-        raise ValueError(f"rows must have the columns {list(schema.REQUIRED)}; missing: {missing}.")
-    if rows.empty:
-        raise ValueError("rows must not be empty.")
 
 
 def _lead(rows: pd.DataFrame, main: Sequence[str], minor: Sequence[str]) -> list[str]:

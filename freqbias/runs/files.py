@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
 
+from freqbias._checked import checked
+
 MANIFEST = ".freqbias-run"
 _HEADER = "Written by a freqbias run, which may remove the files named here, and no others:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,180}")
@@ -31,6 +33,7 @@ def run_folder(path: str | os.PathLike) -> Path:
     return Path(path)
 
 
+@checked
 def write_file(
     path: str | os.PathLike, name: str, content: bytes | Callable[[BinaryIO], Any]
 ) -> Path:
@@ -71,6 +74,7 @@ def write_file(
     return file
 
 
+@checked
 def read_file(path: str | os.PathLike, name: str) -> bytes:
     """What a run wrote as ``name``.
 
@@ -79,8 +83,8 @@ def read_file(path: str | os.PathLike, name: str) -> bytes:
       ValueError: the file is not as the run wrote it; the message says in what.
     """
     folder = run_folder(path)
-    if not (folder / name).exists():
-        raise FileNotFoundError(f"the run {path} has no {name}.")
+    if not (folder / name).is_file():
+        raise FileNotFoundError(f"name must be a file's; the run {path} has no {name}.")
     content = (folder / name).read_bytes()
     if what := _difference(manifest(folder).get(name), content):
         raise ValueError(

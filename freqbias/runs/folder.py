@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from freqbias import distributed
+from freqbias._checked import checked
 from freqbias.runs import lock
 from freqbias.runs.files import (
     MANIFEST,
@@ -33,6 +34,7 @@ _PACKAGES = ("freqbias", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 _LONGEST = 200  # characters of a message about one value
 
 
+@checked
 def open_run(
     path: str | os.PathLike,
     config: Mapping[str, Any],
@@ -125,6 +127,7 @@ def _open(
     save_json(folder, "config.json", record)
 
 
+@checked
 def close_run(path: str | os.PathLike) -> None:
     """Lets other processes open the folder of a run; the end of the process does so, too."""
     lock.release(Path(path))
@@ -148,6 +151,7 @@ def _recover(folder: Path) -> None:
     )
 
 
+@checked
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
     """The ``config.json`` of a run: config, data, versions, device, command, started.
 

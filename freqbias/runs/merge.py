@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from freqbias._checked import checked
 from freqbias.runs.files import manifest, read_file, run_folder, write_file
 from freqbias.runs.folder import close_run, open_run, read_config
 from freqbias.runs.outputs import load_arrays, save_arrays, save_json
 from freqbias.runs.rows import columns_of, setting_files, write_rows
 
 
+@checked
 def merge(
     paths: Sequence[str | os.PathLike],
     out: str | os.PathLike,

@@ -9,11 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from freqbias._checked import checked
 from freqbias.runs.files import read_file, write_file
 from freqbias.runs.values import plain
 from freqbias.typing import Params
 
 
+@checked
 def save_json(path: str | os.PathLike, name: str, value: Any) -> None:
     """Saves a JSON value as ``name``, atomically.
 
@@ -26,6 +28,7 @@ def save_json(path: str | os.PathLike, name: str, value: Any) -> None:
     write_file(path, name, (text + "\n").encode())
 
 
+@checked
 def load_json(path: str | os.PathLike, name: str) -> Any:
     """The JSON value saved as ``name``.
 
@@ -39,6 +42,7 @@ def load_json(path: str | os.PathLike, name: str) -> Any:
         raise ValueError(f"path {path} has a damaged file, {name}: it is no JSON.") from error
 
 
+@checked
 def save_arrays(path: str | os.PathLike, name: str, /, **arrays: Any) -> None:
     """Saves arrays as ``<name>.npz``, atomically; the same arrays give the same bytes.
 
@@ -53,6 +57,7 @@ def save_arrays(path: str | os.PathLike, name: str, /, **arrays: Any) -> None:
     write_file(path, f"{name}.npz", lambda file: np.savez(file, **converted))
 
 
+@checked
 def load_arrays(path: str | os.PathLike, name: str) -> dict[str, np.ndarray]:
     """The arrays of ``<name>.npz``.
 
@@ -70,6 +75,7 @@ def load_arrays(path: str | os.PathLike, name: str) -> dict[str, np.ndarray]:
         ) from error
 
 
+@checked
 def save_params(path: str | os.PathLike, name: str, params: Params) -> None:
     """Saves a pytree of arrays as ``<name>.npz``: one array per leaf, named by its path.
 
@@ -85,6 +91,7 @@ def save_params(path: str | os.PathLike, name: str, params: Params) -> None:
     save_arrays(path, name, **_by_path(params))
 
 
+@checked
 def load_params(path: str | os.PathLike, name: str, like: Params) -> Params:
     """The pytree saved as ``<name>.npz`` by `save_params`.
 
@@ -99,7 +106,7 @@ def load_params(path: str | os.PathLike, name: str, like: Params) -> Params:
       ValueError: the file does not fit ``like``.
     """
     found = load_arrays(path, name)
-    wanted = {leaf: tuple(value.shape) for leaf, value in _by_path(like).items()}
+    wanted = {leaf: getattr(value, "shape", None) for leaf, value in _by_path(like).items()}
     stored = {leaf: value.shape for leaf, value in found.items()}
     if stored != wanted:
         raise ValueError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from freqbias._checked import checked
 from freqbias.runs.files import check_name, manifest, read_file, run_folder, write_file
 from freqbias.runs.outputs import load_json, save_json
 from freqbias.runs.values import cell, kind, parsed
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@checked
 def finished(path: str | os.PathLike) -> frozenset[str]:
     """The ids of the settings whose rows are saved: what a resumed run skips.
 
@@ -24,6 +26,7 @@ def finished(path: str | os.PathLike) -> frozenset[str]:
     return frozenset(file.stem for file in setting_files(run_folder(path)))
 
 
+@checked
 def append_rows(path: str | os.PathLike, setting: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Saves the rows of one finished setting, all or none of them.
 
@@ -74,6 +77,7 @@ def append_rows(path: str | os.PathLike, setting: str, rows: Sequence[Mapping[st
     write_file(folder, name, text.getvalue().encode())
 
 
+@checked
 def write_rows(path: str | os.PathLike) -> "pd.DataFrame":
     """Merges the finished settings into ``rows.csv``, in the order of their ids.
 
@@ -89,6 +93,7 @@ def write_rows(path: str | os.PathLike) -> "pd.DataFrame":
     return read_rows(folder)
 
 
+@checked
 def read_rows(path: str | os.PathLike) -> "pd.DataFrame":
     """The rows of a run, finished or not: all settings saved so far.
 

@@ -42,12 +42,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.spectral import fourier, profile
 from freqbias.typing import Array, ArrayLike, Key
 
 Kind: TypeAlias = Literal["ideal", "gaussian", "butterworth"]
 
 
+@checked
 def low_pass_transfer(
     shape: Sequence[int], cutoff: float | Array, *, kind: Kind = "ideal", order: int = 2
 ) -> Array:
@@ -66,7 +68,6 @@ def low_pass_transfer(
       ValueError: ``cutoff`` is not positive, or unknown ``kind``.
       TypeError: ``order`` is not an int.
     """
-    _checks.one_of("kind", kind, ("ideal", "gaussian", "butterworth"))
     _checks.positive("cutoff", cutoff)
     _checks.positive_int("order", order)
     radius = fourier.radius_grid(shape)
@@ -80,6 +81,7 @@ def low_pass_transfer(
     return jax.nn.sigmoid(2 * order * (jnp.log(cutoff) - log_radius))
 
 
+@checked
 def band_pass_transfer(
     shape: Sequence[int],
     low: float | Array,
@@ -104,12 +106,14 @@ def band_pass_transfer(
       ValueError: not 0 <= low < high; or as in ``low_pass_transfer``.
     """
     fourier.check_band(low, high)
+    _checks.positive("high", high)
     upper = low_pass_transfer(shape, high, kind=kind, order=order)
     if _checks.is_concrete(low) and float(low) == 0.0:
         return upper
     return upper - low_pass_transfer(shape, low, kind=kind, order=order)
 
 
+@checked
 def apply_transfer(images: ArrayLike, transfer: ArrayLike) -> Array:
     """Multiplies the spectrum of images by a transfer function.
 
@@ -148,6 +152,7 @@ def _apply_transfer(images: Array, transfer: Array) -> Array:
     return fourier.irfft2(spectrum * jnp.broadcast_to(half, spectrum.shape), shape)
 
 
+@checked
 def low_pass(
     images: ArrayLike, cutoff: float | Array, *, kind: Kind = "ideal", order: int = 2
 ) -> Array:
@@ -172,6 +177,7 @@ def low_pass(
     return apply_transfer(images, low_pass_transfer(shape, cutoff, kind=kind, order=order))
 
 
+@checked
 def high_pass(
     images: ArrayLike, cutoff: float | Array, *, kind: Kind = "ideal", order: int = 2
 ) -> Array:
@@ -194,6 +200,7 @@ def high_pass(
     return apply_transfer(images, 1 - low_pass_transfer(shape, cutoff, kind=kind, order=order))
 
 
+@checked
 def band_pass(
     images: ArrayLike,
     low: float | Array,
@@ -221,6 +228,7 @@ def band_pass(
     return apply_transfer(images, band_pass_transfer(shape, low, high, kind=kind, order=order))
 
 
+@checked
 def mean_amplitude(images: ArrayLike) -> Array:
     """Mean amplitude |X| of a set of images, per frequency and channel, for ``replace_amplitude``.
 
@@ -245,6 +253,7 @@ def _mean_amplitude(images: Array) -> Array:
     return jnp.moveaxis((full + fourier.negate_frequencies(full)) / 2, 0, -1)
 
 
+@checked
 def replace_amplitude(
     images: ArrayLike, amplitude: ArrayLike, *, include_dc: bool = False
 ) -> Array:
@@ -313,6 +322,7 @@ class FourierPermutation(NamedTuple):
     source: Array  # int32 [H, W], flat index into the plane
 
 
+@checked
 def fourier_permutation(
     key: Key, shape: Sequence[int], *, include_dc: bool = False
 ) -> FourierPermutation:
@@ -356,6 +366,7 @@ def _draw_permutation(key: Key, shape: tuple[int, int], include_dc: bool) -> Fou
     return FourierPermutation(source.reshape(height, width))
 
 
+@checked
 def invert_permutation(permutation: FourierPermutation) -> FourierPermutation:
     """The inverse map, which is also the transpose: the map is orthogonal."""
     source = permutation.source
@@ -364,6 +375,7 @@ def invert_permutation(permutation: FourierPermutation) -> FourierPermutation:
     )
 
 
+@checked
 def permute_spectrum(images: ArrayLike, permutation: FourierPermutation) -> Array:
     """Moves the Fourier coefficients of images, Y[k] = X[source[k]], in every channel alike.
 
@@ -393,6 +405,7 @@ def _permute_spectrum(images: Array, permutation: FourierPermutation) -> Array:
     return fourier.irfft2(permuted[..., : shape[1] // 2 + 1, :], shape)
 
 
+@checked
 def permute_power(power: ArrayLike, permutation: FourierPermutation) -> Array:
     """What ``permute_spectrum`` does to a power spectrum: P'[k] = P[source[k]].
 
@@ -416,7 +429,7 @@ def _take(plane: Array, permutation: FourierPermutation, name: str) -> Array:
         raise ValueError(
             f"{name} must be of the permutation's (H, W) = {source.shape}; got {plane.shape[-2:]}."
         )
-    return plane.reshape(*plane.shape[:-2], -1)[..., source]
+    return plane.reshape(*plane.shape[:-2], source.size)[..., source]
 
 
 def _plane(images: Any) -> tuple[int, int]:

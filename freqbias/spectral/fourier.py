@@ -37,6 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.typing import Array, ArrayLike, Unit
 
 IMAGE_AXES = (-3, -2)
@@ -60,14 +61,11 @@ def check_images(images: Any, name: str = "images") -> None:
 
 def check_shape(shape: Any) -> tuple[int, int]:
     """Returns ``shape`` as (H, W), or raises."""
-    shape = tuple(shape)
-    if len(shape) != 2:
-        raise ValueError(f"shape must be (H, W); got {shape}.")
-    for name, size in zip(("H", "W"), shape, strict=True):
-        _checks.positive_int(f"shape: {name}", size)
-    return int(shape[0]), int(shape[1])
+    height, width = _checks.sizes("shape", shape, "HW")
+    return height, width
 
 
+@checked
 def fft2(images: ArrayLike) -> Array:
     """Orthonormal DFT of images over height and width.
 
@@ -86,6 +84,7 @@ def fft2(images: ArrayLike) -> Array:
     return jnp.fft.fft2(images, axes=IMAGE_AXES, norm="ortho")
 
 
+@checked
 def ifft2(spectrum: ArrayLike) -> Array:
     """The real images with a given Hermitian spectrum; the inverse of ``fft2``.
 
@@ -117,6 +116,7 @@ def ifft2(spectrum: ArrayLike) -> Array:
     return jnp.fft.ifft2(spectrum, axes=IMAGE_AXES, norm="ortho").real
 
 
+@checked
 def rfft2(images: ArrayLike) -> Array:
     """The half of ``fft2`` that determines the other: columns 0..W//2, at half the cost.
 
@@ -133,6 +133,7 @@ def rfft2(images: ArrayLike) -> Array:
     return jnp.fft.rfft2(images, axes=IMAGE_AXES, norm="ortho")
 
 
+@checked
 def irfft2(half: ArrayLike, shape: Sequence[int]) -> Array:
     """The real images with half spectrum ``half``; the inverse of ``rfft2``.
 
@@ -156,6 +157,7 @@ def irfft2(half: ArrayLike, shape: Sequence[int]) -> Array:
     return jnp.fft.irfft2(half, s=(height, width), axes=IMAGE_AXES, norm="ortho")
 
 
+@checked
 def half_plane_weights(shape: Sequence[int]) -> np.ndarray:
     """How many coefficients of the full plane each coefficient of ``rfft2`` stands for.
 
@@ -176,6 +178,7 @@ def half_plane_weights(shape: Sequence[int]) -> np.ndarray:
     return weights
 
 
+@checked
 def full_plane(half: Array, width: int) -> Array:
     """The full plane of a symmetric quantity (a power) from its half plane.
 
@@ -191,7 +194,7 @@ def full_plane(half: Array, width: int) -> Array:
     Raises:
       ValueError: ``half`` has not W//2 + 1 columns.
     """
-    if np.shape(half)[-1] != width // 2 + 1:
+    if np.ndim(half) < 2 or np.shape(half)[-1] != width // 2 + 1:
         raise ValueError(
             f"half must have {width // 2 + 1} columns for width {width}; got {np.shape(half)}."
         )
@@ -199,8 +202,11 @@ def full_plane(half: Array, width: int) -> Array:
     return jnp.concatenate([half, jnp.roll(mirrored, 1, -2)], axis=-1)
 
 
+@checked
 def negate_frequencies(plane: ArrayLike) -> Any:
     """Reindexes a plane [..., H, W] from k to -k (modulo H and W); NumPy in, NumPy out."""
+    if np.ndim(plane) < 2:
+        raise ValueError(f"plane must be [..., H, W]; got shape {np.shape(plane)}.")
     xp = np if isinstance(plane, np.ndarray) else jnp
     return xp.roll(xp.flip(plane, PLANE_AXES), (1, 1), PLANE_AXES)
 
@@ -210,6 +216,7 @@ def _wave_numbers(size: int) -> np.ndarray:
     return (np.arange(size) + size // 2) % size - size // 2
 
 
+@checked
 def frequency_grid(
     shape: Sequence[int], *, unit: Unit = "cycles/pixel"
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -225,7 +232,6 @@ def frequency_grid(
     Raises:
       ValueError: unknown unit, or ``shape`` is not two positive sizes.
     """
-    _checks.one_of("unit", unit, ("cycles/pixel", "cycles/image"))
     height, width = check_shape(shape)
     ky, kx = np.meshgrid(_wave_numbers(height), _wave_numbers(width), indexing="ij")
     if unit == "cycles/image":
@@ -233,6 +239,7 @@ def frequency_grid(
     return ky / height, kx / width
 
 
+@checked
 def radius_grid(shape: Sequence[int], *, unit: Unit = "cycles/pixel") -> np.ndarray:
     """The radius of every frequency of the plane.
 
@@ -255,7 +262,6 @@ def radius_grid(shape: Sequence[int], *, unit: Unit = "cycles/pixel") -> np.ndar
       >>> radius_grid((4, 4))[0]
       array([0.  , 0.25, 0.5 , 0.25])
     """
-    _checks.one_of("unit", unit, ("cycles/pixel", "cycles/image"))
     height, width = check_shape(shape)
     ky, kx = frequency_grid(shape, unit="cycles/image")
     if unit == "cycles/image":
@@ -271,7 +277,8 @@ def check_band(low: Any, high: Any) -> None:
             raise ValueError(f"a band needs 0 <= low < high; got low={lower:g}, high={upper:g}.")
 
 
-def band_mask(shape: Sequence[int], low: Any, high: Any) -> Any:
+@checked
+def band_mask(shape: Sequence[int], low: float | Array, high: float | Array) -> Any:
     """The frequencies of a ring: low < radius <= high, and with low = 0 the DC as well.
 
     So (0, a), (a, b), (b, inf) cut the plane into disjoint parts that cover it.
@@ -296,6 +303,7 @@ def band_mask(shape: Sequence[int], low: Any, high: Any) -> Any:
     return ((radius > low) | ((radius == 0.0) & (low == 0.0))) & (radius <= high)
 
 
+@checked
 def is_symmetric_mask(mask: ArrayLike, *, tolerance: float = 1e-5) -> bool:
     """Whether a concrete mask or transfer function maps real images to real images.
 

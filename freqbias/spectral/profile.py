@@ -33,6 +33,7 @@ import numpy as np
 from jax import lax
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.spectral import fourier
 from freqbias.typing import Array, ArrayLike
 
@@ -45,6 +46,7 @@ class RadialProfile(NamedTuple):
     count: np.ndarray  # type: ignore[assignment]  # [R], coefficients of the full plane in the bin, at least 1
 
 
+@checked
 def power_spectrum(images: ArrayLike) -> Array:
     """Power per frequency, P[k] = Σ_c |X_c[k]|², of the orthonormal transform.
 
@@ -70,13 +72,13 @@ def _power_spectrum(images: Array) -> Array:
     return fourier.full_plane(power, np.shape(images)[-2])
 
 
-def rescaled_power(images: ArrayLike) -> Array:
+def rescaled_power(images: ArrayLike, name: str = "images") -> Array:
     """``power_spectrum`` of images divided by their largest modulus: it cannot under- or overflow.
 
     For statistics that do not depend on the scale. The divisor is held constant in derivatives,
     which is exact for them.
     """
-    fourier.check_images(images)
+    fourier.check_images(images, name)
     return _rescaled_power(images)
 
 
@@ -116,6 +118,7 @@ def dc_mask(shape: Sequence[int], include_dc: bool) -> np.ndarray:
     return keep
 
 
+@checked
 def normalized_power(images: ArrayLike, *, include_dc: bool = False) -> Array:
     """The distribution of each image's power over frequencies, p = P / Σ P.
 
@@ -145,6 +148,7 @@ def _normalized_power(
     return normalize(power, keep, zero_for_none=zero_for_none)
 
 
+@checked
 def mean_spectrum(
     images: ArrayLike, *, axis: int | tuple[int, ...], include_dc: bool = False
 ) -> Array:
@@ -193,6 +197,7 @@ def _mean_spectrum(images: Array, leading: tuple[int, ...], include_dc: bool) ->
     return jnp.where(number > 0, mean, jnp.nan)
 
 
+@checked
 def axis_share(power: ArrayLike, *, include_dc: bool = False) -> Array:
     r"""Share of the power on the two axes of the plane: horizontal and vertical patterns.
 
@@ -220,6 +225,7 @@ def axis_share(power: ArrayLike, *, include_dc: bool = False) -> Array:
     return jnp.where(total > 0, share / jnp.where(total > 0, total, 1), jnp.nan)
 
 
+@checked
 def radial_profile(power: ArrayLike) -> RadialProfile:
     """Mean power as a function of the radius, for square and other shapes, odd and even.
 
@@ -250,24 +256,26 @@ def radial_profile(power: ArrayLike) -> RadialProfile:
 @jax.jit
 def _bin_means(power: Array, bins: Array, number: Array) -> Array:
     """Sum of power [..., H, W] per bin [H·W], divided by number [R]."""
-    flat = power.reshape(*power.shape[:-2], -1)
+    flat = power.reshape(*power.shape[:-2], bins.size)
     total = jnp.zeros((*flat.shape[:-1], number.size), flat.dtype).at[..., bins].add(flat)
     return total / jnp.broadcast_to(number.astype(total.dtype), total.shape)
 
 
-def check_power(power: ArrayLike) -> Array:
+def check_power(power: ArrayLike, name: str = "power") -> Array:
     """Returns ``power`` as a JAX array, or raises unless it is real, [..., H, W] and >= 0.
 
     NaN passes: the power of nothing (`normalized_power`, `mean_spectrum`).
     """
-    _checks.floating("power", power)
+    _checks.floating(name, power)
     shape = np.shape(power)
     if len(shape) < 2 or 0 in shape[-2:]:
-        raise ValueError(f"power must be [..., H, W] with H, W >= 1; got shape {shape}.")
+        raise ValueError(f"{name} must be [..., H, W] with H, W >= 1; got shape {shape}.")
     if _checks.is_concrete(power):
         values = np.asarray(power)  # can be read even inside jit
         if np.any(values < 0):
-            raise ValueError("power must not be negative; is it in decibels, or are these images?")
+            raise ValueError(
+                f"{name} must not be negative; is it in decibels, or are these images?"
+            )
         if np.any(np.isinf(values)):
-            raise ValueError("power must not be infinite.")
+            raise ValueError(f"{name} must not be infinite.")
     return jnp.asarray(power)

@@ -59,6 +59,7 @@ import numpy as np
 from jax import lax
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.spectral import fourier, profile
 from freqbias.typing import Array, ArrayLike, Key, Unit
 
@@ -88,6 +89,7 @@ class Null(NamedTuple):
     sd: Any
 
 
+@checked
 def mean_frequency(
     x: ArrayLike,
     *,
@@ -116,10 +118,10 @@ def mean_frequency(
     Example:
       A wave of 3 cycles along an image of 32 pixels has mean frequency 3/32.
     """
-    _checks.one_of("unit", unit, ("cycles/pixel", "cycles/image"))
     return _statistic(_mean_frequency, x, (domain, include_dc, max_radius), unit)
 
 
+@checked
 def half_power_frequency(
     x: ArrayLike,
     *,
@@ -150,10 +152,10 @@ def half_power_frequency(
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
     """
-    _checks.one_of("unit", unit, ("cycles/pixel", "cycles/image"))
     return _statistic(_half_power_frequency, x, (domain, include_dc, max_radius), unit)
 
 
+@checked
 def band_fraction(
     x: ArrayLike,
     low: float | Array,
@@ -183,6 +185,7 @@ def band_fraction(
     return _statistic(_band_fraction, x, (domain, include_dc, max_radius), None, low, high)
 
 
+@checked
 def entropy(
     x: ArrayLike,
     *,
@@ -210,6 +213,7 @@ def entropy(
     return _statistic(_entropy, x, (domain, include_dc, max_radius))
 
 
+@checked
 def participation_ratio(
     x: ArrayLike,
     *,
@@ -234,6 +238,7 @@ def participation_ratio(
     return _statistic(_participation_ratio, x, (domain, include_dc, max_radius))
 
 
+@checked
 def hoyer(
     x: ArrayLike,
     *,
@@ -270,6 +275,7 @@ def hoyer(
     return _statistic(_hoyer, x, (domain, include_dc, max_radius))
 
 
+@checked
 def has_power(
     x: ArrayLike,
     *,
@@ -295,6 +301,7 @@ def has_power(
     return _statistic(_valid, x, (domain, include_dc, max_radius))
 
 
+@checked
 def summarize(
     x: ArrayLike,
     *,
@@ -318,7 +325,6 @@ def summarize(
     Raises:
       TypeError, ValueError: as in ``mean_frequency``.
     """
-    _checks.one_of("unit", unit, ("cycles/pixel", "cycles/image"))
     _checks.positive("high", high)
     return _summarize(_power(x, domain), high, include_dc=bool(include_dc), unit=unit)
 
@@ -338,6 +344,7 @@ def _summarize(power: Array, high: Any, *, include_dc: bool, unit: Unit) -> Spec
     )
 
 
+@checked
 def null(
     shape: Sequence[int],
     *,
@@ -397,7 +404,6 @@ def null(
         _checks.positive_int(name, number)
     if num_draws < 2:
         raise ValueError(f"num_draws must be at least 2 to have a spread; got {num_draws}.")
-    _checks.one_of("unit", unit, ("cycles/pixel", "cycles/image"))
     mean, sd = _simulate(
         key,
         statistic=statistic or _simulated_summary(include_dc, high, unit),
@@ -437,10 +443,9 @@ class _Shares(NamedTuple):
 
 def _power(x: ArrayLike, domain: Domain) -> Array:
     """Power [..., H, W] of ``x``, up to a factor per image."""
-    _checks.one_of("domain", domain, ("pixel", "power"))
     if domain == "pixel":
-        return profile.rescaled_power(x)
-    return _rescaled(profile.check_power(x))
+        return profile.rescaled_power(x, "x")
+    return _rescaled(profile.check_power(x, "x"))
 
 
 @jax.jit
@@ -514,7 +519,7 @@ def _half_power_frequency(shares: _Shares, unit: Unit) -> Array:
     order = np.argsort(radius, kind="stable")
     rings, first = np.unique(radius[order], return_index=True)
     before = np.append(first, radius.size)  # how many coefficients precede each ring
-    within = jnp.cumsum(p.reshape(*p.shape[:-2], -1)[..., order], axis=-1)
+    within = jnp.cumsum(p.reshape(*p.shape[:-2], order.size)[..., order], axis=-1)
     within = jnp.pad(within, [(0, 0)] * (within.ndim - 1) + [(1, 0)])[..., before]
     middle = (within[..., :-1] + within[..., 1:]) / 2  # c_i of the docstring
     upper = jnp.clip(jnp.sum(middle < 0.5, axis=-1, keepdims=True), 1, max(rings.size - 1, 1))

@@ -16,6 +16,7 @@ from flax import linen as nn
 from matplotlib.colors import to_hex, to_rgb
 
 from freqbias import _checks, models
+from freqbias._checked import checked
 from freqbias.data import Dataset
 from freqbias.plotting import Drawn, Style
 from freqbias.study import protocols
@@ -180,6 +181,7 @@ _FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 
 
+@checked
 def register(family: Family) -> None:
     """Adds a family to the table, or replaces one that you have registered before.
 

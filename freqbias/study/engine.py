@@ -18,6 +18,7 @@ import jax
 from tqdm import tqdm
 
 from freqbias import distributed
+from freqbias._checked import checked
 from freqbias._terminal import Terminal
 
 XLA_FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=false"
@@ -28,6 +29,7 @@ MOST_MAPS = 30_000
 _KEPT_FROM = 0.1  # seconds that a program of the cache has taken to compile, at least
 
 
+@checked
 def configure(compilation_cache: str | os.PathLike | None = None) -> None:
     """Sets JAX up for many small programs side by side; call it before JAX makes its first array.
 

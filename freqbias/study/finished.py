@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from freqbias._checked import checked
 from freqbias.study import description, linear, sweep
 from freqbias.study.claims import Registry, Verdicts
 from freqbias.study.description import Kind
@@ -57,6 +58,7 @@ def verdicts(run: str | os.PathLike) -> Verdicts:
     return _STUDIES[description.read(run).kind].verdicts(run)
 
 
+@checked
 def finish(run: str | os.PathLike) -> None:
     """Judges the rows of a run, draws and reports, anew.
 

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from freqbias import attacks, ensemble, models, ops, training
+from freqbias._checked import checked
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
@@ -27,6 +28,7 @@ from freqbias.study.setting import LONG, PRIMARY, Asked, Budget, Setting
 from freqbias.typing import Array, Key, Status
 
 
+@checked
 def run_setting(
     setting: Setting,
     dataset: Dataset,

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from freqbias import data, distributed, report, runs, training
+from freqbias._checked import checked
 from freqbias.data import Dataset
 from freqbias.ensemble import Ensemble
 from freqbias.study import (
@@ -71,6 +72,7 @@ class Plan:
     save_params: bool = False
 
 
+@checked
 def plan(
     name: str,
     designs: Iterable[Design],
@@ -163,6 +165,7 @@ def open_run(
     return run
 
 
+@checked
 def run(
     plan: Plan,
     out: str | os.PathLike,
@@ -232,6 +235,7 @@ def _close(plan: Plan, run: Path, shard: tuple[int, int] | None) -> None:
         finish(run)
 
 
+@checked
 def load_networks(plan: Plan, run: str | os.PathLike, setting: Setting) -> Ensemble:
     """The trained networks of a setting, to be analysed again.
 

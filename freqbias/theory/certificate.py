@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.theory.precision import full_precision
 from freqbias.theory.regularizers import Regularizer, dual_norm
 from freqbias.typing import ArrayLike
@@ -26,6 +27,7 @@ class Certificate(NamedTuple):
     gap: Any  # []: 1 - margin / bound
 
 
+@checked
 @full_precision
 def certificate(
     beta: ArrayLike,
@@ -69,13 +71,13 @@ def certificate(
     if members is None:
         counts = xp.ones_like(margins)
     else:
-        _checks.rank("members", members, 1)
+        _check_one_each("members", members, images)
         counts = xp.asarray(members, dtype=beta.dtype)
     margins = xp.where(counts > 0, margins, xp.max(margins))
     if norm is None:
         norm = regularizer.norm(beta)
     if dual_weights is not None:
-        _checks.rank("dual_weights", dual_weights, 1)
+        _check_one_each("dual_weights", dual_weights, images)
         weights = xp.asarray(dual_weights, dtype=beta.dtype)[None]
     else:
         below = (margins - margins.min()) / xp.max(xp.abs(margins))
@@ -87,3 +89,11 @@ def certificate(
     bound = dual_norm(regularizer, combined).min()
     margin = margins.min() / norm
     return Certificate(margin, bound, 1 - margin / bound)
+
+
+def _check_one_each(name: str, values: ArrayLike, images: ArrayLike) -> None:
+    if np.shape(values) != np.shape(images)[:1] or jax.numpy.iscomplexobj(values):
+        raise ValueError(
+            f"{name} must hold one real number for each of the {np.shape(images)[0]} images; "
+            f"got shape {np.shape(values)}."
+        )

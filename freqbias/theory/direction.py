@@ -25,10 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.ops import square_offsets
 from freqbias.theory.precision import full_precision
 from freqbias.theory.predictor import locally_connected_predictor
-from freqbias.typing import Array, ArrayLike, Key, Params, Status
+from freqbias.typing import Array, ArrayLike, DType, Key, Keys, Params, Status
 
 
 class LinearNet(NamedTuple):
@@ -58,6 +59,7 @@ class DirectionReading(NamedTuple):
     status: Array  # int32 [S]: OK, NOT_CONVERGED if not all images are classified, DIVERGED
 
 
+@checked
 def dense_net(image_shape: Sequence[int], depth: int, *, width: int = 1) -> LinearNet:
     """A fully connected linear network.
 
@@ -102,6 +104,7 @@ def dense_net(image_shape: Sequence[int], depth: int, *, width: int = 1) -> Line
     return LinearNet(init, predictor, depth + 1)
 
 
+@checked
 def conv_net(
     image_shape: Sequence[int],
     depth: int,
@@ -164,6 +167,7 @@ def conv_net(
     return LinearNet(init, predictor, depth + 1)
 
 
+@checked
 def locally_connected_net(
     image_shape: Sequence[int], depth: int, *, kernel_size: int | Sequence[int], channels: int = 1
 ) -> LinearNet:
@@ -206,13 +210,14 @@ def locally_connected_net(
     return LinearNet(init, predictor, depth + 1)
 
 
+@checked
 def init_direction(
     net: LinearNet,
-    keys: Key,
+    keys: Keys,
     num_images: int,
     *,
     init_scale: float = 1.0,
-    dtype: Any = jnp.float32,
+    dtype: DType = jnp.float32,
 ) -> DirectionState:
     """Draws an ensemble and puts it on the sphere.
 
@@ -235,9 +240,11 @@ def init_direction(
     """
     _checks.positive("init_scale", init_scale)
     _checks.positive_int("num_images", num_images)
+    _checks.rank("keys", keys, 1)
     return _init(net, num_images, jnp.dtype(dtype), keys, init_scale)
 
 
+@checked
 def train_direction(
     net: LinearNet,
     state: DirectionState,
@@ -287,7 +294,7 @@ def train_direction(
     _checks.positive("decay_steps", decay_steps)
     if _checks.is_concrete(num_steps) and num_steps < 0:
         raise ValueError(f"num_steps must be >= 0; got {num_steps}.")
-    signed = _signed(images, labels, state.log_scale.dtype)
+    signed = _signed(images, labels, net, state)
     if state.dual_weights.shape[1] != len(signed):
         raise ValueError(
             f"images must be the {state.dual_weights.shape[1]} of init_direction; "
@@ -297,6 +304,7 @@ def train_direction(
     return _train(net, loss, state, data, (num_steps, step_size, decay_steps))
 
 
+@checked
 def read_direction(
     net: LinearNet,
     state: DirectionState,
@@ -323,7 +331,7 @@ def read_direction(
       TypeError, ValueError: as in ``train_direction``.
     """
     _checks.one_of("loss", loss, ("exponential", "logistic"))
-    signed = _signed(images, labels, state.log_scale.dtype)
+    signed = _signed(images, labels, net, state)
     return _read(net, loss, state, signed, _members(members, state, signed))
 
 
@@ -361,7 +369,7 @@ def _least(margins: Array, members: Array | None) -> Array:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _init(net: LinearNet, num_images: int, dtype: Any, keys: Key, init_scale: Any) -> Any:
+def _init(net: LinearNet, num_images: int, dtype: Any, keys: Keys, init_scale: Any) -> Any:
     """The draw of ``init_direction``."""
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), jax.vmap(net.init)(keys))
     size = _norms(params)
@@ -453,8 +461,12 @@ def _scale(params: Params, factor: Array) -> Params:
     return jax.tree.map(lambda leaf: leaf * factor.reshape(-1, *[1] * (leaf.ndim - 1)), params)
 
 
-def _signed(images: ArrayLike, labels: ArrayLike, dtype: Any) -> Array:
+def _signed(images: ArrayLike, labels: ArrayLike, net: LinearNet, state: DirectionState) -> Array:
     """Returns y_n x_n [N, D], checked."""
+    shape = jax.eval_shape(jax.vmap(net.predictor), state.params).shape[1:]
+    if np.shape(images)[1:] != shape:
+        raise ValueError(f"images must be [N, *{shape}], as net reads; got {np.shape(images)}.")
+    dtype = state.log_scale.dtype
     _checks.images(images, unit_range=False)
     _checks.labels(labels, num_examples=np.shape(images)[0], num_classes=2)
     sign = 2 * jnp.asarray(labels).astype(dtype) - 1
@@ -478,9 +490,7 @@ def _members(members: ArrayLike | None, state: DirectionState, signed: Array) ->
 
 def _image_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
     """Returns (H, W, C), checked."""
-    if len(image_shape) != 3:
-        raise ValueError(f"image_shape must be (H, W, C); got {tuple(image_shape)}.")
-    height, wide, channels = image_shape
+    height, wide, channels = _checks.sizes("image_shape", image_shape, "HWC")
     return height, wide, channels
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
-from freqbias.typing import ArrayLike
+from freqbias._checked import checked
+from freqbias.typing import ArrayLike, Numbers
 
 
 class FourierProblem(NamedTuple):
@@ -27,6 +28,7 @@ class FourierProblem(NamedTuple):
     correlation: np.ndarray  # [H, W], s_f = lambda_f |beta*_hat_f|
 
 
+@checked
 def fourier_problem(images: ArrayLike, teacher: ArrayLike) -> FourierProblem:
     """Power and correlation of a data set, all its shifts included, labelled by a linear teacher.
 
@@ -55,8 +57,9 @@ def fourier_problem(images: ArrayLike, teacher: ArrayLike) -> FourierProblem:
     return FourierProblem(power, power * np.abs(np.fft.fft2(teacher[..., 0], norm="ortho")))
 
 
+@checked
 def learning_time(
-    initial: ArrayLike, final: ArrayLike, correlation: ArrayLike, power: ArrayLike, *, depth: int
+    initial: Numbers, final: Numbers, correlation: Numbers, power: Numbers, *, depth: int
 ) -> np.ndarray:
     """Time of gradient flow from amplitude ``initial`` to ``final``, below the target.
 
@@ -88,6 +91,7 @@ def learning_time(
     correlation, power = np.asarray(correlation, np.float64), np.asarray(power, np.float64)
     _checks.positive("correlation", correlation)
     _checks.positive("power", power)
+    _checks.broadcast(initial=initial, final=final, correlation=correlation, power=power)
     target = correlation / power
     start = (initial >= 0) if depth == 0 else (initial > 0)
     if not (np.all(start) and np.all(initial <= final) and np.all(final < target)):
@@ -99,8 +103,9 @@ def learning_time(
     return (_progress(final / target, num_layers) - _progress(initial / target, num_layers)) / rate
 
 
+@checked
 def amplitude_trajectory(
-    times: ArrayLike, initial: ArrayLike, correlation: ArrayLike, power: ArrayLike, *, depth: int
+    times: Numbers, initial: Numbers, correlation: Numbers, power: Numbers, *, depth: int
 ) -> np.ndarray:
     """Amplitudes |beta_hat_f| along gradient flow.
 
@@ -126,6 +131,7 @@ def amplitude_trajectory(
     _checks.rank("times", times, 1)
     if not np.all(times >= 0):
         raise ValueError(f"times must be >= 0; got {times}.")
+    _checks.broadcast(initial=initial, correlation=correlation, power=power)
     initial, correlation, power = np.broadcast_arrays(
         *(np.asarray(value, np.float64) for value in (initial, correlation, power))
     )
@@ -153,11 +159,12 @@ def amplitude_trajectory(
     return target * scipy.special.expit((low + high) / 2)
 
 
+@checked
 def gradient_descent_amplitude(
     num_steps: int,
-    initial: ArrayLike,
-    correlation: ArrayLike,
-    power: ArrayLike,
+    initial: Numbers,
+    correlation: Numbers,
+    power: Numbers,
     *,
     step_size: float,
     depth: int,
@@ -184,6 +191,8 @@ def gradient_descent_amplitude(
     """
     num_layers = _num_layers(depth)
     _checks.positive_int("num_steps", num_steps)
+    _checks.positive("step_size", step_size)
+    _checks.broadcast(initial=initial, correlation=correlation, power=power)
     initial, correlation, power = np.broadcast_arrays(
         *(np.asarray(value, np.float64) for value in (initial, correlation, power))
     )

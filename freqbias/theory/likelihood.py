@@ -12,6 +12,7 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.typing import ArrayLike, Status
 
 _LEAST = 1e-6  # of the largest singular value: directions below are taken to have no variance
@@ -29,6 +30,7 @@ class MaximumLikelihood(NamedTuple):
     status: Status  # OK, or NOT_CONVERGED: neither a small gradient nor a separation
 
 
+@checked
 def maximum_likelihood(
     images: ArrayLike,
     labels: ArrayLike,

@@ -22,6 +22,7 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.spectral import frequency_grid, radius_grid
 from freqbias.typing import Array, ArrayLike
 
@@ -35,6 +36,7 @@ class SpectralRange(NamedTuple):
     maximizer: np.ndarray  # [Kh, Kw], unit energy
 
 
+@checked
 def spectral_range(
     weights: ArrayLike, kernel_size: int | Sequence[int], *, include_dc: bool = True
 ) -> SpectralRange:
@@ -59,6 +61,8 @@ def spectral_range(
     mirrored = np.roll(weights[::-1, ::-1], (1, 1), (0, 1))
     if not np.allclose(weights, mirrored):
         raise ValueError("weights must be even, a(-f) = a(f); got an array which is not.")
+    _checks.sizes("weights: shape", weights.shape, "HW")
+    _checks.finite("weights", weights)
     height, width = _kernel_shape(kernel_size, weights.shape)
     form = _quadratic_form(weights, height, width)
     num_pixels = weights.size
@@ -85,6 +89,7 @@ def spectral_range(
     )
 
 
+@checked
 def band_energy_range(
     kernel_size: int | Sequence[int],
     shape: Sequence[int],
@@ -122,6 +127,7 @@ def band_energy_range(
     return spectral_range((distance <= radius + 1e-9).astype(np.float64), kernel_size)
 
 
+@checked
 def mean_frequency_range(
     kernel_size: int | Sequence[int], shape: Sequence[int], *, include_dc: bool = True
 ) -> SpectralRange:
@@ -151,6 +157,7 @@ def _mean_frequency_range(
     return spectral_range(radius_grid(shape), kernel_shape, include_dc=include_dc)
 
 
+@checked
 def kernel_mean_frequency(
     kernel: ArrayLike, shape: Sequence[int], *, include_dc: bool = True
 ) -> Array:
@@ -185,6 +192,7 @@ def kernel_mean_frequency(
     return moment / jnp.sum(power, axis=(-2, -1))
 
 
+@checked
 def kernel_slack(kernel: ArrayLike, shape: Sequence[int], *, include_dc: bool = True) -> Array:
     """How far a layer lies above the lowest mean frequency its kernel size allows.
 
@@ -209,6 +217,7 @@ def kernel_slack(kernel: ArrayLike, shape: Sequence[int], *, include_dc: bool = 
 # Uncertainty: supports, spreads.
 
 
+@checked
 def donoho_stark_bound(support_size: int, num_pixels: int) -> int:
     """Fewest non-zero frequencies of a signal with ``support_size`` non-zero pixels.
 
@@ -235,6 +244,7 @@ def donoho_stark_bound(support_size: int, num_pixels: int) -> int:
     return -(-num_pixels // support_size)
 
 
+@checked
 def contiguous_bound(kernel_size: int | Sequence[int], shape: Sequence[int]) -> int:
     """Fewest non-zero frequencies of a kernel of *contiguous* taps, far above Donoho-Stark.
 
@@ -259,6 +269,7 @@ def contiguous_bound(kernel_size: int | Sequence[int], shape: Sequence[int]) -> 
     return int(np.prod([size - taps + 1 for size, taps in zip(shape, kernel, strict=True)]))
 
 
+@checked
 def rms_frequency_bound(kernel_size: int | Sequence[int], shape: Sequence[int]) -> float:
     """Closed-form Heisenberg bound: no kernel has a lower root-mean-square radius.
 
@@ -288,6 +299,7 @@ def rms_frequency_bound(kernel_size: int | Sequence[int], shape: Sequence[int]) 
     return float(np.sqrt(np.sum(terms)) / np.pi)
 
 
+@checked
 def massar_spindel_slack(signal: ArrayLike) -> Array:
     """Slack of the uncertainty relation of position and frequency on a cycle; never negative.
 
@@ -306,8 +318,7 @@ def massar_spindel_slack(signal: ArrayLike) -> Array:
     Reference:
       Massar & Spindel 2008 (arXiv 0710.0723).
     """
-    signal = jnp.asarray(signal)
-    _checks.rank("signal", signal, tuple(range(1, 9)))
+    signal = _signal(signal)
     size = signal.shape[-1]
     constant = np.tan(np.pi / size)
 
@@ -325,6 +336,7 @@ def massar_spindel_slack(signal: ArrayLike) -> Array:
     )
 
 
+@checked
 def cosine_spread(signal: ArrayLike) -> Array:
     """Spread about the origin in space plus spread about DC, (1 - <cos>_x) + (1 - <cos>_f).
 
@@ -334,7 +346,7 @@ def cosine_spread(signal: ArrayLike) -> Array:
     Returns:
       [...], at least ``harper_bound(N).minimum``.
     """
-    signal = jnp.asarray(signal)
+    signal = _signal(signal)
     size = signal.shape[-1]
 
     def mean_cosine(amplitude: Array) -> Array:
@@ -345,6 +357,13 @@ def cosine_spread(signal: ArrayLike) -> Array:
     return 2 - mean_cosine(signal) - mean_cosine(jnp.fft.fft(signal, norm="ortho"))
 
 
+def _signal(signal: ArrayLike) -> Array:
+    """Returns ``signal`` as a JAX array [..., N], checked."""
+    if not np.ndim(signal) or not np.shape(signal)[-1]:
+        raise ValueError(f"signal must be [..., N] with N >= 1; got shape {np.shape(signal)}.")
+    return jnp.asarray(signal)
+
+
 class HarperBound(NamedTuple):
     """The tight additive uncertainty bound and the signal that attains it."""
 
@@ -352,6 +371,7 @@ class HarperBound(NamedTuple):
     minimizer: np.ndarray  # [N], unit energy
 
 
+@checked
 def harper_bound(size: int) -> HarperBound:
     """Tight lower bound of ``cosine_spread``: 2 minus the top eigenvalue of Harper's operator.
 
@@ -387,6 +407,7 @@ class RandomPrediction(NamedTuple):
     std: float
 
 
+@checked
 def random_kernel_mean_frequency(
     kernel_size: int | Sequence[int],
     shape: Sequence[int],
@@ -429,6 +450,7 @@ def random_kernel_mean_frequency(
     return RandomPrediction(float(trace / taps), float(np.sqrt(max(variance, 0.0))))
 
 
+@checked
 def random_kernel_power(
     kernel_size: int | Sequence[int], shape: Sequence[int], *, mean: float = 0.0, std: float = 1.0
 ) -> np.ndarray:
@@ -449,6 +471,7 @@ def random_kernel_power(
     return kernel[0] * kernel[1] * std**2 + mean**2 * _dirichlet_power(kernel, shape, 1)
 
 
+@checked
 def random_net_power_moment(
     kernel_sizes: Sequence[int | Sequence[int]], shape: Sequence[int]
 ) -> np.ndarray:
@@ -465,7 +488,7 @@ def random_net_power_moment(
     Returns:
       [H, W], in ``fftfreq`` order.
     """
-    moment = np.ones(tuple(shape))
+    moment = np.ones(_checks.sizes("shape", shape, "HW"))
     for kernel_size in kernel_sizes:
         kernel = _kernel_shape(kernel_size, shape)
         moment = moment * (2 + _dirichlet_power(kernel, shape, 2) / (kernel[0] * kernel[1]) ** 2)
@@ -474,10 +497,7 @@ def random_net_power_moment(
 
 def _kernel_shape(kernel_size: int | Sequence[int], shape: Sequence[int]) -> tuple[int, int]:
     """Returns (Kh, Kw), checked against an image of ``shape``."""
-    if len(shape) != 2:
-        raise ValueError(f"shape must be (H, W); got {tuple(shape)}.")
-    for size in shape:
-        _checks.positive_int("shape", size)
+    shape = _checks.sizes("shape", shape, "HW")
     single = isinstance(kernel_size, int | np.integer)
     sizes: Any = (kernel_size, kernel_size) if single else tuple(kernel_size)  # type: ignore[arg-type]
     if len(sizes) != 2:
@@ -485,9 +505,7 @@ def _kernel_shape(kernel_size: int | Sequence[int], shape: Sequence[int]) -> tup
     for taps, size in zip(sizes, shape, strict=True):
         _checks.positive_int("kernel_size", taps)
         if taps > size:
-            raise ValueError(
-                f"kernel_size must be at most the image's {tuple(shape)}; got {sizes}."
-            )
+            raise ValueError(f"kernel_size must be at most the image's {shape}; got {sizes}.")
     return int(sizes[0]), int(sizes[1])
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.theory.certificate import certificate
 from freqbias.theory.regularizers import Regularizer, l2_regularizer
 from freqbias.typing import ArrayLike, Status
@@ -31,6 +32,7 @@ class MaxMargin(NamedTuple):
     status: Status  # OK, NOT_SEPARABLE or NOT_CONVERGED
 
 
+@checked
 def max_margin(
     images: ArrayLike,
     labels: ArrayLike,
@@ -113,6 +115,7 @@ def max_margin(
     return best
 
 
+@checked
 def support_vector_machine(images: ArrayLike, labels: ArrayLike) -> MaxMargin:
     """Maximum l2 margin through the origin, to machine precision, by non-negative least squares.
 

@@ -11,6 +11,7 @@ offsets of a K x K kernel are centred, as "SAME" padding centres them.
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +19,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.ops import AffinePredictor, affine_predictor, square_offsets
 from freqbias.typing import ApplyFn, Array, ArrayLike, Params
 
 
+@checked
 def check_affine(
     apply_fn: ApplyFn,
     params: Params,
@@ -58,11 +61,13 @@ def check_affine(
     Reference:
       Gunasekar et al. 2018 (arXiv 1806.00468), section 2.
     """
-    if len(image_shape) != 3:
-        raise ValueError(f"image_shape must be (H, W, C); got {tuple(image_shape)}.")
-    leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    image_shape = _checks.sizes("image_shape", image_shape, "HWC")
+    if tolerance is not None:
+        _checks.positive("tolerance", tolerance)
+    dtypes = map(jnp.result_type, jax.tree.leaves(params))
+    leaves = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
     dtype = jnp.result_type(*leaves) if leaves else jnp.float32
-    error = _affinity_error(apply_fn, tuple(image_shape), dtype, params)
+    error = _affinity_error(apply_fn, image_shape, dtype, params)
     if tolerance is None:
         tolerance = 1e-10 if dtype == jnp.float64 else 1e-4
     if _checks.is_concrete(error) and not float(error) <= tolerance:
@@ -74,6 +79,7 @@ def check_affine(
     return error
 
 
+@checked
 def pair_margin(
     predictor: AffinePredictor, label: ArrayLike, other: ArrayLike
 ) -> tuple[Array, Array]:
@@ -89,10 +95,14 @@ def pair_margin(
     Returns:
       w [..., H, W, C] and b [...].
     """
+    for name, index in (("label", label), ("other", other)):
+        if not jnp.issubdtype(jnp.result_type(index), jnp.integer):
+            raise TypeError(f"{name} must be integers; got {jnp.result_type(index)}.")
     weights = jnp.moveaxis(predictor.weights, -1, 0)
     return weights[label] - weights[other], predictor.bias[label] - predictor.bias[other]
 
 
+@checked
 def margin_gradient(
     apply_fn: ApplyFn, params: Params, images: ArrayLike, labels: ArrayLike
 ) -> Array:
@@ -130,6 +140,7 @@ def margin_gradient(
     return jax.grad(total)(images)
 
 
+@checked
 def kernel_response(
     kernel: ArrayLike, shape: Sequence[int], *, offsets: ArrayLike | None = None
 ) -> Array:
@@ -153,20 +164,23 @@ def kernel_response(
     """
     kernel = jnp.asarray(kernel)
     _checks.rank("kernel", kernel, 4)
+    if 0 in kernel.shape:
+        raise ValueError(f"kernel must not be empty; got shape {kernel.shape}.")
+    shape = _checks.sizes("shape", shape, "HW")
     height, width = kernel.shape[:2]
     if offsets is None:
         if height > shape[0] or width > shape[1]:
             raise ValueError(f"kernel must fit the image {tuple(shape)}; got shape {kernel.shape}.")
         offsets = square_offsets(height, width)
     offsets = np.asarray(offsets)
-    if offsets.shape != (height * width, 2):
-        raise ValueError(f"offsets must be [{height * width}, 2]; got shape {offsets.shape}.")
+    _checks.integers("offsets", offsets, (height * width, 2))
     rows, columns = offsets[:, 0] % shape[0], offsets[:, 1] % shape[1]
     grid = jnp.zeros((*shape, *kernel.shape[2:]), kernel.dtype)
     grid = grid.at[rows, columns].add(kernel.reshape(-1, *kernel.shape[2:]))
     return jnp.fft.fft2(grid, axes=(0, 1))
 
 
+@checked
 def conv_predictor(
     kernels: Sequence[ArrayLike],
     readout: ArrayLike,
@@ -201,8 +215,14 @@ def conv_predictor(
         )
     readout = jnp.asarray(readout)
     _checks.rank("readout", readout, 4)
+    if 0 in readout.shape:
+        raise ValueError(f"readout must not be empty; got shape {readout.shape}.")
     spectrum = jnp.fft.fft2(readout, axes=(0, 1))
     where = [None] * len(kernels) if offsets is None else offsets
+    if len(where) != len(kernels):
+        raise ValueError(
+            f"offsets must be one for each of {len(kernels)} kernels; got {len(where)}."
+        )
     for kernel, taps in reversed(list(zip(kernels, where, strict=True))):
         response = kernel_response(kernel, readout.shape[:2], offsets=taps)
         _check_channels(response.shape[-1], spectrum.shape[-2])
@@ -210,6 +230,7 @@ def conv_predictor(
     return jnp.fft.ifft2(spectrum, axes=(0, 1)).real
 
 
+@checked
 def locally_connected_predictor(
     layers: Sequence[ArrayLike], readout: ArrayLike, offsets: ArrayLike
 ) -> Array:
@@ -233,6 +254,7 @@ def locally_connected_predictor(
     beta = jnp.asarray(readout)
     _checks.rank("readout", beta, 4)
     taps = np.asarray(offsets)
+    _checks.integers("offsets", taps, (None, 2))
     height, width = beta.shape[:2]
     y, x = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
     pixel = (y - taps[:, 0]) % height * width + (x - taps[:, 1]) % width
@@ -252,6 +274,7 @@ def locally_connected_predictor(
     return beta
 
 
+@checked
 def dense_predictor(kernels: Sequence[ArrayLike], image_shape: Sequence[int]) -> Array:
     """Effective predictor of a linear fully connected network, W_1 W_2 ... W_L.
 
@@ -262,6 +285,14 @@ def dense_predictor(kernels: Sequence[ArrayLike], image_shape: Sequence[int]) ->
     Returns:
       beta [H, W, C, K].
     """
+    shape = _checks.sizes("image_shape", image_shape, "HWC")
+    widths = [(np.prod(shape),), *map(np.shape, kernels)]
+    fits = (len(own) == 2 and before[-1] == own[0] for before, own in pairwise(widths))
+    if not kernels or not all(fits):
+        raise ValueError(
+            f"kernels must be [in, out] and feed each other, the first fed by image_shape {shape}; "
+            f"got shapes {widths[1:]}."
+        )
     product = jnp.asarray(kernels[-1])
     for kernel in reversed(kernels[:-1]):
         product = jnp.matmul(jnp.asarray(kernel), product, precision="highest")
@@ -270,7 +301,7 @@ def dense_predictor(kernels: Sequence[ArrayLike], image_shape: Sequence[int]) ->
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _affinity_error(
-    apply_fn: ApplyFn, image_shape: tuple[int, int, int], dtype: DTypeLike, params: Params
+    apply_fn: ApplyFn, image_shape: tuple[int, ...], dtype: DTypeLike, params: Params
 ) -> Array:
     """The error of ``check_affine``."""
     predictor = affine_predictor(apply_fn, params, image_shape, dtype)
@@ -287,5 +318,6 @@ def _check_channels(outgoing: int, incoming: int) -> None:
     """Raises ValueError unless a layer feeds the next."""
     if outgoing != incoming:
         raise ValueError(
-            f"a layer of {outgoing} output channels cannot feed one of {incoming} input channels."
+            f"kernels (or layers) and readout must feed each other; one of {outgoing} output "
+            f"channels cannot feed one of {incoming} input channels."
         )

@@ -29,6 +29,7 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.theory.precision import full_precision
 from freqbias.typing import ArrayLike
 
@@ -48,6 +49,7 @@ class CertifiedNorm(NamedTuple):
     gap: float  # (value - lower bound) / value
 
 
+@checked
 @full_precision
 def dual_norm(regularizer: Regularizer, y: ArrayLike) -> Any:
     """Norm*(y) = max { <beta, y> : Norm(beta) <= 1 } = max_b ||blocks(y)_b||_op.
@@ -59,6 +61,8 @@ def dual_norm(regularizer: Regularizer, y: ArrayLike) -> Any:
     Returns:
       [...].
     """
+    if np.ndim(y) < 3 or 0 in np.shape(y)[-3:]:
+        raise ValueError(f"y must be [..., H, W, C], none of them 0; got shape {np.shape(y)}.")
     blocks = regularizer.blocks(y)
     xp = _namespace(blocks)
     if min(blocks.shape[-2:]) == 1:
@@ -113,6 +117,7 @@ def fourier_regularizer() -> Regularizer:
     return Regularizer(norm, blocks, adjoint)
 
 
+@checked
 def kernel_regularizer(kernel_size: int | Sequence[int]) -> Regularizer:
     """R_K, of two-layer convolutions with K taps; dual sqrt(lmax(T)) / (2 sqrt(D)).
 
@@ -151,6 +156,7 @@ def kernel_regularizer(kernel_size: int | Sequence[int]) -> Regularizer:
     return Regularizer(lambda beta: kernel_norm(beta, kernel_size).value, blocks, adjoint)
 
 
+@checked
 def locally_connected_regularizer(kernel_size: int | Sequence[int]) -> Regularizer:
     """Latent group norm over windows, of two-layer locally connected networks.
 
@@ -215,6 +221,7 @@ def nuclear_regularizer() -> Regularizer:
     return Regularizer(norm, blocks, adjoint)
 
 
+@checked
 def dense_cost(beta: ArrayLike, depth: int) -> Any:
     """Least ||w||^2 of a fully connected net of ``depth`` hidden layers, L ||beta||^{2/L}.
 
@@ -235,6 +242,7 @@ def dense_cost(beta: ArrayLike, depth: int) -> Any:
     return num_layers * squared ** (1 / num_layers)
 
 
+@checked
 def conv_cost(beta: ArrayLike, depth: int, *, scaled: bool = True) -> Any:
     """Least ||w||^2 of full-width convolutions, L sum_f ||beta_hat[f]||^{2/L}.
 
@@ -262,6 +270,7 @@ def conv_cost(beta: ArrayLike, depth: int, *, scaled: bool = True) -> Any:
     return cost * np.prod(np.shape(beta)[:2]) ** (-(num_layers - 1) / num_layers)
 
 
+@checked
 def kernel_norm(
     beta: ArrayLike, kernel_size: int | Sequence[int], *, num_channels: int | None = None
 ) -> CertifiedNorm:
@@ -289,6 +298,7 @@ def kernel_norm(
     Reference:
       Jagadeesan et al. 2021 (arXiv 2102.12238).
     """
+    _checks.finite("beta", beta)
     beta = np.asarray(beta, np.float64)
     _checks.rank("beta", beta, 3)
     height, width, channels = beta.shape
@@ -349,6 +359,7 @@ def kernel_norm(
     return best
 
 
+@checked
 def locally_connected_norm(beta: ArrayLike, kernel_size: int | Sequence[int]) -> CertifiedNorm:
     """Least weight cost of two locally connected layers: a latent group norm over windows.
 
@@ -365,6 +376,7 @@ def locally_connected_norm(beta: ArrayLike, kernel_size: int | Sequence[int]) ->
       TypeError: a size is no int.
       ValueError: beta is not [H, W, C], or the kernel does not fit it.
     """
+    _checks.finite("beta", beta)
     beta = np.asarray(beta, np.float64)
     _checks.rank("beta", beta, 3)
     if not np.any(beta):
@@ -432,8 +444,8 @@ def _amplitude(beta: Any) -> Any:
 def _array(value: Any) -> Any:
     """Returns ``value`` as an array [..., H, W, C] of its own namespace."""
     value = value if isinstance(value, jax.Array) else np.asarray(value)
-    if value.ndim < 3:
-        raise ValueError(f"expected an array [..., H, W, C]; got shape {value.shape}.")
+    if value.ndim < 3 or 0 in value.shape[-3:]:
+        raise ValueError(f"beta must be [..., H, W, C], none of them 0; got shape {value.shape}.")
     return value
 
 

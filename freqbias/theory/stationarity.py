@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.theory.precision import full_precision
 from freqbias.theory.predictor import kernel_response
 from freqbias.typing import Array, ArrayLike, Params
@@ -29,6 +30,7 @@ class Stationarity(NamedTuple):
     num_support: int  # images within the threshold of the least margin
 
 
+@checked
 def fourier_stationarity(
     beta: ArrayLike,
     images: ArrayLike,
@@ -67,6 +69,8 @@ def fourier_stationarity(
     """
     _checks.images(images, unit_range=False)
     _checks.labels(labels, num_examples=np.shape(images)[0], num_classes=2)
+    if not threshold >= 1:
+        raise ValueError(f"threshold must be at least 1; got {threshold}.")
     if np.shape(beta) != np.shape(images)[1:]:
         raise ValueError(f"beta must be {np.shape(images)[1:]}; got shape {np.shape(beta)}.")
     if depth < 0:
@@ -101,6 +105,7 @@ def fourier_stationarity(
     )
 
 
+@checked
 @full_precision
 def parameter_stationarity(objective_fn: Callable[[Params], Array], params: Params) -> Array:
     """1 - cos(w, -grad objective(w)): 0 where weights only grow, whatever the architecture.
@@ -125,6 +130,7 @@ def parameter_stationarity(objective_fn: Callable[[Params], Array], params: Para
     return 1 + inner(params, gradient) / jnp.sqrt(inner(params, params) * inner(gradient, gradient))
 
 
+@checked
 def layer_balance(first: ArrayLike, second: ArrayLike, shape: tuple[int, int]) -> Array:
     """What gradient flow conserves between consecutive layers of a linear conv net.
 
@@ -148,6 +154,10 @@ def layer_balance(first: ArrayLike, second: ArrayLike, shape: tuple[int, int]) -
     Reference:
       Arora, Cohen & Hazan 2018 (arXiv 1802.06509), per frequency.
     """
+    for name, layer in (("first", first), ("second", second)):
+        _checks.rank(name, layer, 4)
+        if 0 in np.shape(layer):
+            raise ValueError(f"{name} must not be empty; got shape {np.shape(layer)}.")
     before, after = kernel_response(first, shape), kernel_response(second, shape)
     if before.shape[-1] != after.shape[-2]:
         raise ValueError(

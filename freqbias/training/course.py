@@ -13,7 +13,7 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias._terminal import Terminal
-from freqbias.typing import Array, Key, Params
+from freqbias.typing import Array, Key, Keys, Params
 
 Until: TypeAlias = Literal["fitted", "flat"] | float | Callable[[np.ndarray, np.ndarray], bool]
 _FLAT_EPOCHS, _FLAT_GAIN = 3, 0.01
@@ -180,7 +180,7 @@ def split_key(seed_key: Key) -> Key:
 
 
 @partial(jax.jit, static_argnums=0)
-def batches_of(plan: Plan, keys: Key) -> Array:
+def batches_of(plan: Plan, keys: Keys) -> Array:
     """Indices [S, T, B]: a subsample per seed, in a new order each epoch."""
 
     def one_seed(seed_key: Key) -> Array:

@@ -29,6 +29,7 @@ import optax
 from flax import linen as nn
 
 from freqbias import _checks, ops
+from freqbias._checked import checked
 from freqbias.ensemble import Ensemble, Strategy, map_seeds, seed_keys
 from freqbias.training.course import (
     Bar,
@@ -54,6 +55,7 @@ class History(NamedTuple):
     checkpoints: Params  # every leaf [C, ...], parameters at the checkpoints
 
 
+@checked
 def train(
     model: nn.Module,
     split: Any,
@@ -126,6 +128,8 @@ def train(
       True
     """
     seeds = _checks.seeds(seeds)
+    if not (hasattr(split, "images") and hasattr(split, "labels")):
+        raise TypeError(f"split must have images and labels; got {type(split).__name__}.")
     images, labels = split.images, split.labels
     _checks.images(images)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
@@ -174,6 +178,7 @@ def train(
     return _ensemble(step, state, carried, history, seeds)
 
 
+@checked
 def train_on_batches(
     model: nn.Module,
     batches: Iterable[tuple[ArrayLike, ArrayLike]],

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias.typing import Array, LossFn
 
 
@@ -47,6 +48,7 @@ def _positive_rate(learning_rate: float | optax.Schedule) -> None:
         _checks.positive("learning_rate", learning_rate)
 
 
+@checked
 @lru_cache
 def sgd(
     learning_rate: float | optax.Schedule = 0.05,

@@ -303,9 +303,11 @@ def test_an_image_without_a_perturbation_is_not_transferred(key):
 
 def test_bad_curves_and_transfers_raise(key):
     model = attack_table.make_model("mlp")
-    for epsilons in ([], [0.2, 0.1], [0.1, 0.1], [0.0, 0.1], 0.1):
+    for epsilons in ([], [0.2, 0.1], [0.1, 0.1], [0.0, 0.1]):
         with pytest.raises(ValueError, match="epsilons"):
             robustness_curve(ATTACK, *model, key, epsilons=epsilons)
+    with pytest.raises(TypeError, match="epsilons"):
+        robustness_curve(ATTACK, *model, key, epsilons=0.1)
     with pytest.raises(ValueError, match="strategy"):
         robustness_curve(ATTACK, *model, key, epsilons=[0.1], strategy="loop")
     stacked = _stack([model] * 2)

@@ -303,7 +303,7 @@ def test_a_logit_that_is_not_finite_is_an_error():
     "options, error, words",
     [
         (dict(epsilon=0.0), ValueError, "epsilon"),
-        (dict(epsilon=np.ones(2)), ValueError, "epsilon"),
+        (dict(epsilon=np.ones(2)), TypeError, "epsilon"),
         (dict(epsilon_per="pixel"), ValueError, "epsilon_per"),
         (dict(batch_size=0), ValueError, "batch_size"),
         (dict(bounds=(1.0, 0.0)), ValueError, "bounds"),

@@ -297,7 +297,7 @@ def test_float64_in_float64_out(x64):
         (dict(driver="loop"), ValueError, "driver"),
         (dict(bounds=(1.0, 0.0)), ValueError, "bounds"),
         (dict(bounds=(0.0, 0.0)), ValueError, "bounds"),
-        (dict(bounds=(0.0,)), ValueError, "bounds"),
+        (dict(bounds=(0.0,)), TypeError, "bounds"),
     ],
 )
 def test_bad_options_raise_where_the_attack_is_made(options, error, words):

@@ -205,7 +205,7 @@ def test_bad_seeds_raise(nets, data, key):
     for seeds in ((0, 1), (0, 1, 2, 2), (0, 1, 2, -1)):
         with pytest.raises(ValueError, match="seeds"):
             evaluate(PGD, mlp, nets.params, *data, key, seeds=seeds)
-    with pytest.raises(ValueError, match="key"):
+    with pytest.raises(TypeError, match="key"):
         evaluate(PGD, mlp, nets.params, *data, jax.random.split(key, 4), seeds=SEEDS)
 
 

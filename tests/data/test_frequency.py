@@ -430,7 +430,6 @@ def test_names_are_safe_as_names_of_files(tmp_path):
     [
         ("imagenet", "name must be one of 'fashion_mnist_mini'.*low_pass_CUTOFF.*set 'imagenet'"),
         ("", "name must be one of .*got the set ''"),
-        (3, "name must be one of .*got the set '3'"),
         ("digits+", "transforms out of low_pass_CUTOFF, .*got ''"),
         ("digits+blur_3", "transforms out of .*spectrum_SET.*got 'blur_3'"),
         ("digits+low_pass", "got 'low_pass'"),
@@ -481,7 +480,7 @@ TOY = toy()
          "num_classes"),
         (lambda: data.power_law(key=KEY, alpha=-1), ValueError, "alpha"),
         (lambda: data.power_law(key=KEY, alpha=np.inf), ValueError, "alpha"),
-        (lambda: data.power_law(key=KEY, alpha=1, image_shape=(8, 8)), ValueError, "image_shape"),
+        (lambda: data.power_law(key=KEY, alpha=1, image_shape=(8, 8)), TypeError, "image_shape"),
         (lambda: data.power_law(key=KEY, alpha=1, image_shape=(8, 0, 1)), ValueError,
          "image_shape: W"),
         (lambda: data.power_law(key=KEY, alpha=1, image_shape=(1, 1, 1)), ValueError,

@@ -202,7 +202,7 @@ def test_resized_images_are_attacked_at_their_own_size():
         ({"mean": 0.5, "pixel_max": 255}, "or a mean like 127.5"),
         ({"std": 0.0}, "std must be positive"),
         ({"std": (1.0, 2.0)}, "one for each of the 3 channels of the images; got 2"),
-        ({"mean": float("nan")}, "mean must be finite"),
+        ({"mean": float("nan")}, "mean must be a number"),
         ({"pixel_max": -1}, "pixel_max must be positive"),
         ({"resize": 32.0}, "resize"),
         ({"resize": (0, 3)}, "resize must be at least 1"),

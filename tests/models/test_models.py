@@ -222,5 +222,5 @@ def test_bad_settings_are_named(case, change, message):
 
 
 def test_unknown_architecture_lists_the_known():
-    with pytest.raises(ValueError, match="model must be one of 'fc', 'conv', 'locally_connected'"):
+    with pytest.raises(ValueError, match="name must be one of 'fc', 'conv', 'locally_connected'"):
         models.create("perceptron", num_classes=3)

@@ -25,6 +25,8 @@ STATISTICS = {
     "hoyer": spectral.hoyer,
 }
 
+KEY = jax.random.key(0)
+
 
 @partial(jax.jit, static_argnames=("domain", "include_dc"))
 def _all(x, **options):
@@ -413,7 +415,7 @@ def test_one_bad_image_of_a_batch_leaves_the_others_as_alone(key):
 def test_images_that_are_not_finite_are_refused(statistic, bad):
     images = np.ones((2, 4, 4, 1), np.float32)
     images[1, 2, 3, 0] = bad
-    with pytest.raises(ValueError, match="images must be finite"):
+    with pytest.raises(ValueError, match="x must be finite"):
         statistic(images)
 
 
@@ -452,17 +454,29 @@ def test_a_new_averaging_does_not_recompile():
         (lambda x: spectral.mean_frequency(x, unit="hertz"), ValueError, "unit"),
         (lambda x: spectral.mean_frequency(x, max_radius=-1.0), ValueError, "max_radius"),
         (lambda x: spectral.mean_frequency(x, max_radius=0.01), ValueError, "no frequency"),
-        (lambda x: spectral.mean_frequency(x[..., 0, 0]), ValueError, "images must be"),
-        (lambda x: spectral.mean_frequency(x.astype(int)), TypeError, "images"),
+        (lambda x: spectral.mean_frequency(x[..., 0, 0]), ValueError, "x must be"),
+        (lambda x: spectral.mean_frequency(x.astype(int)), TypeError, "x must be"),
         (lambda x: spectral.entropy(x[..., 0] - 2, domain="power"), ValueError, "negative"),
         (lambda x: spectral.entropy(x[..., 0] / 0, domain="power"), ValueError, "infinite"),
-        (lambda x: spectral.summarize(x * jnp.nan), ValueError, "images must be finite"),
+        (lambda x: spectral.summarize(x * jnp.nan), ValueError, "x must be finite"),
         (lambda x: spectral.band_fraction(x, 0.3, 0.2), ValueError, "low"),
         (lambda x: spectral.hoyer(x[:1, :2]), ValueError, "two frequencies"),
-        (lambda x: spectral.null((4, 4), key=None, averaged=0), ValueError, "averaged"),
-        (lambda x: spectral.null((4, 4), key=None, channels=1.5), TypeError, "channels"),
-        (lambda x: spectral.null((4, 4), key=None, num_draws=1), ValueError, "num_draws"),
-        (lambda x: spectral.null((4,), key=None), ValueError, "shape"),
+        (
+            lambda x: spectral.null((4, 4), key=KEY, averaged=0),
+            ValueError,
+            "averaged",
+        ),
+        (
+            lambda x: spectral.null((4, 4), key=KEY, channels=1.5),
+            TypeError,
+            "channels",
+        ),
+        (
+            lambda x: spectral.null((4, 4), key=KEY, num_draws=1),
+            ValueError,
+            "num_draws",
+        ),
+        (lambda x: spectral.null((4,), key=KEY), ValueError, "shape"),
     ],
 )
 def test_bad_arguments_are_named(call, error, match):

@@ -272,7 +272,7 @@ def test_select_by_id_and_by_number():
         "C3", "C3-four", "C9-tied",
     ]  # fmt: skip
     assert [c.id for c in claims.select(registry, ["C2-ends"]).claims] == ["C2-ends"]
-    with pytest.raises(ValueError, match=r"claims must be one of .*'C1'"):
+    with pytest.raises(ValueError, match=r"claims: ids must be one of .*'C1'"):
         claims.select(registry, ["C42"])
 
 

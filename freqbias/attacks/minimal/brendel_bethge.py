@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
@@ -26,7 +27,7 @@ from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.minimal.trust_region import nearest_on_boundary
 from freqbias.attacks.norms import L2, Bounds, Norm, check_norm, reach
 from freqbias.attacks.protocol import Perturbation, as_bounds, check_range, fold_each
-from freqbias.typing import ApplyFn, Array, Key, Params
+from freqbias.typing import ApplyFn, Array, Key, Keys, Params
 
 _NUM_SEEKS = 12  # doublings of the step towards a start
 _NUM_HALVINGS = 8  # of the way from the clean image to the start
@@ -38,7 +39,7 @@ _LAST_RADIUS_L0, _LEAD_L0 = 1e-1, 1e-2  # whose steps are as long as an entry is
 class Walk(NamedTuple):
     """What a start knows."""
 
-    keys: Key  # [N]
+    keys: Keys  # [N]
     start: Array  # int32 [], starts so far
     found: Array  # bool [N], whether the iterate is adversarial
     origin: Array  # [N, H, W, C], where this start was found
@@ -118,7 +119,7 @@ class BrendelBethge(IterativeAttack):
         _checks.positive_ints(self, "num_steps", "num_starts", "num_rivals")
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> MinimalState:
         """Before the probe; ``own`` is the `Walk`, its first start at the clean image."""
         state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
@@ -278,6 +279,7 @@ class BrendelBethge(IterativeAttack):
         return boundary.keep(self.norm, labels, state, answer), adversarial
 
 
+@checked
 def brendel_bethge(
     norm: Norm,
     *,

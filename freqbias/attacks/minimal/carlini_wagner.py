@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program, forward
@@ -14,7 +15,7 @@ from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.norms import L2, Bounds
 from freqbias.attacks.protocol import Perturbation, as_bounds
-from freqbias.typing import Array, Key
+from freqbias.typing import Array, Keys
 
 # The tanh covers the box and half of it beyond: a pixel on the edge has a finite preimage, and more
 # than half of the slope of one in the middle.
@@ -66,7 +67,7 @@ class CarliniWagner(IterativeAttack):
         _checks.positive_ints(self, "num_steps", "num_search_steps", "num_rivals")
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> MinimalState:
         """Before the probe, the variable at the clean images."""
         del keys
@@ -162,6 +163,7 @@ class CarliniWagner(IterativeAttack):
         return jnp.ones_like(variable) if self.bounds is None else 1 - jnp.tanh(variable) ** 2
 
 
+@checked
 def carlini_wagner(
     *,
     num_steps: int = 50,

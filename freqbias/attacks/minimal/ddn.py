@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver
@@ -59,6 +60,7 @@ class DDN(Descent):
         return state._replace(goal=(state.goal[0], boundary.aims(state, own.fell)))
 
 
+@checked
 def ddn(
     *,
     num_steps: int = 50,

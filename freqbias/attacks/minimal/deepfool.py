@@ -6,6 +6,7 @@ from typing import Self
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Phase, Program, jacobian
@@ -20,7 +21,7 @@ from freqbias.attacks.minimal.linearised import (
 )
 from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
-from freqbias.typing import Array, Key
+from freqbias.typing import Array, Keys
 
 
 @frozen
@@ -55,7 +56,7 @@ class DeepFool(IterativeAttack):
         _checks.positive_ints(self, "num_steps", "num_rivals")
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> MinimalState:
         """At the clean images, whose strongest classes are the rivals."""
         del keys
@@ -102,6 +103,7 @@ def _all_fell(state: MinimalState) -> Array:
     return jnp.all(state.best.is_adversarial)
 
 
+@checked
 def deepfool(
     norm: Norm,
     *,

@@ -18,7 +18,7 @@ from freqbias.attacks.levels import Scalar
 from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import MinimalState
 from freqbias.attacks.protocol import Perturbation
-from freqbias.typing import Array, Key
+from freqbias.typing import Array, Keys
 
 
 class Ball(NamedTuple):
@@ -46,7 +46,7 @@ class Descent(IterativeAttack):
         _checks.positive_ints(self, "num_steps", "num_restarts", "num_rivals")
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> MinimalState:
         """Before the probe; ``own`` is the `Ball`."""
         del keys

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import (
@@ -31,13 +32,13 @@ from freqbias.attacks.minimal.linearised import (
 )
 from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
-from freqbias.typing import Array, Key
+from freqbias.typing import Array, Keys
 
 
 class FABStart(NamedTuple):
     """Where FAB begins anew."""
 
-    keys: Key  # [N]
+    keys: Keys  # [N]
     restart: Array  # int32 [], starts made
     reached: Array  # [N], norm of the last iterate
 
@@ -82,7 +83,7 @@ class FAB(IterativeAttack):
         _checks.positive_ints(self, "num_steps", "num_restarts", "num_rivals")
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> MinimalState:
         """At the clean images, the first start."""
         state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
@@ -171,6 +172,7 @@ class FAB(IterativeAttack):
         return self.targeted or self.class_by_class
 
 
+@checked
 def fab(
     norm: Norm,
     *,

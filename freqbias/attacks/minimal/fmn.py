@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver
@@ -81,6 +82,7 @@ class FMN(Descent):
         return jnp.where(adversarial, shrunk, grown)
 
 
+@checked
 def fmn(
     norm: Norm,
     *,

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.driver import Answer, Driver, IterativeAttack, Loop, Phase, Program
@@ -27,7 +28,7 @@ from freqbias.attacks.minimal import boundary
 from freqbias.attacks.minimal.boundary import NUM_RIVALS, MinimalState, column
 from freqbias.attacks.norms import Bounds, Norm, defines
 from freqbias.attacks.protocol import Perturbation, as_bounds
-from freqbias.typing import Array, Key
+from freqbias.typing import Array, Keys
 
 _LEAD = 1e-3  # by which the radius tried exceeds Newton's, always a little short if phi is concave
 _STEP = 2  # length of the first step at a radius, in radii
@@ -73,7 +74,7 @@ class SmallestBudget(IterativeAttack):
         _checks.positive_ints(self, "num_steps", "num_radii", "num_rivals")
 
     def begin(
-        self, images: Array, labels: Array, keys: Key, targets: Array | None, logits: Array
+        self, images: Array, labels: Array, keys: Keys, targets: Array | None, logits: Array
     ) -> MinimalState:
         """Before the probe; ``own`` is the `Bracket`."""
         del keys
@@ -189,6 +190,7 @@ class SmallestBudget(IterativeAttack):
         return jnp.where(slope > 0, radius, jnp.inf)
 
 
+@checked
 def smallest_budget(
     norm: Norm,
     *,

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen
 from freqbias.attacks.levels import Scalar
 from freqbias.attacks.norms.base import Bounds, Norm, along, reach
@@ -145,6 +146,7 @@ class BandLimited(Norm):
         return jnp.where(jnp.max(jnp.abs(limited)) <= noise, 0, limited)
 
 
+@checked
 def band_limited(norm: Norm, mask: ArrayLike) -> BandLimited:
     """The norm on perturbations whose spectrum is zero off a mask.
 
@@ -170,16 +172,21 @@ def band_limited(norm: Norm, mask: ArrayLike) -> BandLimited:
       >>> bool((spectrum[:, ~mask] < 1e-4).all())
       True
     """
-    _checks.rank("mask", mask, 2)
+    check_mask("mask", mask)
+    return BandLimited(norm, jnp.asarray(mask, jnp.result_type(float)))
+
+
+def check_mask(name: str, mask: ArrayLike) -> None:
+    """Raises ValueError unless ``mask`` is [H, W], of zeros and ones, not empty and symmetric."""
+    _checks.rank(name, mask, 2)
     if _checks.is_concrete(mask):
         values = np.asarray(mask)
         if not np.isin(values, (0, 1)).all():
-            raise ValueError("mask must be boolean or of zeros and ones; got other values.")
+            raise ValueError(f"{name} must be boolean or of zeros and ones; got other values.")
         if not values.any():
-            raise ValueError("mask must hold at least one frequency; got none.")
+            raise ValueError(f"{name} must hold at least one frequency; got none.")
         if not fourier.is_symmetric_mask(values):
-            raise ValueError("mask must be symmetric, mask[-k] = mask[k] in fftfreq order.")
-    return BandLimited(norm, jnp.asarray(mask, jnp.result_type(float)))
+            raise ValueError(f"{name} must be symmetric, mask[-k] = mask[k] in fftfreq order.")
 
 
 def _near(project_fn: Callable[[Array], Array], delta: Array, lower: Array, upper: Array) -> Array:

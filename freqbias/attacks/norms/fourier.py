@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import checked
 from freqbias._pytree import frozen
 from freqbias.attacks.levels import Scalar, secular_level
 from freqbias.attacks.norms.base import Bounds, Norm, into_ball, project_ball_and_box
@@ -170,6 +171,7 @@ class WeightedFourierL2(Norm):
         return jnp.asarray(self.weights, delta.dtype).reshape(height, width, 1)
 
 
+@checked
 def weighted_fourier_l2(weights: ArrayLike) -> WeightedFourierL2:
     """The norm sqrt(sum_{f, c} (w_f |fft2(delta)|)^2).
 

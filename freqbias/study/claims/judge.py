@@ -8,13 +8,16 @@ import pandas as pd
 from scipy import stats
 
 from freqbias import inference
+from freqbias._checked import checked
 from freqbias.data import titles
 from freqbias.inference import Estimate, Fitness, Verdict
+from freqbias.schema import Rows
 from freqbias.study import courses
 from freqbias.study.claims.registry import Claim, Registry
 
 
-def judge(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
+@checked
+def judge(rows: Rows, registry: Registry) -> list[dict[str, Any]]:
     """The verdict on every claim, wherever its arms were run: data set, regime and geometry.
 
     Each member is estimated at initial scale 1 and at every other scale of which there are rows;
@@ -64,6 +67,7 @@ def _after(
     return {**record, "verdict": str(Verdict.NOT_DECIDED), "reason": reason}
 
 
+@checked
 def judge_independence(
     records: Sequence[Mapping[str, Any]], registry: Registry
 ) -> list[dict[str, Any]]:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from freqbias import schema
+from freqbias import _checks, schema
+from freqbias._checked import checked
 from freqbias.inference import Verdict
-from freqbias.schema import FREQUENCY, IN_DATA
+from freqbias.schema import FREQUENCY, IN_DATA, Rows
 from freqbias.study.claims.judge import judge
 from freqbias.study.claims.registry import Claim, Registry
 
@@ -25,7 +26,8 @@ _OF_NETWORK = [*schema.NETWORK, "attack"]
 _MEMBER = ("id", "dataset", "regime", "attack")
 
 
-def readings(rows: pd.DataFrame, registry: Registry) -> list[dict[str, Any]]:
+@checked
+def readings(rows: Rows, registry: Registry) -> list[dict[str, Any]]:
     """The readings of each claim on a column of the course, where its arms have one.
 
     Args:
@@ -143,7 +145,8 @@ def _read_at(loss: np.ndarray, values: np.ndarray, level: float) -> float:
     return float(np.interp(-np.log(level), -np.log(loss[ends]), values[ends]))
 
 
-def moving(rows: pd.DataFrame, margin: float, column: str = "mean_frequency") -> dict[str, float]:
+@checked
+def moving(rows: Rows, margin: float, column: str = "mean_frequency") -> dict[str, float]:
     """Arms whose course is not flat: the change from half of the steps to the end, by arm.
 
     Args:
@@ -154,6 +157,8 @@ def moving(rows: pd.DataFrame, margin: float, column: str = "mean_frequency") ->
     Returns:
       arm -> mean over live seeds of f(T) - f(T / 2), of the arms where it is at least the margin.
     """
+    for name in ("step", column):
+        _checks.one_of("column", name, rows.columns)
     out = {}
     for arm, of_arm in rows[rows["status"] == "ok"].groupby("arm", sort=False):
         changes = []
@@ -169,6 +174,7 @@ def moving(rows: pd.DataFrame, margin: float, column: str = "mean_frequency") ->
     return out
 
 
+@checked
 def settled(
     records: Sequence[Mapping[str, Any]], read: Sequence[Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from freqbias import _checks, inference
+from freqbias._checked import checked
 
 CARO2024 = Path(__file__).with_name("caro2024.toml")
 _LISTS = ("regimes", "geometries", "data", "needs")
@@ -76,6 +77,7 @@ class Registry(NamedTuple):
         )
 
 
+@checked
 def load_registry(path: str | os.PathLike = CARO2024) -> Registry:
     """Reads and checks a registry.
 
@@ -94,6 +96,7 @@ def load_registry(path: str | os.PathLike = CARO2024) -> Registry:
         raise ValueError(f"registry {os.fspath(path)}: {error}") from error
 
 
+@checked
 def parse_registry(content: Mapping[str, Any]) -> Registry:
     """A registry from the content of its file; see `as_content` for the way back.
 
@@ -102,7 +105,9 @@ def parse_registry(content: Mapping[str, Any]) -> Registry:
     """
     missing = [name for name in ("rules", "accuracy_floor", "claim") if name not in content]
     if missing:
-        raise ValueError(f"must have [rules], [accuracy_floor] and [[claim]]; missing: {missing}.")
+        raise ValueError(
+            f"content must have [rules], [accuracy_floor] and [[claim]]; missing: {missing}."
+        )
     claims = tuple(_parse(entry) for entry in content["claim"])
     ids = [claim.id for claim in claims]
     if len(set(ids)) != len(ids):
@@ -118,6 +123,7 @@ def parse_registry(content: Mapping[str, Any]) -> Registry:
     )
 
 
+@checked
 def as_content(registry: Registry) -> dict[str, Any]:
     """The content of the file that `parse_registry` would read the same registry from."""
     return {
@@ -128,6 +134,7 @@ def as_content(registry: Registry) -> dict[str, Any]:
     }
 
 
+@checked
 def select(registry: Registry, ids: Iterable[str]) -> Registry:
     """The registry with only the claims named, by id ("C2-trend") or by number ("C2").
 
@@ -137,11 +144,12 @@ def select(registry: Registry, ids: Iterable[str]) -> Registry:
     wanted = list(ids)
     known = sorted({name for c in registry.claims for name in (c.id, _number(c))})
     for name in wanted:
-        _checks.one_of("claims", name, known)
+        _checks.one_of("claims: ids", name, known)
     chosen = [c for c in registry.claims if c.id in wanted or _number(c) in wanted]
     return registry._replace(claims=tuple(chosen))
 
 
+@checked
 def with_arms(registry: Registry, arms: Mapping[str, Collection[str]]) -> Registry:
     """The registry with only the claims that a design can decide.
 

@@ -6,6 +6,8 @@ from typing import Any, TypedDict
 
 import pandas as pd
 
+from freqbias._checked import checked
+
 
 class Verdicts(TypedDict):
     """The contents of ``claims.json``."""
@@ -15,6 +17,7 @@ class Verdicts(TypedDict):
     readings: list[dict[str, Any]]  # from `readings`
 
 
+@checked
 def as_text(
     found: Verdicts, *, markdown: bool = False, datasets: Sequence[str] | None = None
 ) -> str:
@@ -36,6 +39,7 @@ def as_text(
     return "\n\n".join(tables)
 
 
+@checked
 def as_table(records: Sequence[Mapping[str, Any]]) -> str:
     """The claims as a table for the terminal."""
 
@@ -58,6 +62,7 @@ def as_table(records: Sequence[Mapping[str, Any]]) -> str:
     return table.to_string(index=False)
 
 
+@checked
 def readings_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
     """The readings side by side, for the terminal or in Markdown."""
 
@@ -91,6 +96,7 @@ def readings_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False
     return pd.DataFrame(columns).to_string(index=False)
 
 
+@checked
 def independence_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
     """Dependence on the data set as a table, for the terminal or in Markdown."""
     columns = {
@@ -109,6 +115,7 @@ def independence_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = F
     return pd.DataFrame(columns).to_string(index=False)
 
 
+@checked
 def as_markdown(records: Sequence[Mapping[str, Any]], datasets: Sequence[str] | None = None) -> str:
     """Claims by data set and regime, for the primary attack (L2), as a Markdown table.
 

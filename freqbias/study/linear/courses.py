@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks, attacks, ensemble, ops, spectral, theory
+from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.ensemble import Strategy
 from freqbias.study.linear.design import Descent
@@ -78,6 +79,7 @@ def make_groups(plan: TaskPlan, descent: Descent) -> list[Group]:
     return groups + [Group(num, 1.0, *large) for num in plan.num_train]
 
 
+@checked
 def follow(
     setting: Setting, task: BinaryTask, plan: TaskPlan, descent: Descent
 ) -> list[dict[str, Any]]:

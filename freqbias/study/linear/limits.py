@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from freqbias import spectral, theory
+from freqbias import _checks, spectral, theory
+from freqbias._checked import checked
 from freqbias.study.linear.tasks import SIDE, BinaryTask, members_of
 from freqbias.study.setting import Setting
 from freqbias.theory import Regularizer
@@ -69,6 +70,7 @@ class LimitPlan(NamedTuple):
     max_iterations: int
 
 
+@checked
 def solve_limits(
     task: BinaryTask, plans: Sequence[LimitPlan], seeds: Sequence[int], random_key: int
 ) -> list[dict[str, Any]]:
@@ -84,6 +86,7 @@ def solve_limits(
       JSON-ready mappings: norm, num_train, seed, status, gap, iterations, mean_frequency,
       participation_ratio, hoyer.
     """
+    _checks.seeds([random_key], "random_key")
     out = []
     for plan, seed in itertools.product(plans, seeds):
         here = members_of(task, [plan.num_train], [seed], random_key)[0, 0]

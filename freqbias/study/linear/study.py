@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 
 from freqbias import distributed, report, runs
+from freqbias._checked import checked
 from freqbias.study import arms, claims, description, engine, executors, timing
 from freqbias.study.claims import Registry
 from freqbias.study.engine import Executor, Job, Task
@@ -67,6 +68,7 @@ class Plan:
         ]
 
 
+@checked
 def plan(
     name: str,
     compared: Comparison,
@@ -169,6 +171,7 @@ def open_run(
     return run
 
 
+@checked
 def run(
     plan: Plan,
     out: str | os.PathLike,
@@ -239,6 +242,7 @@ def _done(plan: Plan, run: Path) -> list[str]:
     return [*sorted(runs.finished(run)), *(name for name in limits if (run / name).exists())]
 
 
+@checked
 def join(shards: Sequence[str | os.PathLike], run: Path) -> None:
     """Takes the maximum margins of shards into the run that was merged from them."""
     for task in runs.read_config(run)["config"]["datasets"]:
@@ -248,11 +252,13 @@ def join(shards: Sequence[str | os.PathLike], run: Path) -> None:
                 runs.save_json(run, name, runs.load_json(shard, name))
 
 
+@checked
 def judged_rows(run: str | os.PathLike) -> pd.DataFrame:
     """The rows of a run that its claims are judged on; see `summary.final_rows`."""
     return summary.final_rows(_in_order(runs.read_rows(run), run))
 
 
+@checked
 def verdicts(run: str | os.PathLike) -> claims.Verdicts:
     """What ``claims.json`` says of a run, from its rows; the course is told in the report."""
     registry = description.read(run).registry
@@ -261,6 +267,7 @@ def verdicts(run: str | os.PathLike) -> claims.Verdicts:
     return {"claims": records, "independence": independence, "readings": []}
 
 
+@checked
 def finish(run: Path) -> None:
     """Judges the rows of a run, draws and reports."""
     rows = _in_order(runs.write_rows(run), run)

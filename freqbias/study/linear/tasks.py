@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from freqbias import data, spectral
+from freqbias import _checks, data, spectral
+from freqbias._checked import checked
 from freqbias.data import Dataset
 
 SIDE = 28  # pixels; larger images are cropped to it, so that all tasks share their compilations
@@ -93,6 +94,7 @@ def dataset_of(name: str) -> str | None:
     return None
 
 
+@checked
 def make_task(plan: TaskPlan, sources: Mapping[str, Dataset], random_key: int) -> BinaryTask:
     """The pool and the test images of a task.
 
@@ -108,6 +110,7 @@ def make_task(plan: TaskPlan, sources: Mapping[str, Dataset], random_key: int) -
     Raises:
       ValueError: a class does not exist, the images are too small, or there are too few.
     """
+    _checks.seeds([random_key], "random_key")
     source = dataset_of(plan.name)
     task = (
         _pair(plan, sources[source])

@@ -447,7 +447,7 @@ def test_resume_fills_in_what_is_missing_and_nothing_else(tiny_run):
         ("--init_scales=1,x", "init_scales must be numbers like 0.5; got 1,x"),
         ("--init_scales=0", "init_scales must be positive"),
         ("--init_scales=0.5", "init_scales must hold 1"),
-        ("--train_steps=0", "num_steps must be at least 1; got 0"),
+        ("--train_steps=0", "train_steps must be at least 1; got 0"),
         ("--step_size=-1", "step_size must be positive"),
         ("--seeds=0", "seeds must be at least 2"),
         ("--shard=4/4", "shard must be of at most 3 parts, as many as there are jobs; got 4/4"),
