@@ -85,7 +85,7 @@ def test_another_run_is_never_overwritten(tiny_run):
     [
         ("--preset=huge", "preset must be one of 'smoke', 'quick'"),
         ("--datasets=imagenet", "datasets must be one of 'fashion_mnist_mini'"),
-        ("--claims=C42", "claims must be one of 'C1'"),
+        ("--claims=C42", "claims: ids must be one of 'C1'"),
         ("--claims=C3", "claims must be decidable with the arms of preset 'smoke'"),
         ("--seeds=0,0", "seeds must not repeat"),
         ("--seeds=a", "seeds must be ints like 3 or ranges like 0-7; got 'a'"),

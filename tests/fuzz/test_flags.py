@@ -17,7 +17,7 @@ from absl.testing import flagsaver
 
 from freqbias.cli import command, completion, flags
 
-WRONG = ("nonsense", "", "-1", "0", "1.5", "nan", "1,1", "/")
+WRONG = ("nonsense", "", "-1", "0", "1.5", "nan", "1,1")
 STUDY = {"preset": "smoke", "datasets": "digits"}
 GIVEN = {  # what else is said, so that one flag alone is wrong
     "analyze": {"network": "own.py:net", "images": "digits"},
