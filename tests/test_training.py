@@ -332,7 +332,7 @@ def test_a_seed_that_stops_early_is_the_network_of_its_checkpoint(strategy):
         loss, expected = (np.asarray(nets.history.loss[seed]) for nets in (found, whole))
         np.testing.assert_allclose(loss[:steps], expected[:steps], rtol=1e-4)
         assert np.isnan(loss[steps:]).all()
-        then = ensemble.select(whole.history.checkpoints, (seed, epoch))
+        then = ensemble.select(ensemble.select(whole.history.checkpoints, seed), epoch)
         leaves_close(ensemble.select(found.params, seed), then, rtol=1e-4, atol=1e-5)
 
 
@@ -344,7 +344,7 @@ def test_flat_and_time_and_a_rule_of_ones_own_stop_too():
     assert (late.history.steps == 6).all()  # at the end of an epoch
     still = train(conv(), epochs=8, until="flat", optimizer=training.sgd(1e-9))
     assert (still.history.steps == 4 * 6).all()  # three epochs no better than the first
-    with pytest.raises(ValueError, match="until must be 'fitted', 'flat', a share"):
+    with pytest.raises(ValueError, match="until must be one of 'fitted', 'flat' or a number"):
         train(conv(), until="never")
 
 

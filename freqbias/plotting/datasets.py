@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from freqbias import schema
-from freqbias._checked import checked
+from freqbias._checked import checked, columns
 from freqbias.data import titles
 from freqbias.plotting.claims import VERDICT_COLORS, number
 from freqbias.plotting.panels import (
@@ -52,7 +52,9 @@ def grouped_datasets(datasets: Sequence[str]) -> list[str]:
 
 
 @checked
-def main_datasets(rows: Rows, *, most: int = 4) -> list[str]:
+def main_datasets(
+    rows: Annotated[pd.DataFrame, columns("dataset", "arm")], *, most: int = 4
+) -> list[str]:
     """The data sets that every figure can show; the others are minor: few arms were run on them.
 
     A set is main if at least half as many arms were run on it as on the set with the most. If these

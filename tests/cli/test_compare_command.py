@@ -88,7 +88,7 @@ def test_families_of_own_networks_to_a_table_a_sentence_and_a_page(own, capsys):
         (("own.py:rough", "zoo:conv(kernel_size=3)"), "zoo:NAME(setting=value, ...)@FILE, e.g."),
         (("own.py:rough", "zoo:conv(3)@x.npz"), "zoo:NAME(setting=value, ...)@FILE, e.g."),
         (("own.py:rough", "zoo:conv(a=f())@x.npz"), "zoo:NAME(setting=value, ...)@FILE, e.g."),
-        (("own.py:rough", "zoo:cnn()@x.npz"), "model must be one of"),
+        (("own.py:rough", "zoo:cnn()@x.npz"), "name must be one of 'fc', 'conv'"),
         (("own.py:rough", "zoo:conv(taps=3)@x.npz"), "zoo:conv has no such settings"),
         (("own.py:rough", "resnet50"), "timm:NAME or zoo:NAME(...)@FILE; got 'resnet50'"),
     ],

@@ -138,7 +138,7 @@ def _from_parts(arrays):
     [
         ({"name": 3}, TypeError, "name must be a string; got 3"),
         ({"train": PIXELS}, TypeError, "train must be a Split; got ndarray"),
-        ({"test": _split(shape=(4, 4, 3))}, ValueError, "images of the same shape and dtype"),
+        ({"test": _split(shape=(4, 4, 3))}, ValueError, "must be of the same shape and dtype"),
         ({"class_names": ("a", "b")}, ValueError, r"train.labels must lie in 0..1.*got 2"),
         ({"class_names": ()}, ValueError, "class_names must be distinct, at least one"),
         ({"class_names": ("a", "a", "b")}, ValueError, "class_names must be distinct"),
