@@ -11,7 +11,7 @@ preset        what                                                              
 ============  ====================================================================  ============
 ``smoke``     one data set, three arms, 3 seeds: shows that everything runs         < 1 minute
 ``quick``     two data sets, four arms, linear and ReLU, 8 seeds, trained to fit    3 to 5 minutes
-``standard``  nine data sets, seven kernel sizes, depth, sharing, scales, blocks    about 2 hours
+``standard``  nine data sets, seven kernel sizes, depth, sharing, scales, blocks    hours
 ``paper``     the paper's scale                                                     accelerator
 ``authors``   the authors' protocol, and the way from there to ours                 see below
 ============  ====================================================================  ============
