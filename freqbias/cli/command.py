@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from freqbias import _checks
 
+_COMMANDS = {"datasets": "many_datasets"}  # studies whose name is that of a tool
+
 
 class Command(NamedTuple):
     """A subcommand."""
@@ -51,7 +53,9 @@ def commands() -> Mapping[str, Command]:
         importlib.import_module("freqbias.cli.sweep").main(name, designs.ALL[name])
 
     studies = {
-        name: Command(_first_line(designs.ALL[name].__doc__), partial(sweep, name))
+        _COMMANDS.get(name, name): Command(
+            _first_line(designs.ALL[name].__doc__), partial(sweep, name)
+        )
         for name in ("reproduce", *designs.PARTS)
     }
     tools = {
@@ -62,6 +66,7 @@ def commands() -> Mapping[str, Command]:
         "merge": "Joins the parts of a sweep that was split.",
         "relabel": "How often the rules find a difference where there is none.",
         "cost": "What a preset costs, before it is run.",
+        "datasets": "The data sets by name, whether they are here, and their transforms.",
         "models": "The networks of the library, and what can be set of each.",
         "doctor": "Versions, devices, memory, and what is missing.",
         "completion": "Completion of subcommands and flags in bash and zsh.",

@@ -8,7 +8,7 @@ too large for memory come in batches: ``stream_tfds`` and ``stream_source`` give
 carry what; ``load`` knows them by name (the grammar is in ``catalog``).
 """
 
-from freqbias.data.catalog import check_name, load, names
+from freqbias.data.catalog import check_name, load, names, transforms
 from freqbias.data.dataset import Dataset, Split, from_arrays
 from freqbias.data.frequency import (
     FilteredSplit,
@@ -57,5 +57,6 @@ __all__ = [
     "shuffle_labels",
     "stream_source",
     "stream_tfds",
+    "transforms",
     "window",
 ]

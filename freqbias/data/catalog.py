@@ -7,14 +7,7 @@ A name is a set, followed by any number of transforms, applied from left to righ
     SET       = a name of ``names()``
               | power_law_ALPHA_HxWxC_CLASSES    Gaussian, amplitude 1/f^ALPHA, labels of a teacher
 
-    TRANSFORM = low_pass_CUTOFF | high_pass_CUTOFF | band_pass_LOW_HIGH
-              | spectrum_SET                     the mean power spectrum of another set
-              | permuted_SEED                    frequencies permuted, by ``jax.random.key(SEED)``
-              | planted_FRACTION_AMPLITUDE       a pattern per class on some of the frequencies
-              | windowed_TAPER                   borders faded to mid grey
-              | teacher_LOW_HIGH                 labels of a teacher that sees one band
-              | turned_SEED                      which way up; sources dealt by the seed
-              | shuffled_SEED                    labels shuffled, by ``jax.random.key(SEED)``
+    TRANSFORM = one of ``transforms()``, e.g. low_pass_0.25
 
 Frequencies are in cycles per pixel. Numbers are written the shortest way (0.125, 2, not 0.1250 or
 2.0), so that a name has one spelling; names are safe as file names. ``freqbias.data.frequency`` and
@@ -40,6 +33,12 @@ from freqbias.typing import Key
 def names() -> tuple[str, ...]:
     """The sets that are stored: the packaged ones first, then those of tensorflow-datasets."""
     return embedded.NAMES + tfds.NAMES
+
+
+def transforms() -> Mapping[str, str]:
+    """What may follow a set after "+", in capitals what is to be filled in: what it makes of it."""
+    spelled = {"_".join((kind, *entry.numbers)): entry.says for kind, entry in _TRANSFORMS.items()}
+    return spelled | {f"{_SPECTRUM}SET": "the mean power spectrum of another set"}
 
 
 @checked
@@ -114,25 +113,30 @@ def _taught(dataset: Dataset, low: float, high: float) -> Dataset:
 class _Transform(NamedTuple):
     numbers: tuple[str, ...]
     apply: Callable[..., Dataset]  # (dataset, *numbers) -> Dataset
+    says: str
 
 
 _TRANSFORMS: Mapping[str, _Transform] = {
-    "low_pass": _Transform(("CUTOFF",), frequency.low_pass),
-    "high_pass": _Transform(("CUTOFF",), frequency.high_pass),
-    "band_pass": _Transform(("LOW", "HIGH"), frequency.band_pass),
-    "permuted": _Transform(("SEED",), _permuted),
-    "planted": _Transform(("FRACTION", "AMPLITUDE"), _planted),
-    "windowed": _Transform(("TAPER",), frequency.window),
-    "teacher": _Transform(("LOW", "HIGH"), _taught),
-    "turned": _Transform(("SEED",), _turned),
-    "shuffled": _Transform(("SEED",), _shuffled),
+    "low_pass": _Transform(("CUTOFF",), frequency.low_pass, "frequencies above CUTOFF removed"),
+    "high_pass": _Transform(
+        ("CUTOFF",), frequency.high_pass, "frequencies up to CUTOFF removed, the mean too"
+    ),
+    "band_pass": _Transform(
+        ("LOW", "HIGH"), frequency.band_pass, "frequencies outside of LOW to HIGH removed"
+    ),
+    "permuted": _Transform(("SEED",), _permuted, "frequencies permuted, by `jax.random.key(SEED)`"),
+    "planted": _Transform(
+        ("FRACTION", "AMPLITUDE"), _planted, "a pattern per class on some of the frequencies"
+    ),
+    "windowed": _Transform(("TAPER",), frequency.window, "borders faded to mid grey"),
+    "teacher": _Transform(("LOW", "HIGH"), _taught, "labels of a teacher that sees one band"),
+    "turned": _Transform(
+        ("SEED",), _turned, "which way up is the label; sources dealt by the seed"
+    ),
+    "shuffled": _Transform(("SEED",), _shuffled, "labels shuffled, by `jax.random.key(SEED)`"),
 }
 _SPECTRUM, _POWER_LAW = "spectrum_", "power_law_"
-_USAGE = (
-    *("_".join((kind, *entry.numbers)) for kind, entry in _TRANSFORMS.items()),
-    f"{_SPECTRUM}SET",
-)
-_SYNTHETIC = f"{_POWER_LAW}ALPHA_HxWxC_CLASSES"
+SYNTHETIC = f"{_POWER_LAW}ALPHA_HxWxC_CLASSES"
 
 
 def _parse(
@@ -166,8 +170,8 @@ def _parse_set(argument: str, text: str) -> Callable[[], Dataset]:
         )
     sets = ", ".join(map(repr, names()))
     raise ValueError(
-        f"{argument} must be one of {sets} or {_SYNTHETIC}, followed by any number of "
-        f"+TRANSFORM, each one of {', '.join(_USAGE)}; got the set {text!r}."
+        f"{argument} must be one of {sets} or {SYNTHETIC}, followed by any number of "
+        f"+TRANSFORM, each one of {', '.join(transforms())}; got the set {text!r}."
     )
 
 
@@ -175,14 +179,14 @@ def _parse_transform(argument: str, text: str) -> Callable[[Dataset], Dataset]:
     if text.startswith(_SPECTRUM):
         load_other = _parse_set(argument, text.removeprefix(_SPECTRUM))
         return lambda dataset: frequency.replace_spectrum(dataset, load_other())
-    for kind, (numbers, apply) in _TRANSFORMS.items():
+    for kind, (numbers, apply, _) in _TRANSFORMS.items():
         if text.startswith(f"{kind}_"):
             values = list(map(_number, text.removeprefix(f"{kind}_").split("_")))
             if len(values) == len(numbers) and None not in values:
                 return lambda dataset: apply(dataset, *values)
     raise ValueError(
-        f"{argument} must have transforms out of {', '.join(_USAGE)}, with numbers as in 0.125, 2 "
-        f"or inf; got {text!r}."
+        f"{argument} must have transforms out of {', '.join(transforms())}, with numbers as in "
+        f"0.125, 2 or inf; got {text!r}."
     )
 
 

@@ -21,10 +21,9 @@ from absl import app, flags
 from freqbias import _checks
 from freqbias.data.dataset import Split
 from freqbias.data.idx import load_idx
-from freqbias.data.tfds import import_tfds, prepare_command
+from freqbias.data.tfds import PUBLISHED, import_tfds, prepare_command
 
 IDX_NAMES = ("mnist", "fashion_mnist", "kmnist")  # published as IDX files
-_IDX_SHAPES = ((60_000, 28, 28, 1), (10_000, 28, 28, 1))  # of training and test set, of each
 
 
 def prepare(
@@ -95,9 +94,11 @@ def prepare_idx(name: str, idx_dir: str | Path, *, data_dir: str | Path | None =
     """
     _checks.one_of("name", name, IDX_NAMES)
     dataset = load_idx(idx_dir)
+    published = PUBLISHED[name]
     shapes = (dataset.train.pixels.shape, dataset.test.pixels.shape)
-    if shapes != _IDX_SHAPES:
-        raise ValueError(f"{name} must have images of shapes {_IDX_SHAPES}; got {shapes}.")
+    wanted = tuple((number, *published.image_shape) for number in published[:2])
+    if shapes != wanted:
+        raise ValueError(f"{name} must have images of shapes {wanted}; got {shapes}.")
     tfds = _import_tfds_and_tensorflow(name)
 
     class FromFolder(tfds.builder_cls(name), skip_registration=True):  # type: ignore[call-arg, misc]

@@ -9,9 +9,10 @@ variable ``TFDS_DATA_DIR``, else ``~/tensorflow_datasets``.
 of MNIST. For large ones, see `freqbias.data.stream`.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,46 @@ from freqbias import _checks
 from freqbias._checked import checked
 from freqbias.data.dataset import Dataset, Split
 
-NAMES = ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn_cropped")
+
+class Published(NamedTuple):
+    """A set as its authors published it."""
+
+    num_train: int
+    num_test: int
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    licence: str
+    source: str
+
+
+_GREY, _COLOUR = (28, 28, 1), (32, 32, 3)
+PUBLISHED = {
+    "mnist": Published(
+        *(60_000, 10_000, _GREY, 10, "CC BY-SA 3.0"),
+        "LeCun, Bottou, Bengio and Haffner 1998, doi:10.1109/5.726791",
+    ),
+    "fashion_mnist": Published(
+        *(60_000, 10_000, _GREY, 10, "MIT"),
+        "Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747",
+    ),
+    "kmnist": Published(
+        *(60_000, 10_000, _GREY, 10, "CC BY-SA 4.0"),
+        "Clanuwat et al. 2018, arXiv:1812.01718",
+    ),
+    "cifar10": Published(
+        *(50_000, 10_000, _COLOUR, 10, "none stated by its authors"),
+        "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+    ),
+    "cifar100": Published(
+        *(50_000, 10_000, _COLOUR, 100, "none stated by its authors"),
+        "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+    ),
+    "svhn_cropped": Published(
+        *(73_257, 26_032, _COLOUR, 10, "for non-commercial use only"),
+        "Netzer et al. 2011, http://ufldl.stanford.edu/housenumbers",
+    ),
+}
+NAMES = tuple(PUBLISHED)
 
 
 @checked
@@ -99,6 +139,19 @@ def open_prepared(
             f"{name} is not prepared in {where}; run once: "
             + prepare_command(name, folder, manual_dir=manual)
         ) from error
+
+
+def prepared_folder(name: str, data_dir: str | Path | None = None) -> Path | None:
+    """Where a set lies prepared, as ``array_record``, by its files alone; None if it does not.
+
+    Args:
+      name: of the set.
+      data_dir: the folder in which it was prepared; by default that of tensorflow-datasets.
+    """
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    folder = Path(data_dir or default).expanduser() / name
+    versions = [path.parent for path in folder.glob("*/*.array_record-*")]
+    return max(versions, default=None)
 
 
 def import_tfds(purpose: str) -> Any:

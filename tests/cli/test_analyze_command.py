@@ -95,7 +95,7 @@ def test_help_of_every_command_lists_its_flags_with_defaults(name, capsys, monke
     assert "flags:" in said
     named = re.findall(r"^  --(?:\[no\])?(\w+):", said, re.MULTILINE)
     assert len(named) == len(set(named))
-    assert named or name in ("doctor", "models", "completion")
+    assert named or name in ("doctor", "datasets", "models", "completion")
     if name == "analyze":
         assert {"network", "images", "batch_size", "random_key"} <= set(named)
         assert not {"seeds", "preset", "run"} & set(named)

@@ -50,9 +50,21 @@ def test_every_set_is_read_into_a_dataset(tmp_path, name):
     tfds = pytest.importorskip("tensorflow_datasets")
     with tfds.testing.mock_data(num_examples=5, data_dir=str(tmp_path)):
         dataset = load_tfds(name, data_dir=tmp_path)
-    side, channels = (28, 1) if name.endswith("mnist") else (32, 3)
-    assert dataset.image_shape == (side, side, channels)
-    assert dataset.num_classes == (100 if name == "cifar100" else 10)
+    published = tfds_module.PUBLISHED[name]
+    assert dataset.image_shape == published.image_shape
+    assert dataset.num_classes == published.num_classes
     assert len(dataset.train) == len(dataset.test) == 5
     assert dataset.train.pixels.dtype == np.uint8
     assert dataset.name == name and dataset.source.startswith("tensorflow-datasets " + name)
+
+
+def test_a_prepared_set_is_found_by_its_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert tfds_module.prepared_folder("mnist") is None
+    version = tmp_path / "mnist" / "3.0.1"
+    version.mkdir(parents=True)
+    (version / "mnist-train.tfrecord-00000-of-00001").touch()  # which load cannot read
+    assert tfds_module.prepared_folder("mnist") is None
+    (version / "mnist-train.array_record-00000-of-00001").touch()
+    assert tfds_module.prepared_folder("mnist") == version
+    assert tfds_module.prepared_folder("mnist", tmp_path / "elsewhere") is None
