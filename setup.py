@@ -35,6 +35,7 @@ EXTRAS = {
         "torchvision==0.29.1",
         "timm==1.0.31",
         "torchattacks==3.5.1",
+        "pyautoattack==0.2.0",  # the official AutoAttack, packaged
         "equinox>=0.11",
         "dm-haiku>=0.0.13",
         "onnx>=1.17",

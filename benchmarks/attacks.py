@@ -1,51 +1,46 @@
-r"""Attacks on the same trained networks as foolbox's and torchattacks', side by side.
+"""Attacks on the same trained networks as their peers', one at a time, to the end.
 
-  python -m benchmarks.attacks --num_images=512 --epochs=5
+Strength is judged here, on what each attack returns, by the prediction of the network on it and by
+its norm: of a fixed budget the accuracy that is left on images that were correct when clean, of a
+minimal attack the median distance of those images, infinity for those not broken; of what breaks
+the rules, NaN. Lower is stronger.
 
-Needs the extra "peers". foolbox runs through its own JAX backend, torchattacks on the same JAX
-network, seen from torch as one function. One line for each network and attack: how strong, and how
-fast. Strength is, of an attack of a fixed budget, the accuracy that is left on images that were
-correct when clean; of a minimal attack, the median distance of those images, infinity for those not
-broken. Both are judged here, on what each attack returns: by the prediction of the network on it,
-and its norm. Lower is stronger. Seconds are those of a second run, since the first compiles (in
-torch nothing but the network does; foolbox's Brendel-Bethge runs first on eight images). The tables
-end with the largest excess over a peer: of accuracy in points, of a median distance as a ratio.
-``--out`` is written after each attack, and keeps what it has of others, so that they can be run one
-by one.
+``attacks`` is every attack beside foolbox and torchattacks, once: the table that a test holds to
+what is said of strength. ``autoattack`` and ``minimal`` are those of them that are timed, repeated.
 """
 
+import logging
 import sys
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
-from absl import app, flags
 
 import freqbias as fb
+from benchmarks import networks
+from benchmarks.harness import OURS, Case, Runner, Settings, Suite, installed, interleaved
 from freqbias.attacks import L0, L1, L2, Linf
 
-NUM_IMAGES = flags.DEFINE_integer("num_images", 512, "Images attacked.", lower_bound=1)
-EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs of training.", lower_bound=1)
-NUM_STEPS = flags.DEFINE_integer("num_steps", 40, "Gradient steps of each attack.", lower_bound=1)
-QUERIES = flags.DEFINE_integer("queries", 1000, "Queries of black boxes.", lower_bound=1)
-
-
-NETWORKS: dict[str, Callable[[int], Any]] = {  # side of an image -> module
-    "conv": lambda side: fb.models.ConvNet(num_classes=10, kernel_size=3),
-    "conv_full": lambda side: fb.models.ConvNet(num_classes=10, kernel_size=side),
-    "fc": lambda side: fb.models.FullyConnected(num_classes=10),
-    "locally_connected": lambda side: fb.models.LocallyConnectedNet(num_classes=10, kernel_size=3),
-}
-ATTACKS = flags.DEFINE_list("attacks", None, "Names of the attacks to run; all by default.")
-OUT = flags.DEFINE_string(
-    "out", None, "CSV file to write the table to; what else it has stays. Default: none."
+MINIMAL = (
+    *("ddn_l2", "fmn_l2", "fmn_linf", "fmn_l1", "fmn_l0"),
+    "carlini_wagner_l2",
 )
-NETS = flags.DEFINE_multi_enum("network", None, list(NETWORKS), "Networks; all by default.")
+ADV_LIB: dict[str, Callable[[Any], Any]] = {  # (adv_lib.attacks) -> function, as many gradients
+    "ddn_l2": lambda adv_lib: partial(adv_lib.ddn, steps=110, levels=None),
+    "fmn_l2": lambda adv_lib: partial(adv_lib.fmn, norm=2, steps=110),
+    "fmn_linf": lambda adv_lib: partial(adv_lib.fmn, norm=float("inf"), steps=110),
+    "fmn_l1": lambda adv_lib: partial(adv_lib.fmn, norm=1, steps=110),
+    "fmn_l0": lambda adv_lib: partial(adv_lib.fmn, norm=0, steps=110),
+    "carlini_wagner_l2": lambda adv_lib: partial(
+        adv_lib.carlini_wagner_l2, binary_search_steps=5, max_iterations=52
+    ),
+}
+AUTO = ("auto_attack_linf", "auto_attack_l2", "auto_attack_l1")
 
 
 class Pair(NamedTuple):
@@ -57,6 +52,7 @@ class Pair(NamedTuple):
     ours: Callable[[], Any]  # () -> attack
     theirs: Callable[[Any], Any] | None = None  # (foolbox) -> attack, if it has one
     in_torch: Callable[[Any, Any], Any] | None = None  # (torchattacks, model) -> attack
+    official: Callable[[Any, Any], Any] | None = None  # (pyautoattack, model) -> attack
     warm_theirs: int | None = None  # foolbox's compiles on so many, because it takes long
     from_others: bool = False  # foolbox's starts at images of other classes
 
@@ -66,9 +62,14 @@ def label(norm: Any) -> str:
     return type(norm).__name__.lower()
 
 
-def pairs() -> list[Pair]:
-    """All attacks, with the same number of steps and the same step size on both sides."""
-    steps = NUM_STEPS.value
+def pairs(steps: int = 40, queries: int = 1000, *, short: bool = False) -> list[Pair]:
+    """All attacks, with the same number of steps and the same step size on both sides.
+
+    Args:
+      steps: of gradient attacks.
+      queries: of black boxes.
+      short: AutoAttack is APGD and Square of these budgets, for a trial.
+    """
 
     def in_torch(peer: str, norm: Any, epsilon: float, **options: Any) -> Callable[..., Any] | None:
         if label(norm) not in ("linf", "l2"):  # its APGD and FAB in L1 raise
@@ -99,9 +100,9 @@ def pairs() -> list[Pair]:
 
     def square(norm: Any, epsilon: float) -> Pair:
         def ours() -> Any:
-            return fb.attacks.square(norm, epsilon=epsilon, num_steps=QUERIES.value)
+            return fb.attacks.square(norm, epsilon=epsilon, num_steps=queries)
 
-        torch_attack = in_torch("Square", norm, epsilon, n_queries=QUERIES.value)
+        torch_attack = in_torch("Square", norm, epsilon, n_queries=queries)
         return Pair(f"square_{label(norm)}", norm, epsilon, ours, in_torch=torch_attack)
 
     def fgsm(norm: Any, epsilon: float, peer: str) -> Pair:
@@ -128,8 +129,14 @@ def pairs() -> list[Pair]:
         )
 
     def auto(norm: Any, epsilon: float) -> Pair:
+        options = {"epsilon": epsilon}
+        members = [
+            fb.attacks.apgd(norm, num_steps=steps, **options),
+            fb.attacks.square(norm, num_steps=queries, **options),
+        ]
+
         def ours() -> Any:
-            return fb.attacks.auto_attack(norm, epsilon=epsilon)
+            return fb.attacks.auto_attack(norm, attacks=members if short else None, **options)
 
         torch_attack = in_torch("AutoAttack", norm, epsilon, n_classes=10)
 
@@ -140,8 +147,19 @@ def pairs() -> list[Pair]:
                     member.steps = 100  # the paper's; its own default is 10
             return attack
 
+        def official(pyautoattack: Any, model: Any) -> Any:
+            named = {"norm": type(norm).__name__, "eps": epsilon, "seed": 0}
+            named["device"] = networks.torch_device()
+            if not short:
+                return pyautoattack.AutoAttack(model, **named)
+            named |= {"version": "custom", "attacks": ["apgd-ce", "square"]}
+            attack = pyautoattack.AutoAttack(model, **named)
+            attack.apgd.n_iter, attack.square.n_queries = steps, queries
+            return attack
+
+        in_torch_full = in_full if torch_attack and not short else None
         name = f"auto_attack_{label(norm)}"
-        return Pair(name, norm, epsilon, ours, in_torch=in_full if torch_attack else None)
+        return Pair(name, norm, epsilon, ours, in_torch=in_torch_full, official=official)
 
     def fab(norm: Any) -> Pair:
         attack = fb.attacks.fab(norm)
@@ -213,220 +231,211 @@ def pairs() -> list[Pair]:
     ]
 
 
-class Problem(NamedTuple):
-    """A trained network and the images it classifies correctly."""
-
-    apply_fn: Any
-    params: Any
-    images: jax.Array
-    labels: jax.Array
-    num_wrong: int
-
-
-def make_problem(network: str) -> Problem:
-    """Trains one network of a kind; ValueError for one that has not learned."""
-    data = fb.data.load("fashion_mnist_mini")
-    model = NETWORKS[network](data.test.images.shape[1])
-    # By default steps kernels of full width go to where no unit answers any image.
-    sgd = fb.sgd(0.02, clip=1.0) if network == "conv_full" else None
-    nets = fb.train(
-        model, data.train, seeds=[0], epochs=EPOCHS.value, optimizer=sgd, key=jax.random.key(0)
-    )
-    params = jax.tree.map(lambda leaf: leaf[0], nets.params)
-    images, labels = data.test.images[: NUM_IMAGES.value], data.test.labels[: NUM_IMAGES.value]
-    correct = np.argmax(nets.apply_fn(params, jnp.asarray(images)), -1) == labels
-    if np.mean(correct) < 0.5:
-        raise ValueError(
-            f"{network} classifies {np.mean(correct):.0%} of the images; expected half"
-        )
-    return Problem(
-        nets.apply_fn,
-        params,
-        jnp.asarray(images[correct]),
-        jnp.asarray(labels[correct], jnp.int32),
-        int(np.sum(~correct)),
-    )
-
-
-def strength(pair: Pair, problem: Problem, delta: Any) -> float:
-    """Accuracy left in percent, or median distance; of what breaks the rules, NaN."""
-    returned = problem.images + jnp.asarray(delta)
-    distance = np.asarray(jax.vmap(pair.norm.value)(jnp.asarray(delta)))
-    if float(returned.min()) < -1e-6 or float(returned.max()) > 1 + 1e-6:
-        return float("nan")
-    logits = problem.apply_fn(problem.params, jnp.clip(returned, 0, 1))
+def strength(pair: Pair, problem: networks.Problem, found: Any) -> dict[str, float]:
+    """Accuracy left in [0, 1], or median distance, of images [N, H, W, C]."""
+    column = "distance" if pair.epsilon is None else "robust_accuracy"
+    delta = jnp.asarray(found) - problem.images
+    distance = np.asarray(jax.vmap(pair.norm.value)(delta))
+    if float(np.min(found)) < -1e-6 or float(np.max(found)) > 1 + 1e-6:
+        return {column: float("nan")}
+    logits = problem.model.apply(problem.params(0), jnp.clip(jnp.asarray(found), 0, 1))
     broken = np.asarray(jnp.argmax(logits, -1) != problem.labels)
     if pair.epsilon is None:
-        return float(np.median(np.where(broken, distance, np.inf)))
-    if distance.max() > pair.epsilon * (1 + 1e-4):
-        return float("nan")
-    return 100 * float(np.mean(~broken))
+        return {column: float(np.median(np.where(broken, distance, np.inf)))}
+    within = distance.max() <= pair.epsilon * (1 + 1e-4)
+    return {column: float(np.mean(~broken)) if within else float("nan")}
 
 
-def timed(function: Callable[[], Any], warm: Callable[[], Any]) -> tuple[Any, float]:
-    """The result of a run and its seconds, after ``warm`` has compiled."""
-    jax.block_until_ready(warm())
-    start = time.perf_counter()
-    result = jax.block_until_ready(function())
-    return result, time.perf_counter() - start
+def runners(pair: Pair, problem: networks.Problem, settings: Settings) -> list[Runner]:
+    """Functions -> images [N, H, W, C], of the libraries that have the attack and are there."""
+
+    def ours(seeds: int, steps: int) -> Any:
+        del seeds, steps
+        params, key = problem.params(0), jax.random.key(0)
+        found = attack(problem.nets.apply_fn, params, problem.images, problem.labels, key)
+        return problem.images + found.delta
+
+    attack = pair.ours()
+    found = [Runner(OURS, ours)]
+    if pair.theirs is not None:
+        if settings.has("foolbox (JAX)"):
+            found.append(_foolbox(pair, problem))
+        if settings.has("foolbox (torch)") and not pair.from_others:
+            found.append(Runner("foolbox (torch)", _foolbox_torch(pair, problem)))
+    if pair.in_torch is not None and settings.has("torchattacks"):
+        found.append(Runner("torchattacks", _torchattacks(pair, problem)))
+    if pair.name in ADV_LIB and settings.has("adv-lib"):
+        found.append(Runner("adv-lib", _adv_lib(pair, problem)))
+    if pair.official is not None and settings.has("pyautoattack"):
+        found.append(Runner("pyautoattack", _official(pair, problem)))
+    return found
 
 
-def run_ours(pair: Pair, problem: Problem) -> tuple[Any, float]:
-    """Perturbations [N, H, W, C] and seconds."""
-    attack, key = pair.ours(), jax.random.key(0)
-
-    def run(num: int | None = None) -> Any:
-        images, labels = problem.images[:num], problem.labels[:num]
-        return attack(problem.apply_fn, problem.params, images, labels, key).delta
-
-    # What works in batches of one size is compiled by one batch.
-    return timed(run, lambda: run(getattr(attack, "batch_size", None)))
-
-
-def run_theirs(pair: Pair, problem: Problem) -> tuple[Any, float]:
-    """Perturbations [N, H, W, C] and seconds."""
+def _foolbox(pair: Pair, problem: networks.Problem) -> Runner:
     import eagerpy  # noqa: PLC0415 (comes with foolbox)
     import foolbox  # noqa: PLC0415 (the peer is needed only here)
 
-    network: Any = jax.jit(lambda images: problem.apply_fn(problem.params, images))
+    network: Any = jax.jit(partial(problem.nets.apply_fn, problem.params(0)))
     model = foolbox.JAXModel(network, bounds=(0, 1), data_format="channels_last")
     attack = pair.theirs(foolbox)  # type: ignore[misc]
-
     other = jnp.argmax(problem.labels[:, None] != problem.labels[None], axis=1)
-    starts = problem.images[other]
 
     def run(num: int | None = None) -> Any:
-        images, labels = problem.images[:num], problem.labels[:num]
-        inputs = eagerpy.astensor(images), eagerpy.astensor(labels)
-        options = {"starting_points": eagerpy.astensor(starts[:num])} if pair.from_others else {}
-        _, clipped, _ = attack(model, *inputs, epsilons=pair.epsilon, **options)
-        return clipped.raw - images
+        inputs = (eagerpy.astensor(rows[:num]) for rows in (problem.images, problem.labels))
+        starts = eagerpy.astensor(problem.images[other][:num])
+        options = {"starting_points": starts} if pair.from_others else {}
+        with jax.numpy_rank_promotion("allow"):
+            return attack(model, *inputs, epsilons=pair.epsilon, **options)[1].raw
 
-    return timed(run, lambda: run(pair.warm_theirs))
-
-
-def as_torch_module(problem: Problem) -> Any:
-    """The JAX network as a torch module: images [N, C, H, W] -> logits, with its gradient."""
-    import torch  # noqa: PLC0415 (the peer is needed only here)
-
-    network = jax.jit(lambda images: problem.apply_fn(problem.params, images))
-    pull = jax.jit(lambda images, rows: jax.vjp(network, images)[1](rows)[0])
-
-    def here(tensor: Any) -> Any:
-        return jnp.asarray(tensor.detach().permute(0, 2, 3, 1).numpy())
-
-    def there(array: Any) -> Any:
-        return torch.from_numpy(np.array(array))
-
-    class Function(torch.autograd.Function):  # type: ignore[misc]
-        @staticmethod
-        def forward(ctx: Any, images: Any) -> Any:
-            ctx.save_for_backward(images)
-            return there(network(here(images)))
-
-        @staticmethod
-        def backward(ctx: Any, *rows: Any) -> Any:
-            (images,) = ctx.saved_tensors
-            return there(pull(here(images), jnp.asarray(rows[0].numpy()))).permute(0, 3, 1, 2)
-
-    class Network(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.anchor = torch.nn.Parameter(torch.zeros(()))  # tells the device
-
-        def forward(self, images: Any) -> Any:
-            return Function.apply(images)
-
-    return Network().eval()
+    warm = None if pair.warm_theirs is None else partial(run, pair.warm_theirs)
+    return Runner("foolbox (JAX)", lambda seeds, steps: run(), warm)
 
 
-def run_in_torch(pair: Pair, problem: Problem) -> tuple[Any, float]:
-    """Perturbations [N, H, W, C] and seconds."""
-    import torch  # noqa: PLC0415 (the peer is needed only here)
+def _foolbox_torch(pair: Pair, problem: networks.Problem) -> Callable[[int, int], Any]:
+    import foolbox  # noqa: PLC0415
+
+    module, images, labels = _in_torch(problem)
+    model = foolbox.PyTorchModel(module, bounds=(0, 1), device=networks.torch_device())
+    attack = pair.theirs(foolbox)  # type: ignore[misc]
+
+    def run(seeds: int, steps: int) -> Any:
+        del seeds, steps
+        return networks.from_torch(attack(model, images, labels, epsilons=pair.epsilon)[1])
+
+    return run
+
+
+def _torchattacks(pair: Pair, problem: networks.Problem) -> Callable[[int, int], Any]:
     import torchattacks  # noqa: PLC0415
 
-    attack = pair.in_torch(torchattacks, as_torch_module(problem))  # type: ignore[misc]
-    images = torch.from_numpy(np.array(problem.images)).permute(0, 3, 1, 2).contiguous()
-    labels = torch.from_numpy(np.array(problem.labels, np.int64))
-
-    attack.model(images.requires_grad_()).sum().backward()  # compiles the network
-    images = images.detach()
-    start = time.perf_counter()
-    returned = attack(images, labels).detach().permute(0, 2, 3, 1).numpy()
-    return jnp.asarray(returned) - problem.images, time.perf_counter() - start
+    module, images, labels = _in_torch(problem)
+    attack = pair.in_torch(torchattacks, module)  # type: ignore[misc]
+    return lambda seeds, steps: networks.from_torch(attack(images, labels))
 
 
-def main(argv: Sequence[str]) -> None:
-    """Prints the table."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {argv[1:]}")
-    chosen = [pair for pair in pairs() if ATTACKS.value is None or pair.name in ATTACKS.value]
-    print(
-        f"device {jax.devices()[0].device_kind}; {NUM_STEPS.value} steps, {QUERIES.value} queries"
-    )
+def _adv_lib(pair: Pair, problem: networks.Problem) -> Callable[[int, int], Any]:
+    with _standing_in("visdom", "torchvision"):
+        import adv_lib.attacks  # noqa: PLC0415
+
+    module, images, labels = _in_torch(problem)
+    attack = ADV_LIB[pair.name](adv_lib.attacks)
+    return lambda seeds, steps: networks.from_torch(attack(module, images, labels))
+
+
+def _official(pair: Pair, problem: networks.Problem) -> Callable[[int, int], Any]:
+    import pyautoattack  # noqa: PLC0415
+
+    logging.getLogger("auto-attack").setLevel(logging.ERROR)
+    module, images, labels = _in_torch(problem)
+    attack = pair.official(pyautoattack, module)  # type: ignore[misc]
+
+    def run(seeds: int, steps: int) -> Any:
+        del seeds, steps
+        found, _ = attack.run_standard_evaluation(images, labels, batch_size=len(labels))
+        return networks.from_torch(found)
+
+    return run
+
+
+def _in_torch(problem: networks.Problem) -> tuple[Any, Any, Any]:
+    module = networks.as_torch(problem.model, problem.params(0), problem.images.shape[1:])
+    return module, networks.to_torch(problem.images), networks.to_torch(problem.labels)
+
+
+@contextmanager
+def _standing_in(*names: str) -> Iterator[None]:
+    """Empty modules for those not installed: adv-lib imports them for plots and for LPIPS alone."""
+    missing = [name for name in names if name not in sys.modules]
+    for name in missing:
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].models = None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
+
+
+def measure(pair: Pair, make: Callable[[], networks.Problem], settings: Settings) -> list[dict]:
+    """Rows of one attack on one network."""
+    problem = make()
     rows = []
-    for network in NETS.value or NETWORKS:
-        problem = make_problem(network)
-        count = len(problem.labels)
-        print(f"\n{network}: {count} images correct when clean, {problem.num_wrong} not")
-        for pair in chosen:
-            delta, seconds = run_ours(pair, problem)
-            row: dict[str, Any] = {"network": network, "attack": pair.name, "images": count}
-            row |= {"epsilon": pair.epsilon, "ours": strength(pair, problem, delta)}
-            row |= {"seconds": seconds}
-            if pair.theirs is not None:
-                delta, seconds = run_theirs(pair, problem)
-                row |= {"foolbox": strength(pair, problem, delta), "foolbox seconds": seconds}
-            if pair.in_torch is not None:
-                delta, seconds = run_in_torch(pair, problem)
-                row |= {"torchattacks": strength(pair, problem, delta)}
-                row |= {"torchattacks seconds": seconds}
-            rows.append(row)
-            print(row, file=sys.stderr, flush=True)
-            if OUT.value:
-                save(as_table([row]), Path(OUT.value))
-        table = as_table(rows[-len(chosen) :]).drop(columns=["network", "images"])
-        print(table.to_string(index=False, float_format="{:.3g}".format, na_rep="-"), flush=True)
-    print(f"\n{excess(as_table(rows))}")
+    judged: dict[str, dict[str, float]] = {}
+    for run in interleaved(runners(pair, problem, settings), seeds=1, steps=1, settings=settings):
+        if run.library not in judged:
+            judged[run.library] = strength(pair, problem, run.result)
+        rows.append(
+            {
+                "library": run.library,
+                "repeat": run.repeat,
+                "correct": len(problem.labels),
+                "epsilon": pair.epsilon,
+                "seconds": run.seconds,
+                "rate": len(problem.labels) / run.seconds,
+                "first_seconds": run.first_seconds,
+                **judged[run.library],
+            }
+        )
+    return rows
 
 
-def as_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One line per network and attack."""
-    what = ["network", "attack", "images", "epsilon"]
-    who = ["ours", "foolbox", "torchattacks"]
-    times = ["seconds", "foolbox seconds", "torchattacks seconds"]
-    return pd.DataFrame(rows, columns=[*what, *who, *times])
-
-
-def save(table: pd.DataFrame, path: Path) -> None:
-    """Writes rows in place of what the file had of the same networks and attacks."""
-    if path.exists():
-        old = pd.read_csv(path)
-        names = ["network", "attack"]
-        again = pd.MultiIndex.from_frame(old[names]).isin(pd.MultiIndex.from_frame(table[names]))
-        table = pd.concat([old[~again], table])
-    table.to_csv(path, index=False, float_format="%.6g")
-
-
-def excess(table: pd.DataFrame) -> str:
-    """How far the attacks here are behind the best peer, at worst, in words."""
-    compared = table.assign(best=table[["foolbox", "torchattacks"]].min(axis=1))
-    compared = compared[compared["best"].notna()]
-    fixed = compared[compared["epsilon"].notna()]
-    minimal = compared[compared["epsilon"].isna()]
-    lines = []
-    for part, what in (
-        (fixed.assign(by=fixed["ours"] - fixed["best"]), "points more accuracy left"),
-        (minimal.assign(by=minimal["ours"] / minimal["best"]), "times the median distance"),
-    ):
-        if len(part):
-            worst = part.loc[part["by"].idxmax()]
-            lines.append(
-                f"against the best peer, at worst of {len(part)}: {worst['by']:.3g} {what} "
-                f"({worst['attack']}, {worst['network']})"
+def cases_of(
+    settings: Settings,
+    names: tuple[str, ...] | None,
+    default_networks: tuple[str, ...],
+    num_images: int,
+) -> list[Case]:
+    """One for each network and attack; a network is trained once."""
+    table = pairs(3, 10, short=True) if settings.smoke else pairs()
+    chosen = settings.attacks or names or tuple(pair.name for pair in table)
+    if unknown := set(chosen) - {pair.name for pair in table}:
+        raise ValueError(f"attacks must be of benchmarks.attacks.pairs; got {sorted(unknown)}.")
+    sizes: dict[str, Any] = {"num_images": num_images, "num_training": 10000, "epochs": 5}
+    if settings.smoke:
+        num_images, default_networks = 16, ("fc_1x16",)
+        sizes = {"num_images": num_images, "num_training": 2000}
+    found = []
+    for name in settings.networks or default_networks:
+        make = cache(partial(networks.problem, name, correct=True, **sizes))
+        found += [
+            Case(
+                {"network": name, "attack": pair.name, "images": num_images},
+                partial(measure, pair, make, settings),
             )
-    return "\n".join(lines)
+            for pair in table
+            if pair.name in chosen
+        ]
+    return found
 
 
-if __name__ == "__main__":
-    app.run(main)
+def strengths(settings: Settings) -> list[Case]:
+    """Every attack once, beside foolbox's and torchattacks'."""
+    libraries = tuple({OURS, "foolbox (JAX)", "torchattacks"} & set(settings.libraries))
+    settings = settings._replace(repeats=1, libraries=libraries)
+    nets = ("conv_3_1x8", "conv_28_1x8", "fc_1x512", "local_3_1x8")
+    return cases_of(settings, ("pgd_l2", "ddn_l2") if settings.smoke else None, nets, 512)
+
+
+def automatic(settings: Settings) -> list[Case]:
+    """AutoAttack beside the official one, or else torchattacks'."""
+    spare = {"torchattacks"} if installed("pyautoattack") else set()
+    settings = settings._replace(libraries=tuple(set(settings.libraries) - spare))
+    return cases_of(settings, AUTO[1:2] if settings.smoke else AUTO, ("conv_3_1x8",), 128)
+
+
+def minimal_ones(settings: Settings) -> list[Case]:
+    """DDN, FMN and Carlini-Wagner beside foolbox's and adv-lib's."""
+    return cases_of(settings, MINIMAL[:2] if settings.smoke else MINIMAL, ("conv_3_1x8",), 256)
+
+
+KEYS = "network", "attack", "images"
+VALUES = "correct", "epsilon", "seconds", "rate", "first_seconds", "robust_accuracy", "distance"
+AUTOATTACK = Suite(
+    "autoattack", "AutoAttack: images per second", KEYS, VALUES, automatic, minutes=20
+)
+MINIMALS = Suite(
+    "minimal", "minimal attacks: images per second", KEYS, VALUES, minimal_ones, minutes=10
+)
+STRENGTH = Suite(
+    "attacks", "every attack once: images per second", KEYS, VALUES, strengths, minutes=100
+)

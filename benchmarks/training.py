@@ -1,187 +1,172 @@
-r"""Training of several networks by freqbias and by a plain torch loop, side by side.
+"""Training of several networks: freqbias beside a plain torch loop and a plain JAX loop.
 
-  pip install ".[peers]" && python -m benchmarks.training
-
-Both take the same number of steps of SGD with momentum from the same initial weights, on the same
-batches, without an input gradient; torch one network after the other, on all cores. Runs are
-interleaved and compiled beforehand; a line has the median over repeats of images per second, of all
-networks together, and of their ratio, with its smallest and largest value. ``first_s`` is what the
-first call of freqbias takes, compilation included; the losses are means of the last batches.
+All take steps of SGD with momentum from the same initial weights on the same batches, without an
+input gradient; the peers one network after the other. The loss is that of the last batch.
 """
 
-import sys
-import time
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
-from absl import app, flags
+import optax
 
 import freqbias as fb
+from benchmarks import networks
+from benchmarks.harness import OURS, Case, Runner, Settings, Suite, interleaved
+from benchmarks.pgd import total_loss
 from freqbias.training import course
 
-NUM_SEEDS = flags.DEFINE_integer("num_seeds", 8, "Networks trained.", lower_bound=1)
-BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["32", "128"], "Images a step.")
-NUM_STEPS = flags.DEFINE_integer("num_steps", 64, "Steps of freqbias.", lower_bound=1)
-SECONDS = flags.DEFINE_float(
-    "seconds", 3.0, "Aimed at for one run of torch: slow networks take fewer steps there."
-)
-REPEATS = flags.DEFINE_integer("repeats", 3, "Timed runs of each.", lower_bound=1)
-
-CONV = {"num_classes": 10, "channels": 8}
-NETWORKS: dict[str, Any] = {
-    "fc_256": fb.models.FullyConnected(num_classes=10, depth=1, width=256),
-    **{
-        f"conv_{size}_depth_{depth}": fb.models.ConvNet(kernel_size=size, depth=depth, **CONV)
-        for depth in (1, 3)
-        for size in (3, 7, 9, 15, 28)
-    },
-}
-NETS = flags.DEFINE_multi_enum("network", None, list(NETWORKS), "Networks; all by default.")
 RATE, MOMENTUM = 0.01, 0.9
+BATCHES = 32, 128
+NETWORKS = (
+    "fc_1x256",
+    *(f"conv_{size}_{depth}x8" for depth in (1, 3) for size in (3, 7, 9, 15, 28)),
+)
 
 
-def in_torch(model: Any, params: Any, images: Any, labels: Any) -> Callable[[np.ndarray], float]:
-    """A function that trains one network on the batches given, and returns the last loss."""
-    import torch  # noqa: PLC0415 (the peer is needed only here)
-    from torch import nn  # noqa: PLC0415
+class Task:
+    """Networks as initialised, images, and the order in which each network sees them."""
 
-    class Conv(nn.Module):  # type: ignore[misc]
-        def __init__(self, kernel: np.ndarray, bias: np.ndarray):
-            super().__init__()
-            size = kernel.shape[0]
-            before = (size - 1) // 2
-            self.margins = (before, size - 1 - before) * 2
-            self.weight = nn.Parameter(torch.tensor(kernel.transpose(3, 2, 0, 1).copy()))
-            self.bias = nn.Parameter(torch.tensor(bias))
-
-        def forward(self, x: Any) -> Any:
-            padded = nn.functional.pad(x, self.margins, mode="circular")
-            return nn.functional.conv2d(padded, self.weight, self.bias)
-
-    def dense(layer: Any) -> Any:
-        out = nn.Linear(*layer["kernel"].shape)
-        out.weight.data = torch.tensor(np.array(layer["kernel"]).T.copy())
-        out.bias.data = torch.tensor(np.array(layer["bias"]))
-        return out
-
-    named = jax.tree.map(np.array, params["params"])
-    head = dense(named["head"]["readout"])
-    if isinstance(model, fb.models.ConvNet):
-        side = images.shape[1]
-        # Torch has channels first; the weights of the readout follow.
-        kernel = named["head"]["readout"]["kernel"].reshape(side, side, model.channels, -1)
-        head.weight.data = torch.tensor(
-            kernel.transpose(3, 2, 0, 1).reshape(model.num_classes, -1).copy()
+    def __init__(
+        self, name: str, *, num_seeds: int, batch_size: int, num_steps: int, side: int = 28
+    ):
+        split = fb.data.load("fashion_mnist_mini").train
+        total = num_steps * batch_size
+        rows = np.arange(total) % len(split.labels)  # one epoch, whatever the set has
+        self.split = fb.data.Split(
+            networks.images_of(split, side)[rows], np.asarray(split.labels)[rows]
         )
-        hidden = [Conv(named[f"kernel_{i}"], named[f"bias_{i}"]) for i in range(model.depth)]
-        inputs = torch.tensor(np.array(images).transpose(0, 3, 1, 2).copy())
-    else:
-        hidden = [dense(named[f"dense_{i}"]) for i in range(model.depth)]
-        inputs = torch.tensor(np.array(images).reshape(len(images), -1))
-    layers = [layer for one in hidden for layer in (one, nn.ReLU())]
-    network = nn.Sequential(*layers, nn.Flatten(), head)
-    targets = torch.tensor(np.array(labels, np.int64))
-    optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=MOMENTUM)
+        self.model, self.seeds = networks.named(name), tuple(range(num_seeds))
+        self.key, self.batch_size = jax.random.key(0), batch_size
+        self.optimizer = fb.training.sgd(RATE, MOMENTUM)
 
-    def run(batches: np.ndarray) -> float:
-        for batch in torch.tensor(batches.astype(np.int64)):
-            optimizer.zero_grad(set_to_none=True)
-            loss = nn.functional.cross_entropy(network(inputs[batch]), targets[batch])
-            loss.backward()
-            optimizer.step()
-        return float(loss.detach())
+    @cached_property
+    def start(self) -> Any:
+        """Parameters as initialised, leaves [S, ...]."""
+        shape = self.split.images.shape[1:]
+        return fb.training.initial_params(self.model, shape, seeds=self.seeds, key=self.key)
 
-    return run
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Of the images, int [S, steps, batch]."""
+        total = len(self.split.labels)
+        plan = course.Plan(total, total, self.batch_size, 1)
+        return np.asarray(course.batches_of(plan, fb.ensemble.seed_keys(self.key, self.seeds)))
 
-
-def compare(name: str, batch_size: int, split: Any) -> dict[str, Any]:
-    """One line of the table."""
-    model, key = NETWORKS[name], jax.random.key(0)
-    seeds, num_steps = tuple(range(NUM_SEEDS.value)), NUM_STEPS.value
-    images, labels = split.images[: num_steps * batch_size], split.labels[: num_steps * batch_size]
-    if len(images) < num_steps * batch_size:
-        repeats = -(-num_steps * batch_size // len(images))
-        images, labels = np.tile(images, (repeats, 1, 1, 1)), np.tile(labels, repeats)
-        images, labels = images[: num_steps * batch_size], labels[: num_steps * batch_size]
-    data = fb.data.Split(images, labels)
-    optimizer = fb.training.sgd(RATE, MOMENTUM)
-
-    def ours() -> Any:
-        nets = fb.train(
-            model,
-            data,
-            seeds=seeds,
-            key=key,
+    def ours(self, seeds: int, steps: int) -> Any:
+        """The ensemble; always all steps."""
+        del steps
+        return fb.train(
+            self.model,
+            self.split,
+            seeds=self.seeds[:seeds],
+            key=self.key,
             epochs=1,
-            batch_size=batch_size,
-            optimizer=optimizer,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
             progress=False,
         )
-        return jax.block_until_ready(nets)
 
-    first, nets = seconds(ours)
-    start = fb.training.initial_params(model, images.shape[1:], seeds=seeds, key=key)
-    plan = course.Plan(len(images), len(images), batch_size, 1)
-    order = np.asarray(course.batches_of(plan, fb.ensemble.seed_keys(key, seeds)))
-    one = fb.ensemble.select(start, 0)
-    took, _ = seconds(lambda: in_torch(model, one, images, labels)(order[0][:2]))
-    steps = int(np.clip(SECONDS.value / (took / 2 * len(seeds)), 2, num_steps))
-    rates, losses = [], ()
-    for _ in range(REPEATS.value):
-        took, nets = seconds(ours)
-        peers = [
-            in_torch(model, fb.ensemble.select(start, i), images, labels) for i in range(len(seeds))
-        ]
-        took_torch, found = seconds(
-            lambda peers=peers: [
-                peer(batches[:steps]) for peer, batches in zip(peers, order, strict=True)
-            ]
-        )
-        rates.append((num_steps / took, steps / took_torch))
-        losses = (float(jnp.mean(nets.history.loss[:, steps - 1])), float(np.mean(found)))
-    unit = batch_size * len(seeds)
-    here, there = unit * np.array(rates).T
-    return {
-        "network": name,
-        "batch": batch_size,
-        "freqbias": np.median(here),
-        "torch": np.median(there),
-        "ratio": np.median(here / there),
-        "lowest": (here / there).min(),
-        "highest": (here / there).max(),
-        "first_s": first,
-        "loss": losses[0],
-        "loss_torch": losses[1],
-    }
+    def in_torch(self) -> Callable[[int, int], Any]:
+        """A function (seeds, steps) -> losses [seeds]."""
+        import torch  # noqa: PLC0415 (the peer is needed only here)
+
+        images = networks.to_torch(self.split.images)
+        labels = networks.to_torch(self.split.labels)
+        shape = self.split.images.shape[1:]
+        starts = [networks.as_torch(self.model, params, shape) for params in self._starts()]
+
+        def one(seed: int, steps: int) -> float:
+            network = copy.deepcopy(starts[seed])
+            optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=MOMENTUM)
+            batches = torch.from_numpy(self.order[seed, :steps].astype(np.int64))
+            for batch in batches.to(images.device):
+                optimizer.zero_grad(set_to_none=True)
+                loss = torch.nn.functional.cross_entropy(network(images[batch]), labels[batch])
+                loss.backward()
+                optimizer.step()
+            return float(loss.detach())
+
+        return lambda seeds, steps: [one(seed, steps) for seed in range(seeds)]
+
+    def in_jax(self) -> Callable[[int, int], Any]:
+        """A function (seeds, steps) -> losses [seeds]: a jitted step, driven from Python."""
+        images, labels = jnp.asarray(self.split.images), jnp.asarray(self.split.labels, jnp.int32)
+        optimizer, starts = optax.sgd(RATE, momentum=MOMENTUM), self._starts()
+
+        @jax.jit
+        def step(params: Any, state: Any, batch: Any) -> Any:
+            def loss(params: Any) -> Any:
+                logits = networks.plain_apply(self.model, params, images[batch])
+                return total_loss(logits, labels[batch]) / len(batch)
+
+            value, slope = jax.value_and_grad(loss)(params)
+            update, state = optimizer.update(slope, state)
+            return optax.apply_updates(params, update), state, value
+
+        def one(seed: int, steps: int) -> float:
+            params, state = starts[seed], optimizer.init(starts[seed])
+            for batch in jnp.asarray(self.order[seed, :steps]):
+                params, state, loss = step(params, state, batch)
+            return float(loss)
+
+        return lambda seeds, steps: [one(seed, steps) for seed in range(seeds)]
+
+    def _starts(self) -> list[Any]:
+        return [fb.ensemble.select(self.start, seed) for seed in range(len(self.seeds))]
+
+    def runners(self, settings: Settings) -> list[Runner]:
+        """Of the libraries that are there."""
+        made = {OURS: lambda: self.ours, "torch": self.in_torch, "JAX": self.in_jax}
+        return [Runner(name, make()) for name, make in made.items() if settings.has(name)]
 
 
-def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
-    """How long it took, and what it gave."""
-    start = time.perf_counter()
-    found = run()
-    return time.perf_counter() - start, found
-
-
-def main(argv: Sequence[str]) -> None:
-    """Prints the table."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {argv[1:]}")
-    split = fb.data.load("fashion_mnist_mini").train
+def measure(
+    name: str, num_seeds: int, batch_size: int, num_steps: int, settings: Settings
+) -> list[dict[str, Any]]:
+    """Rows of one network."""
+    task = Task(name, num_seeds=num_seeds, batch_size=batch_size, num_steps=num_steps)
+    timed = interleaved(task.runners(settings), seeds=num_seeds, steps=num_steps, settings=settings)
+    history = np.asarray(timed[0].result.history.loss)
     rows = []
-    for name in NETS.value or NETWORKS:
-        for batch_size in map(int, BATCH_SIZES.value):
-            rows.append(compare(name, batch_size, split))
-            print(rows[-1], file=sys.stderr, flush=True)
-    print(
-        f"device {jax.devices()[0].device_kind}; {NUM_SEEDS.value} networks, images 28 x 28; "
-        "images per second of all networks"
-    )
-    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3g}".format))
+    for run in timed:
+        mine = float(history[: run.seeds, run.steps - 1].mean())
+        rows.append(
+            {
+                "library": run.library,
+                "repeat": run.repeat,
+                "seeds_run": run.seeds,
+                "steps_run": run.steps,
+                "seconds": run.seconds,
+                "rate": run.seeds * run.steps * batch_size / run.seconds,
+                "loss": mine if run.library == OURS else float(np.mean(run.result)),
+                "loss_freqbias": mine,
+            }
+        )
+    return rows
 
 
-if __name__ == "__main__":
-    app.run(main)
+def cases(settings: Settings) -> list[Case]:
+    """One for each network and size of a batch."""
+    chosen = settings.networks or (("fc_1x16", "conv_3_1x4") if settings.smoke else NETWORKS)
+    batches, seeds, steps = ((16,), 2, 4) if settings.smoke else (BATCHES, 8, 64)
+    found = []
+    for name in chosen:
+        for batch in batches:
+            key = {"network": name, "batch": batch, "seeds": seeds, "steps": steps}
+            found.append(Case(key, partial(measure, name, seeds, batch, steps, settings)))
+    return found
+
+
+SUITE = Suite(
+    "training",
+    "training of several networks: images per second of all of them",
+    ("network", "batch", "seeds", "steps"),
+    ("seeds_run", "steps_run", "seconds", "rate", "loss", "loss_freqbias"),
+    cases,
+    minutes=20,
+)

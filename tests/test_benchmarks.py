@@ -1,12 +1,20 @@
-"""The committed table of attacks against their peers is whole, and says what README says of it."""
+"""The one command: libraries agree, what it writes is whole, and the committed table holds."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pandas as pd
 import pytest
 
-TABLE = pd.read_csv(Path(__file__).parents[1] / "benchmarks" / "attacks.csv")
-NETWORKS = ("conv", "conv_full", "fc", "locally_connected")
+from benchmarks import attacks, fresh, harness, networks, pgd, scaling, tables, training
+
+SMOKE = harness.Settings(repeats=2, seconds=0.1, smoke=True)
+ROOT = Path(__file__).parents[1]
+STRENGTH = pd.read_csv(ROOT / "benchmarks" / "results" / "cpu-2-cores" / "attacks.csv")
+NETWORKS = ("conv_3_1x8", "conv_28_1x8", "fc_1x512", "local_3_1x8")
 FIXED = [
     f"{name}_{norm}"
     for name in ("fgsm", "pgd", "apgd", "apgd_dlr", "apgd_t", "square", "auto_attack")
@@ -18,30 +26,248 @@ MINIMAL = (
     *("brendel_bethge_linf", "fab_l2", "fab_linf"),
 )
 
+# --- The committed table of attacks --------------------------------------------------------------
 
-def _row(network, attack):
-    found = TABLE[(TABLE["network"] == network) & (TABLE["attack"] == attack)]
-    assert len(found) == 1, f"{network}, {attack}: {len(found)} rows"
-    row = found.iloc[0]
-    peer = row[["foolbox", "torchattacks"]].min()
-    assert peer >= 0, f"{network}, {attack}: no peer"
-    return row, peer
+
+def _reached(network, attack, column):
+    """What freqbias reached, and the best peer."""
+    chosen = (STRENGTH["network"] == network) & (STRENGTH["attack"] == attack)
+    found = STRENGTH[chosen].set_index("library")[column]
+    assert found.index.is_unique and found.notna().all(), f"{network}, {attack}: {found}"
+    return found["freqbias"], found.drop("freqbias").min()
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("attack", FIXED)
 def test_no_peer_leaves_half_a_point_less_accuracy(network, attack):
-    row, peer = _row(network, attack)
-    assert row["epsilon"] > 0 and row["ours"] <= peer + 0.5
+    ours, peer = _reached(network, attack, "robust_accuracy")
+    assert 0 <= ours <= peer + 0.005
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("attack", MINIMAL)
 def test_no_peer_is_two_percent_nearer(network, attack):
-    row, peer = _row(network, attack)
-    assert pd.isna(row["epsilon"]) and 0 < row["ours"] <= 1.02 * peer
+    ours, peer = _reached(network, attack, "distance")
+    assert 0 < ours <= 1.02 * peer
 
 
 def test_networks_had_learned():
     """A network that answers nothing stands against every attack."""
-    assert (TABLE["images"] >= 256).all()
+    assert (STRENGTH["correct"] >= 256).all()
+
+
+def test_committed_tables_have_the_columns_of_their_suites():
+    suites = (
+        *(pgd.SUITE, training.SUITE, scaling.SUITE, fresh.SUITE),
+        *(attacks.AUTOATTACK, attacks.MINIMALS, attacks.STRENGTH),
+    )
+    columns = {suite.name: tables.columns(suite) for suite in suites}
+    committed = list((ROOT / "benchmarks" / "results").glob("*/*.csv"))
+    assert committed
+    for path in committed:
+        assert list(pd.read_csv(path)) == columns[path.stem], path
+
+
+# --- Timing and tables ---------------------------------------------------------------------------
+
+
+def test_repeats_are_interleaved_and_slow_peers_do_less(monkeypatch):
+    clock, done = [0.0], []
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: clock[0])
+
+    def runner(library, seconds):
+        def run(seeds, steps):
+            done.append(library)
+            clock[0] += seconds * seeds * steps
+
+        return harness.Runner(library, run)
+
+    runners = [runner("freqbias", 9.0), runner("torch", 0.001), runner("JAX", 1.0)]
+    settings = harness.Settings(repeats=2, seconds=10.0)
+    timed = harness.interleaved(runners, seeds=4, steps=20, settings=settings)
+    assert [run.library for run in timed] == ["freqbias", "torch", "JAX"] * 2
+    assert done[-6:] == [run.library for run in timed]
+    shares = {run.library: (run.seeds, run.steps) for run in timed}
+    assert shares == {"freqbias": (4, 20), "torch": (4, 20), "JAX": (1, 10)}
+    assert [run.seconds for run in timed] == pytest.approx([720, 0.08, 10] * 2)
+
+
+def _rows(rates, **more):
+    key = {"network": "fc_1x64", "seeds": 16, "images": 64, "steps": 40}
+    return [
+        key | {"library": library, "repeat": i, "seconds": 1 / rate, "rate": rate} | more
+        for library, of_repeats in rates.items()
+        for i, rate in enumerate(of_repeats)
+    ]
+
+
+def test_ratios_are_those_of_each_repeat_to_the_best_torch_peer():
+    rates = {"freqbias": (8, 9, 4), "torch": (1, 1, 1), "torchattacks": (2, 3, 1), "JAX": (99,) * 3}
+    (line,) = tables.ratios(pgd.SUITE, tables.as_frame(pgd.SUITE, _rows(rates))).to_dict("records")
+    assert line["peer"] == "torchattacks" and line["freqbias"] == 8
+    assert (line["lowest"], line["ratio"], line["highest"]) == (3, 4, 4)
+    assert line["target"] == 4
+
+
+def test_rows_replace_those_of_the_same_case_and_library(tmp_path):
+    path = tmp_path / "device" / "pgd.csv"
+    old = tables.as_frame(pgd.SUITE, _rows({"freqbias": (1, 1), "torch": (2,)}))
+    tables.save(pgd.SUITE, old, path)
+    new = tables.as_frame(pgd.SUITE, _rows({"freqbias": (5,)}))
+    kept = tables.save(pgd.SUITE, new, path)
+    assert sorted(kept["rate"]) == [2, 5]
+
+
+def test_a_column_that_a_suite_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"columns of suite pgd; got \['speed'\]"):
+        tables.as_frame(pgd.SUITE, _rows({"torch": (1,)}, speed=3))
+
+
+def test_slopes_are_those_of_a_power_law():
+    points = [
+        {"task": "pgd", "axis": axis, "library": "torch", "repeat": 0, "at": at, "cost": cost(at)}
+        for axis, cost in (("side", lambda n: 3 * n**2), ("kernel_size", lambda k: max(k, 9)))
+        for at in (3, 5, 9, 18, 27)
+    ]
+    found = tables.slopes(pd.DataFrame(points)).set_index(["axis", "part"])["slope"]
+    assert found["side", "all"] == pytest.approx(2)
+    assert found["kernel_size", "up to 9"] == pytest.approx(0)
+    assert found["kernel_size", "from 9"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["fc", "fc_3_1x8", "conv_1x8", "conv_0_1x8", "vgg_3_1x8"])
+def test_a_name_that_is_no_network_is_refused(name):
+    with pytest.raises(ValueError, match="name must be like fc_1x64"):
+        networks.named(name)
+
+
+# --- The same networks, and the same results -----------------------------------------------------
+
+
+ALIKE = ("fc_2x7", "conv_3_2x4", "conv_4_1x5", "conv_6_1x4")  # even, odd and full width
+
+
+def _network(name, key, side=6, channels=3):
+    model = networks.named(name)
+    images = jax.random.uniform(key, (5, side, side, channels))
+    params = model.init(jax.random.key(1), images)
+    noise = lambda leaf: leaf + 0.1 * jax.random.normal(key, leaf.shape)  # noqa: E731 (of biases)
+    return model, jax.tree.map(noise, params), images
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_plain_jax_has_the_same_logits(name, key):
+    model, params, images = _network(name, key)
+    found = networks.plain_apply(model, params, images)
+    np.testing.assert_allclose(found, model.apply(params, images), atol=1e-4)
+
+
+def _smoke(suite, **more):
+    """All rows of a suite at its smallest sizes."""
+    rows = []
+    for case in suite.cases(SMOKE._replace(**more)):
+        assert set(case.key) == set(suite.keys)
+        rows += [case.key | row for row in case.measure()]
+    found = tables.as_frame(suite, rows)
+    assert len(found) and (found.filter(like="seconds").dropna(axis=1) >= 0).all(axis=None)
+    assert "nan" not in tables.markdown(tables.medians(suite, found))
+    return found
+
+
+def test_training_ends_where_a_plain_loop_in_jax_does():
+    found = _smoke(training.SUITE, libraries=("freqbias", "JAX"), networks=("fc_1x16",))
+    assert list(found["library"]) == ["freqbias", "JAX"] * SMOKE.repeats
+    np.testing.assert_allclose(found["loss"], found["loss_freqbias"], rtol=1e-4)
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", [*ALIKE, "local_3_1x4"])
+def test_torch_has_the_same_logits(name, key, torch):
+    model, params, images = _network(name, key)
+    module = networks.as_torch(model, params, images.shape[1:])
+    found = module(networks.to_torch(images)).detach().numpy()
+    np.testing.assert_allclose(found, model.apply(params, images), atol=1e-4)
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("network", ["fc_1x16", "conv_3_1x4"])
+def test_all_libraries_train_to_the_same_loss(network, torch):
+    found = _smoke(training.SUITE, networks=(network,))
+    assert {"freqbias", "torch", "JAX"} <= set(found["library"])
+    np.testing.assert_allclose(found["loss"], found["loss_freqbias"], rtol=1e-4)
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("network", ["fc_1x16", "conv_3_1x4"])
+def test_all_libraries_attack_to_the_same_loss(network, torch):
+    found = _smoke(pgd.SUITE, networks=(network,))
+    assert {"freqbias", "torch", "JAX"} <= set(found["library"])
+    peers = found[found["library"] != "freqbias"]
+    np.testing.assert_allclose(peers["loss"], peers["loss_freqbias"], rtol=0.02)
+    np.testing.assert_allclose(
+        peers["robust_accuracy"], peers["robust_accuracy_freqbias"], atol=1 / 16
+    )
+    for _, alike in peers.groupby(["seeds_run", "steps_run"]):
+        np.testing.assert_allclose(alike["loss"], alike["loss"].iloc[0], rtol=1e-3)
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("suite", [attacks.AUTOATTACK, attacks.MINIMALS], ids=lambda s: s.name)
+def test_timed_attacks_are_as_strong_as_the_peers(suite, torch):
+    found = _smoke(suite, repeats=1)
+    column = "distance" if suite is attacks.MINIMALS else "robust_accuracy"
+    for _, case in found.groupby("attack"):
+        reached = case.set_index("library")[column]
+        assert len(reached) > 1 and reached["freqbias"] <= 1.02 * reached.min() + 1e-6
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("suite", [scaling.SUITE, fresh.SUITE], ids=lambda s: s.name)
+def test_costs_and_first_calls_are_told(suite, torch):
+    found = _smoke(suite, repeats=1)
+    assert {"freqbias", "torch"} <= set(found["library"])
+    if suite is fresh.SUITE:
+        ours = found[found["library"] == "freqbias"]
+        assert (ours["programs"] > 0).all() and (ours["compile_seconds"] > 0).all()
+        assert (found["peak_mb"] >= found["loaded_mb"]).all() and (found["loaded_mb"] > 50).all()
+
+
+@pytest.mark.slow
+def test_the_command_writes_rows_machine_and_page(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "--preset=smoke", "--suites=training"]
+    more = ["--networks=fc_1x16", "--libraries=JAX", "--repeats=1", f"--out={tmp_path}"]
+    ended = subprocess.run([*command, *more], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    folder = tmp_path / harness.device()
+    assert {path.name for path in folder.iterdir()} == {
+        "training.csv",
+        "training.json",
+        "training.md",
+    }
+    assert list(pd.read_csv(folder / "training.csv")["library"]) == ["freqbias", "JAX"]
+    page = (folder / "training.md").read_text()
+    assert "--suites=training" in page and page in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--suites=speed", "must be of pgd, training"),
+        ("--networks=vgg", "must be like fc_1x64"),
+        ("--attacks=nothing", "must be of fgsm_linf"),
+    ],
+)
+@pytest.mark.slow
+def test_a_wrong_flag_is_named(flag, message):
+    command = [sys.executable, "-m", "benchmarks", flag]
+    ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert ended.returncode != 0 and message in ended.stderr + ended.stdout
