@@ -13,6 +13,7 @@ from freqbias._checked import checked
 from freqbias._pytree import frozen, static
 from freqbias.attacks import record
 from freqbias.attacks.apgd import AutoPGD, apgd
+from freqbias.attacks.compiling import compiled
 from freqbias.attacks.driver import forward, query
 from freqbias.attacks.evaluate import in_batches
 from freqbias.attacks.levels import Scalar
@@ -119,19 +120,20 @@ class AutoAttack(CheckedAttack):
         concrete = all(
             map(_checks.is_concrete, jax.tree.leaves((self, params, images, labels, keys, targets)))
         )
-        run = self._packed if concrete else self._all
+        run, xp = (self._packed, np) if concrete else (self._all, jnp)
         data = apply_fn, params, images, labels, targets
+        radius = xp.asarray(self.epsilon, images.dtype) * (1 + _ROUNDING)
         found = run(partial(clean, self.norm), *data, keys, None)
         for index, attack in enumerate(attacks):
             standing = (found.clean_correct | self.targeted) & ~found.is_adversarial
-            new = run(perturb_fn(attack), *data, fold_each(keys, index), standing)
+            new = run(perturb_fn(attack), *data, _fold_each(keys, index), standing)
             new = new._replace(
-                status=jnp.where(standing, new.status, Status.NOT_ATTACKED),
-                gradient_evaluations=jnp.where(standing, new.gradient_evaluations, 0),
+                status=xp.where(standing, new.status, Status.NOT_ATTACKED),
+                gradient_evaluations=xp.where(standing, new.gradient_evaluations, 0),
             )
-            within = new.distance <= jnp.asarray(self.epsilon, images.dtype) * (1 + _ROUNDING)
-            found = _take(found, new, standing & within & (new.is_adversarial | (index == 0)))
-        return found
+            taken = standing & (new.distance <= radius) & (new.is_adversarial | (index == 0))
+            found = _take(found, new, taken, xp=xp)
+        return jax.tree.map(jnp.asarray, found)
 
     @staticmethod
     def _all(attack, apply_fn, params, images, labels, targets, keys, standing) -> Perturbation:  # type: ignore[no-untyped-def]  # noqa: PLR0917
@@ -142,7 +144,10 @@ class AutoAttack(CheckedAttack):
     def _packed(  # type: ignore[no-untyped-def]  # noqa: PLR0917
         self, attack, apply_fn, params, images, labels, targets, keys, standing
     ) -> Perturbation:
-        """The attack on the standing images only; what it says of others is that they stand."""
+        """The attack on the standing images only; what it says of others is that they stand.
+
+        All that is done here and with what it returns is NumPy's, which compiles nothing.
+        """
         rows = np.arange(images.shape[0]) if standing is None else np.flatnonzero(standing)
         found = _blank(images)
         if rows.size:
@@ -157,7 +162,7 @@ class AutoAttack(CheckedAttack):
             )
             for name, leaf in found.items():
                 leaf[rows] = getattr(new, name)
-        return Perturbation(**{name: jnp.asarray(leaf) for name, leaf in found.items()})
+        return Perturbation(**found)
 
 
 @checked
@@ -278,7 +283,7 @@ def _defined(attack: Attack, num_classes: int) -> Attack:
     return attack
 
 
-@partial(jax.jit, static_argnames="apply_fn")
+@partial(compiled, static_argnames="apply_fn")
 def clean(  # noqa: PLR0917 (the arguments of a call)
     norm: Norm,
     apply_fn: ApplyFn,
@@ -297,7 +302,7 @@ def clean(  # noqa: PLR0917 (the arguments of a call)
     return found._replace(status=status)
 
 
-def _blank(images: Array) -> dict[str, np.ndarray]:
+def _blank(images: Array) -> dict[str, Any]:
     """Fields of a `Perturbation` of images of which nothing is known but that they stand."""
     num_images, dtype = images.shape[0], images.dtype
     return {
@@ -311,28 +316,31 @@ def _blank(images: Array) -> dict[str, np.ndarray]:
     }
 
 
-def _take(found: Perturbation, new: Perturbation, where: Array) -> Perturbation:
-    """The perturbations of ``new`` at some images; evaluations and statuses of both at all."""
+def _take(found: Perturbation, new: Perturbation, where: Any, *, xp: Any = jnp) -> Perturbation:
+    """The perturbations of ``new`` at some images; evaluations and statuses of both at all.
+
+    Computed by ``xp``, JAX's NumPy or NumPy itself.
+    """
     axes = tuple(range(where.ndim, found.delta.ndim))
-    is_adversarial = jnp.where(where, new.is_adversarial, found.is_adversarial)
+    is_adversarial = xp.where(where, new.is_adversarial, found.is_adversarial)
     return Perturbation(
-        delta=jnp.where(jnp.expand_dims(where, axes), new.delta, found.delta),
+        delta=xp.where(xp.expand_dims(where, axes), new.delta, found.delta),
         clean_correct=found.clean_correct,
         is_adversarial=is_adversarial,
         flipped=found.clean_correct & is_adversarial,
-        distance=jnp.where(where, new.distance, found.distance),
+        distance=xp.where(where, new.distance, found.distance),
         gradient_evaluations=found.gradient_evaluations + new.gradient_evaluations,
-        status=_joint_status(found, new),
+        status=_joint_status(found, new, xp=xp),
     )
 
 
-def _joint_status(one: Perturbation, other: Perturbation) -> Array:
+def _joint_status(one: Perturbation, other: Perturbation, *, xp: Any) -> Any:
     """The status of two results on the same images, by the rule of `Perturbation`.
 
     OK of a black box counts only where neither result spent a gradient.
     """
 
-    def either(status: Status) -> Array:
+    def either(status: Status) -> Any:
         return (one.status == status) | (other.status == status)
 
     black_box = one.gradient_evaluations + other.gradient_evaluations == 0
@@ -340,12 +348,15 @@ def _joint_status(one: Perturbation, other: Perturbation) -> Array:
         (result.status == Status.OK) & (black_box | (result.gradient_evaluations > 0))
         for result in (one, other)
     ]
-    joint = jnp.full_like(one.status, Status.NOT_ATTACKED)
+    joint = xp.full_like(one.status, Status.NOT_ATTACKED)
     for status, where in (
         (Status.DEAD, either(Status.DEAD) | either(Status.OK)),
         (Status.OK, seen[0] | seen[1]),
         (Status.NOT_CONVERGED, either(Status.NOT_CONVERGED)),
         (Status.DIVERGED, either(Status.DIVERGED)),
     ):
-        joint = jnp.where(where, status, joint)
-    return joint.astype(jnp.int32)
+        joint = xp.where(where, status, joint)
+    return joint.astype(np.int32)
+
+
+_fold_each = compiled(fold_each)

@@ -23,6 +23,7 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias._checked import checked
+from freqbias.attacks.compiling import compiled
 from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import (
     CheckedAttack,
@@ -136,7 +137,7 @@ def jacobian(apply_fn: ApplyFn, params: Params, images: Array, goal: tuple[Array
 
 
 @checked
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(compiled, static_argnums=(0, 1))
 def query(  # noqa: PLR0917 (a network, its inputs, and where to look)
     oracle: Oracle,
     apply_fn: ApplyFn,
@@ -305,9 +306,7 @@ def _convolves(apply_fn: ApplyFn, structure: Any, shapes: tuple[jax.ShapeDtypeSt
     return "conv_general_dilated" in str(program)  # it prints what is nested, too
 
 
-@lru_cache
-def _compiled(method: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(method)
+_compiled = lru_cache(compiled)
 
 
 def _on_host(  # noqa: PLR0917 (the arguments of a call)
@@ -351,7 +350,7 @@ def _on_host(  # noqa: PLR0917 (the arguments of a call)
     return _compiled(kind.finalize)(shared, reduce(run, program, state))
 
 
-@partial(jax.jit, static_argnames="apply_fn")
+@partial(compiled, static_argnames="apply_fn")
 def _scan(  # noqa: PLR0917 (the arguments of a call)
     attack: IterativeAttack,
     apply_fn: ApplyFn,

@@ -16,7 +16,14 @@ from freqbias import _checks
 from freqbias._checked import checked
 from freqbias.attacks.driver import forward, query
 from freqbias.attacks.levels import Scalar
-from freqbias.attacks.protocol import Attack, Perturbation, check_network, image_keys, predict
+from freqbias.attacks.protocol import (
+    Attack,
+    Perturbation,
+    check_network,
+    image_keys,
+    pick_keys,
+    predict,
+)
 from freqbias.ensemble import (
     STRATEGIES,
     Strategy,
@@ -447,7 +454,7 @@ def in_batches(
         found = attack_fn(
             jnp.asarray(images[batch]),
             jnp.asarray(labels[batch]),
-            keys[..., batch],
+            pick_keys(keys, batch),
             targets=None if targets is None else jnp.asarray(targets[batch]),
         )
         kept = np.arange(min(batch_size, len(rows) - first))

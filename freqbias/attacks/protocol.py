@@ -19,6 +19,7 @@ import numpy as np
 from freqbias import _checks
 from freqbias._checked import checked
 from freqbias._pytree import is_frozen
+from freqbias.attacks.compiling import compiled
 from freqbias.attacks.norms import Bounds
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, Keys, Params, Status
 
@@ -101,15 +102,26 @@ def image_keys(key: Keys, num_images: int) -> Keys:
     if not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise TypeError(f"key must be made by jax.random.key; got dtype {dtype}.")
     if key.ndim == 0:
-        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_images))
+        return _fold_positions(key, num_images)
     if key.shape != (num_images,):
         raise ValueError(f"key must be one key or one per image ({num_images}); got {key.shape}.")
     return key
 
 
+@partial(compiled, static_argnames="number")
+def _fold_positions(key: Key, number: int) -> Keys:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
+
+
 def fold_each(keys: Keys, number: Array | int) -> Keys:
     """``fold_in(key, number)`` of every key [N]."""
     return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
+def pick_keys(keys: Keys, rows: np.ndarray) -> Keys:
+    """``keys[..., rows]`` of concrete keys, of which no shape compiles anything."""
+    data = np.take(np.asarray(jax.random.key_data(keys)), rows, axis=keys.ndim - 1)
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(keys))
 
 
 def predict(logits: Array) -> Array:

@@ -129,11 +129,11 @@ def test_another_number_of_standing_images_compiles_nothing(model, key):
 
 
 class Compilations(list):
-    """Names of the events, within the block, by which JAX tells of a program that it compiled."""
+    """Names of the programs that JAX tells of having compiled within the block."""
 
-    def __call__(self, event, duration, **_):
+    def __call__(self, event, duration, **details):
         if "backend_compile" in event:
-            self.append(event)
+            self.append(details.get("fun_name", event))
 
     def __enter__(self):
         jax.monitoring.register_event_duration_secs_listener(self)
@@ -163,6 +163,25 @@ def test_a_second_call_compiles_nothing_at_all(model, key):
     batches(*model, key)
     with Compilations() as compilations:
         batches(*model._replace(labels=relabelled), key)
+    assert not compilations
+
+
+@pytest.mark.parametrize("norm, epsilon", [(Linf(), 0.002), (L2(), 0.02), (L1(), 0.1)])
+def test_a_first_call_compiles_a_program_for_each_member_and_little_else(norm, epsilon, key):
+    """Besides the clean images' and the keys'; what is done between the members is NumPy's."""
+    model = attack_table.make_model("mlp", seed=3)
+    attack = auto_attack(norm, epsilon=epsilon)
+    few = [member.replace(num_steps=2) for member in attack.attacks]
+    attack = attack.replace(attacks=tuple(few))
+    jax.clear_caches()
+    with Compilations() as compilations:
+        found = attack(*model, key)
+    assert (~found.is_adversarial & found.clean_correct).any()  # each member was called
+    programs = [name for name in compilations if not name.startswith("jit(stage)")]
+    assert len(programs) <= len(few) + 4, programs
+    others = attack_table.make_model("mlp", seed=4)
+    with Compilations() as compilations:
+        at_epsilon(attack, 0.9 * epsilon)(*others, key)
     assert not compilations
 
 
