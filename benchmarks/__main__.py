@@ -57,7 +57,7 @@ LIBRARIES = flags.DEFINE_list(
 )
 REPEATS = flags.DEFINE_integer("repeats", 3, "Timed runs of each, interleaved.", lower_bound=1)
 SECONDS = flags.DEFINE_float(
-    "seconds", 10.0, "Aimed at for one run of a peer; slower ones do less.", lower_bound=0.01
+    "seconds", 5.0, "Aimed at for one run of a peer; slower ones do less.", lower_bound=0.01
 )
 OUT = flags.DEFINE_string("out", "benchmarks/results", "Folder of the folders of devices.")
 

@@ -9,6 +9,7 @@ the rules, NaN. Lower is stronger.
 what is said of strength. ``autoattack`` and ``minimal`` are those of them that are timed, repeated.
 """
 
+import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -258,7 +259,9 @@ def runners(pair: Pair, problem: networks.Problem, settings: Settings) -> list[R
     attack = pair.ours()
     found = [Runner(OURS, ours)]
     if pair.theirs is not None:
-        if settings.has("foolbox (JAX)"):
+        # foolbox's Brendel-Bethge needs numba.
+        runs = not pair.from_others or importlib.util.find_spec("numba") is not None
+        if runs and settings.has("foolbox (JAX)"):
             found.append(_foolbox(pair, problem))
         if settings.has("foolbox (torch)") and not pair.from_others:
             found.append(Runner("foolbox (torch)", _foolbox_torch(pair, problem)))

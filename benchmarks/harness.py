@@ -35,7 +35,7 @@ class Settings(NamedTuple):
     """What the flags say."""
 
     repeats: int = 3
-    seconds: float = 10.0  # aimed at for one run of a peer
+    seconds: float = 5.0  # aimed at for one run of a peer
     smoke: bool = False  # sizes at which nothing is learned but that it works
     networks: tuple[str, ...] = ()  # none: those of the suite
     libraries: tuple[str, ...] = LIBRARIES
@@ -101,21 +101,21 @@ def interleaved(
 ) -> list[Timed]:
     """Times every library once, then again, as often as there are repeats.
 
-    freqbias does all of the work. A peer of which a probe (one network, two steps) says that it
+    freqbias does all of the work. A peer of which a probe (one step of one network) says that it
     would take more than twice ``settings.seconds`` does fewer networks one after the other, and
-    then fewer steps, but never less than the probe: rates are per unit of work.
+    then fewer steps: rates are per unit of work.
     """
     plans = []
     for runner in runners:
         whole = runner.library == OURS or seeds == steps == 1
-        share = (seeds, steps) if whole else (1, min(2, steps))
+        share = (seeds, steps) if whole else (1, 1)
         first, _ = seconds(runner.warm or partial(runner.run, *share))
         if not whole:
-            step = seconds(partial(runner.run, *share))[0] / share[1]
+            step = seconds(partial(runner.run, *share))[0]
             share = seeds, steps
             if step * seeds * steps > 2 * settings.seconds:
                 fewer = int(np.clip(settings.seconds / (step * steps), 1, seeds))
-                share = fewer, int(np.clip(settings.seconds / (step * fewer), min(2, steps), steps))
+                share = fewer, int(np.clip(settings.seconds / (step * fewer), 1, steps))
         plans.append((runner, share, first))
     found = []
     for repeat in range(settings.repeats):

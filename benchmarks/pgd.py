@@ -229,5 +229,5 @@ SUITE = Suite(
         *("robust_accuracy", "robust_accuracy_freqbias"),
     ),
     cases,
-    minutes=10,
+    minutes=15,
 )

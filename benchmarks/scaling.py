@@ -89,5 +89,5 @@ SUITE = Suite(
     ("task", "axis", "at"),
     ("seeds_run", "steps_run", "seconds", "rate", "cost"),
     cases,
-    minutes=15,
+    minutes=10,
 )

@@ -64,9 +64,9 @@ def save(suite: Suite, table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def ratios(suite: Suite, table: pd.DataFrame) -> pd.DataFrame:
     """One line for each case: freqbias' rate over the best torch peer's, repeat by repeat.
 
-    Columns: those of the case; the median rate of each library; ``peer``, of those of torch the one
-    of the highest; ``ratio``, the median over repeats, and its smallest and largest value; the
-    target, if there is one; and what both reached.
+    Columns: those of the case; the median rate of each library; ``peer``, of those of torch that
+    did not fail the one of the highest; ``ratio``, the median over repeats, and its smallest and
+    largest value; the target, if there is one; and what both reached.
     """
     lines = []
     for key, case in table.groupby(list(suite.keys), sort=False):
@@ -74,7 +74,7 @@ def ratios(suite: Suite, table: pd.DataFrame) -> pd.DataFrame:
         rates = rates[[name for name in LIBRARIES if name in rates]]
         medians = rates.median()
         line = dict(zip(suite.keys, key, strict=True)) | medians.to_dict()
-        peers = medians[medians.index.isin(TORCH)]
+        peers = medians[medians.index.isin(TORCH) & ~medians.index.isin(_failed(case))]
         if len(peers) and OURS in medians:
             peer = peers.idxmax()
             ratio = (rates[OURS] / rates[peer]).dropna()
@@ -83,6 +83,13 @@ def ratios(suite: Suite, table: pd.DataFrame) -> pd.DataFrame:
             line |= {"target": _target(suite.name, line)} | _reached(case, peer)
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _failed(case: pd.DataFrame) -> set[str]:
+    """Libraries that broke less than half of the images, or the rules of the attack."""
+    measured = [name for name in ("robust_accuracy", "distance") if name in case]
+    measured = [name for name in measured if case[name].notna().any()]
+    return set(case["library"][~np.isfinite(case[measured]).all(axis=1)])
 
 
 def _reached(case: pd.DataFrame, peer: str) -> dict[str, float]:

@@ -168,5 +168,5 @@ SUITE = Suite(
     ("network", "batch", "seeds", "steps"),
     ("seeds_run", "steps_run", "seconds", "rate", "loss", "loss_freqbias"),
     cases,
-    minutes=20,
+    minutes=25,
 )

@@ -109,6 +109,18 @@ def test_ratios_are_those_of_each_repeat_to_the_best_torch_peer():
     assert line["target"] == 4
 
 
+def test_a_peer_that_failed_is_not_the_best():
+    key = {"network": "fc_1x64", "attack": "ddn_l2", "images": 8, "repeat": 0}
+    rates = {"freqbias": (6, 0.5), "adv-lib": (3, np.inf), "foolbox (torch)": (2, 0.6)}
+    rows = [
+        key | {"library": library, "rate": rate, "distance": distance}
+        for library, (rate, distance) in rates.items()
+    ]
+    table = tables.as_frame(attacks.MINIMALS, rows)
+    (line,) = tables.ratios(attacks.MINIMALS, table).to_dict("records")
+    assert (line["peer"], line["ratio"], line["distance of peer"]) == ("foolbox (torch)", 3, 0.6)
+
+
 def test_rows_replace_those_of_the_same_case_and_library(tmp_path):
     path = tmp_path / "device" / "pgd.csv"
     old = tables.as_frame(pgd.SUITE, _rows({"freqbias": (1, 1), "torch": (2,)}))
