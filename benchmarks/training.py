@@ -79,12 +79,12 @@ class Task:
         labels = networks.to_torch(self.split.labels)
         shape = self.split.images.shape[1:]
         starts = [networks.as_torch(self.model, params, shape) for params in self._starts()]
+        order = torch.from_numpy(self.order.astype(np.int64)).to(images.device)
 
         def one(seed: int, steps: int) -> float:
             network = copy.deepcopy(starts[seed])
             optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=MOMENTUM)
-            batches = torch.from_numpy(self.order[seed, :steps].astype(np.int64))
-            for batch in batches.to(images.device):
+            for batch in order[seed, :steps]:
                 optimizer.zero_grad(set_to_none=True)
                 loss = torch.nn.functional.cross_entropy(network(images[batch]), labels[batch])
                 loss.backward()
@@ -97,6 +97,7 @@ class Task:
         """A function (seeds, steps) -> losses [seeds]: a jitted step, driven from Python."""
         images, labels = jnp.asarray(self.split.images), jnp.asarray(self.split.labels, jnp.int32)
         optimizer, starts = optax.sgd(RATE, momentum=MOMENTUM), self._starts()
+        order = jnp.asarray(self.order)
 
         @jax.jit
         def step(params: Any, state: Any, batch: Any) -> Any:
@@ -110,7 +111,7 @@ class Task:
 
         def one(seed: int, steps: int) -> float:
             params, state = starts[seed], optimizer.init(starts[seed])
-            for batch in jnp.asarray(self.order[seed, :steps]):
+            for batch in order[seed, :steps]:
                 params, state, loss = step(params, state, batch)
             return float(loss)
 
