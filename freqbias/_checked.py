@@ -1,11 +1,16 @@
 """`checked`: a function's arguments against its annotations, before it does anything.
 
+`check_fields` is the same for the fields of a record.
+
 Types and options only. Ranges and shapes are each function's own to check (`freqbias._checks`).
 """
 
+import contextlib
+import dataclasses
 import functools
 import inspect
 import os
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -84,29 +89,62 @@ def columns(*names: str) -> Kind:
     )
 
 
+def check_fields(record: Any) -> None:
+    """Raises as `checked` does, where a field of a record does not fit its annotation.
+
+    Args:
+      record: of a dataclass or NamedTuple; so are NamedTuples in its fields.
+    """
+    for name, kind in _kinds_of_fields(type(record)).items():  # type: ignore[arg-type]
+        value = getattr(record, name)
+        if not kind.accepts(value):
+            raise _error(name, value, kind)
+        for member in value if type(value) in (tuple, list) else (value,):
+            if isinstance(member, tuple) and hasattr(member, "_fields"):
+                check_fields(member)
+
+
+@functools.cache
+def _kinds_of_fields(cls: Any) -> dict[str, Kind]:
+    is_tuple = issubclass(cls, tuple)
+    fields = cls._fields if is_tuple else {field.name for field in dataclasses.fields(cls)}
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        own = inspect.get_annotations(base).items()
+        annotations = {name: annotation for name, annotation in own if name in fields}
+        found |= _evaluated(annotations, vars(sys.modules[base.__module__]))
+    return {name: _kind(annotation) for name, annotation in found.items()}
+
+
+def _evaluated(annotations: Mapping[str, Any], names: dict[str, Any]) -> dict[str, Any]:
+    """Annotations without those that are there for type checkers only."""
+    found = {}
+    for name, annotation in annotations.items():
+        with contextlib.suppress(NameError):
+            found[name] = eval(annotation, names) if isinstance(annotation, str) else annotation
+    return found
+
+
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     """Those that can be read, by argument; of ``**options: Unpack[Options]`` each option's."""
     found: dict[str, Any] = {}
     names = inspect.unwrap(function).__globals__
-    for parameter in inspect.signature(function).parameters.values():
-        annotation = parameter.annotation
-        if isinstance(annotation, str):
-            try:
-                annotation = eval(annotation, names)
-            except NameError:  # imported for type checkers only
-                continue
+    parameters = inspect.signature(function).parameters
+    given = {name: parameter.annotation for name, parameter in parameters.items()}
+    for name, annotation in _evaluated(given, names).items():
+        parameter = parameters[name]
         if parameter.kind is parameter.VAR_KEYWORD:
             if typing.get_origin(annotation) is typing.Unpack:
                 found |= typing.get_type_hints(typing.get_args(annotation)[0])
         elif annotation is not parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
-            found[parameter.name] = annotation
+            found[name] = annotation
     return found
 
 
 def _error(name: str, value: Any, kind: Kind) -> Exception:
     if kind.options and isinstance(value, tuple(map(type, kind.options))):
         return ValueError(f"{name} must be {kind.words}; got {value!r}.")
-    if isinstance(value, float | np.floating) and np.isnan(value):
+    if _is_nan(value):
         return ValueError(f"{name} must be {kind.words}; got NaN.")
     if hasattr(value, "columns"):
         return ValueError(f"{name} must be {kind.words}; got columns {list(value.columns)}.")
@@ -245,6 +283,10 @@ def _is_float(value: Any) -> bool:
     )
 
 
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
 def _is_array(value: Any) -> bool:
     """Arrays of numbers or of keys, and numbers, which are as good."""
     if isinstance(value, jax.Array | np.ndarray):
@@ -292,6 +334,7 @@ KEYS = Kind(_is_key, "made by jax.random.key")
 _ARRAY = Kind(_is_array, "an array")
 DTYPE = Kind(_is_dtype, "a dtype of numbers")
 _REALS = Kind(_is_real, "an array")
+OR_NAN = Kind(lambda value: _is_float(value) or _is_nan(value), "a number")
 NUMBERS = Kind(_is_numbers, "real numbers")
 _CALLABLE = Kind(callable, "a function")
 _SIMPLE: dict[Any, Kind] = {

@@ -368,11 +368,13 @@ class Ensemble:
         """Seeds, bool [S], that neither diverged nor died."""
         return np.asarray(self.status) == Status.OK
 
+    @checked
     def logits(self, images: ArrayLike, *, strategy: Strategy = "auto") -> Array:
         """Logits [S, N, K] of images [N, H, W, C]."""
         _checks.images(images)
         return map_seeds(self.apply_fn, (self.params,), (jnp.asarray(images),), strategy=strategy)
 
+    @checked
     def accuracy(
         self, images: ArrayLike, labels: ArrayLike, *, strategy: Strategy = "auto"
     ) -> np.ndarray:
@@ -380,11 +382,13 @@ class Ensemble:
 
         A logit that is not finite is no prediction.
         """
+        _checks.images(images)
         _checks.labels(labels, num_examples=len(images))
         logits = np.asarray(self.logits(images, strategy=strategy))
         predicted = np.where(np.isfinite(logits).all(-1), np.argmax(logits, axis=-1), -1)
         return np.mean(predicted == np.asarray(labels)[None], axis=-1)
 
+    @checked
     def attack(
         self,
         attack: Callable[..., Any],

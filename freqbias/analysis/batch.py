@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from freqbias import attacks, interop, spectral
+from freqbias import _checks, attacks, interop, spectral
 from freqbias.analysis.jacobian import jacobian_power
 from freqbias.analysis.networks import Subject
 from freqbias.attacks.evaluate import logits_in_batches
@@ -55,7 +55,9 @@ class Found:
 
     def where(self, group: str) -> np.ndarray:
         """Which images belong to a group, bool [S, N]."""
-        return _groups(self.correct, self.adversarial)[group]
+        groups = _groups(self.correct, self.adversarial)
+        _checks.one_of("group", group, groups)
+        return groups[group]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from freqbias._checked import checked
 from freqbias.analysis import families, tables
 from freqbias.analysis.measure import Measured
 from freqbias.analysis.networks import Subject
@@ -88,6 +89,7 @@ class Analysis:
         """What became of the images: see `freqbias.analysis.tables.outcomes_table`."""
         return tables.outcomes_table(self.subjects, self.measured)
 
+    @checked
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the page, one self-contained HTML file.
 

@@ -98,7 +98,7 @@ class AffineAttack(CheckedAttack):
           TypeError: a dtype is wrong.
           ValueError: a shape, range or option is wrong, or the network is not affine.
         """
-        found = super().__call__(apply_fn, params, images, labels, key, targets=targets)  # type: ignore[arg-type]
+        found = super().__call__(apply_fn, params, images, labels, key, targets=targets)
         if _checks.is_concrete(found.status) and jnp.any(found.status == Status.NOT_CONVERGED):
             raise ValueError(
                 "apply_fn must be affine in the images for a closed form; its logits differ from "

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
-from freqbias._checked import checked
+from freqbias._checked import check_fields, checked
 from freqbias._pytree import is_frozen
 from freqbias.attacks.compiling import compiled
 from freqbias.attacks.norms import Bounds
@@ -257,13 +257,14 @@ class CheckedAttack:
     targeted: bool
     bounds: Bounds | None
 
+    @checked
     def __call__(
         self,
         apply_fn: ApplyFn,
         params: Params,
         images: Array,
         labels: Array,
-        key: Key,
+        key: Keys | None,
         *,
         targets: Array | None = None,
     ) -> Any:
@@ -289,19 +290,20 @@ class CheckedAttack:
         check_network(apply_fn, params, images, found.status)
         return found
 
+    @checked
     def perturb(
         self,
         apply_fn: ApplyFn,
         params: Params,
         images: Array,
         labels: Array,
-        key: Key,
+        key: Keys | None,
         *,
         targets: Array | None = None,
     ) -> Any:
         """As a call, but a broken network raises nothing: its images are DIVERGED."""
         data = self.check_call(apply_fn, params, images, labels, targets)
-        return self.find(apply_fn, params, *data, key)
+        return self.find(apply_fn, params, *data, key)  # type: ignore[arg-type]
 
     def check_call(
         self,
@@ -317,10 +319,12 @@ class CheckedAttack:
           images, labels and targets as JAX arrays.
 
         Raises:
-          TypeError: the attack's class is not `freqbias.frozen`: jit could take it for another.
+          TypeError: the attack's class is not `freqbias.frozen`: jit could take it for another; or
+            a field does not fit its annotation.
         """
         if not is_frozen(type(self)):
             raise TypeError(f"{type(self).__name__} must be decorated with freqbias.frozen.")
+        check_fields(self)
         self.check()
         return check_arguments(
             apply_fn, params, images, labels, targets, bounds=self.bounds, targeted=self.targeted

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from freqbias import _checks
-from freqbias._checked import checked
+from freqbias._checked import check_fields, checked
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
@@ -117,15 +117,8 @@ class Dataset:
     contrast: float = 1.0
 
     def __post_init__(self):
-        if not isinstance(self.name, str):
-            raise TypeError(f"name must be a string; got {self.name!r}.")
-        for name in ("train", "test"):
-            if not isinstance(getattr(self, name), Split):
-                got = type(getattr(self, name)).__name__
-                raise TypeError(f"{name} must be a Split; got {got}.")
+        check_fields(self)
         object.__setattr__(self, "class_names", tuple(self.class_names))
-        if not all(isinstance(name, str) for name in self.class_names):
-            raise TypeError(f"class_names must be strings; got {self.class_names}.")
         if len(set(self.class_names)) != len(self.class_names) or not self.class_names:
             raise ValueError(f"class_names must be distinct, at least one; got {self.class_names}.")
         train, test = self.train.pixels, self.test.pixels

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from freqbias import _checks
-from freqbias._checked import checked
+from freqbias._checked import check_fields, checked
 from freqbias.data.tfds import open_prepared
 from freqbias.typing import Key
 
@@ -58,6 +58,9 @@ class Stream:
     dataset: Any
     steps_per_epoch: int
     class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __getitem__(self, step: int) -> Batch:
         """Batch ``step``, counted from 0 through all epochs."""

@@ -2,13 +2,13 @@
 
 import enum
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy
 
 from freqbias import _checks
-from freqbias._checked import checked
+from freqbias._checked import OR_NAN, check_fields, checked
 from freqbias.inference.estimates import Estimate, one_sided_level, to_link
 from freqbias.typing import Numbers
 
@@ -40,7 +40,7 @@ class Fitness(NamedTuple):
 
     num_seeds: int
     num_live: int  # seeds with status ok
-    accuracy: float  # mean over the live seeds
+    accuracy: Annotated[float, OR_NAN]  # mean over the live seeds; NaN if there are none
     accuracy_floor: float
 
 
@@ -187,6 +187,7 @@ def decide(
     if not arms:
         raise ValueError("arms must not be empty.")
     for arm in arms:
+        check_fields(arm)
         if not 0 <= arm.num_live <= arm.num_seeds or arm.num_seeds < 1:
             raise ValueError(f"arms must have 0 <= num_live <= num_seeds, >= 1 seed; got {arm}.")
         # "not >=" and not "<": the accuracy of an arm without live seeds is NaN.

@@ -65,7 +65,7 @@ class EfficientNetLite(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
-        _checks.positive_ints(self, "num_classes", "stem", "head", "groups")
+        layers.check_fields(self, "stem", "head", "groups")
         _checks.one_of("padding", self.padding, ("tensorflow", "SAME"))
         x = layers.standardize(images, self.mean, self.std)
         x = self._thinned(self._conv(x, self.stem, 3, "stem"), 2)

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from flax import linen as nn
 
-from freqbias import _checks
 from freqbias.models import layers
 from freqbias.typing import Array
 
@@ -39,7 +38,7 @@ class FullyConnected(nn.Module):
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
         layers.check_common(self)
-        _checks.positive_int("width", self.width)
+        layers.check_fields(self, "width")
         x = layers.standardize(images, self.mean, self.std).reshape(images.shape[0], -1)
         for index in range(self.depth):
             init = layers.hidden_init(

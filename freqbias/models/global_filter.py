@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from freqbias import _checks
 from freqbias.models import layers
 from freqbias.models.patches import Mlp, embedded_patches
 from freqbias.typing import Array
@@ -43,7 +42,7 @@ class GlobalFilterNet(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
-        _checks.positive_int("mlp_ratio", self.mlp_ratio)
+        layers.check_fields(self, "mlp_ratio")
         x = embedded_patches(self, images)
         for index in range(self.depth):
             mixed = nn.LayerNorm(epsilon=1e-6, name=f"norm_filter_{index}")(x)

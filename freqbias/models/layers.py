@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from freqbias import _checks, ops
+from freqbias import _checked, _checks, ops
 from freqbias._checked import checked
 from freqbias.typing import Array, Key
 
@@ -219,12 +219,18 @@ def keep(module: nn.Module, name: str, value: Array, *, images_last: bool = Fals
     return value
 
 
+def check_fields(module: Any, *counts: str) -> None:
+    """Raises unless all fields are of their types, and ``num_classes`` and ``counts`` >= 1."""
+    _checked.check_fields(module)
+    _checks.positive_ints(module, "num_classes", *counts)
+
+
 def check_common(module: Any) -> None:
-    """Raises unless the fields that all networks share make sense."""
+    """Raises unless the fields that plain networks share make sense."""
+    check_fields(module)
     _checks.one_of("activation", module.activation, ACTIVATIONS)
     _checks.positive("init_scale", module.init_scale)
-    _checks.positive_int("num_classes", module.num_classes)
-    if isinstance(module.depth, bool) or not isinstance(module.depth, int) or module.depth < 0:
+    if module.depth < 0:
         raise ValueError(f"depth must be an int >= 0; got {module.depth!r}.")
 
 

@@ -48,7 +48,7 @@ class ViT(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
-        _checks.positive_int("heads", self.heads)
+        layers.check_fields(self, "heads", "mlp_ratio")
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads ({self.heads}); got {self.width}.")
         x = embedded_patches(self, images)
@@ -98,6 +98,7 @@ class MLPMixer(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
+        layers.check_fields(self, "tokens_width", "channels_width")
         x = embedded_patches(self, images)
         x = x.reshape(x.shape[0], -1, self.width)
         for index in range(self.depth):
@@ -144,8 +145,8 @@ class ConvMixer(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
+        layers.check_fields(self, "kernel_size")
         _checks.one_of("padding", self.padding, ("SAME", "circular"))
-        _checks.positive_int("kernel_size", self.kernel_size)
 
         def activate(x: Array, name: str) -> Array:
             norm = layers.normalization(self.normalization, 1, name)

@@ -161,7 +161,7 @@ def _norm(module: ResNet | VGG, name: str) -> nn.Module:
 
 
 def _check(module: ResNet | VGG) -> None:
-    _checks.positive_ints(module, "num_classes", "width", "kernel_size", "groups")
+    layers.check_fields(module, "width", "kernel_size", "groups")
     _checks.one_of("padding", module.padding, ("SAME", "circular"))
     if module.width % module.groups:
         raise ValueError(f"groups must divide width ({module.width}); got {module.groups}.")

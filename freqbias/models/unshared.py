@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 
-from freqbias import ops
+from freqbias import _checks, ops
 from freqbias.models import layers
 from freqbias.typing import Array, Key
 
@@ -54,6 +54,7 @@ class LocallyConnectedNet(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
+        layers.check_fields(self, "kernel_size")
         offsets = ops.square_offsets(self.kernel_size, self.kernel_size)
 
         def layer_fn(index: int, x: Array) -> Array:
@@ -100,6 +101,8 @@ class ScatteredConvNet(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Maps images [N, H, W, C] in [0, 1] to logits [N, K]."""
+        layers.check_fields(self, "kernel_size")
+        _checks.seeds([self.scatter_seed], "scatter_seed")
         shape, taps = images.shape[1:3], self.kernel_size**2
 
         def shared_fn(index: int, x: Array) -> Array:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from freqbias._checked import checked
 from freqbias.data import titles
 
 PAGE_WIDTH = 7.0
@@ -111,7 +112,8 @@ class Drawn:
     swept: tuple[str, ...] = ()
     baseline: tuple[str, ...] = ()
 
-    def with_arms(self, arms: Iterable[str]) -> "Drawn":
+    @checked
+    def with_arms(self, arms: Iterable[str] | Mapping[str, Any]) -> "Drawn":
         """The same with a look for every arm: distinct ones for those that have none."""
         unknown = sorted({str(arm) for arm in arms} - set(self.styles))
         spare = distinct_styles(unknown, {style.color for style in self.styles.values()})
@@ -121,16 +123,19 @@ class Drawn:
         """The look of an arm."""
         return self.styles[arm] if arm in self.styles else self.with_arms([arm]).styles[arm]
 
+    @checked
     def column(self, arm: str) -> str:
         """An arm's label for a narrow column."""
         return self[arm].short or self[arm].label
 
-    def in_order(self, arms: Iterable[str]) -> list[str]:
+    @checked
+    def in_order(self, arms: Iterable[str] | Mapping[str, Any]) -> list[str]:
         """Distinct arms in the order of figures."""
         found = {str(arm) for arm in arms}
         return [arm for arm in self.with_arms(found).styles if arm in found]
 
-    def groups_of(self, arms: Iterable[str]) -> dict[str, list[str]]:
+    @checked
+    def groups_of(self, arms: Iterable[str] | Mapping[str, Any]) -> dict[str, list[str]]:
         """Of each group those of its arms that are there; the rest are a last group "Other".
 
         A group is left out if all that is there of it stands in an earlier one.
@@ -144,6 +149,7 @@ class Drawn:
         groups["Other"] = [arm for arm in present if arm not in shown]
         return {title: group for title, group in groups.items() if group}
 
+    @checked
     def joined(self, other: "Drawn") -> "Drawn":
         """The arms of both, these first; what both describe is as here."""
         groups = {
@@ -170,8 +176,12 @@ class Drawn:
         }
 
     @classmethod
+    @checked
     def from_json(cls, value: Mapping[str, Any]) -> "Drawn":
         """The inverse of `as_json`."""
+        missing = [field.name for field in dataclasses.fields(cls) if field.name not in value]
+        if missing:
+            raise ValueError(f"value must be what as_json gives; missing: {missing}.")
 
         def style(fields: Mapping[str, Any]) -> Style:
             marker = fields["marker"]

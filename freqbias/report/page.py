@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from freqbias import plotting, runs
-from freqbias._checked import checked
+from freqbias._checked import check_fields, checked
 from freqbias.inference import Verdict
 from freqbias.report.figures import ReportFigure
 from freqbias.report.markup import MEANINGS, chip
@@ -118,6 +118,7 @@ def build_page(page: Page, config: Mapping[str, Any]) -> str:
     Raises:
       ValueError: two sections have one name, or a row of a table does not fit its columns.
     """
+    _check(page)
     pictures = {f.name: plotting.png_bytes(f.figure, dpi=plotting.DPI) for f in _figures(page)}
     return _rendered(page, config, pictures)
 
@@ -138,6 +139,7 @@ def write_page(run_dir: str | os.PathLike, page: Page) -> Path:
       FileExistsError: a file that the run did not write is in the way.
       ValueError: as `build_page`.
     """
+    _check(page)
     pictures = {}
     for item in _figures(page):
         pictures[item.name] = plotting.png_bytes(item.figure)
@@ -161,6 +163,7 @@ def _figures(page: Page) -> list[ReportFigure]:
 
 
 def _check(page: Page) -> None:
+    check_fields(page)
     names = [section.name for section in page.sections]
     if len({*names, "settings"}) != len(names) + 1:
         raise ValueError(f"sections must have distinct names, none 'settings'; got {names}.")
@@ -171,7 +174,6 @@ def _check(page: Page) -> None:
 
 
 def _rendered(page: Page, config: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    _check(page)
     command = config.get("command") or ""
     return (
         _environment()

@@ -16,7 +16,7 @@ from flax import linen as nn
 from matplotlib.colors import to_hex, to_rgb
 
 from freqbias import _checks, models
-from freqbias._checked import checked
+from freqbias._checked import check_fields, checked
 from freqbias.data import Dataset
 from freqbias.plotting import Drawn, Style
 from freqbias.study import protocols
@@ -76,8 +76,12 @@ class Family:
     factors: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kind: str = ""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def usual_of(self, name: str) -> Any:
         """The level of a field of `Arm` that goes without saying."""
+        _checks.one_of("name", name, Arm._field_defaults)
         return self.usual.get(name, Arm._field_defaults[name])
 
 

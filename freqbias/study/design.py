@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+from freqbias._checked import check_fields
 from freqbias.data import Dataset
 from freqbias.study import arms, protocols
 from freqbias.study.setting import PRIMARY, REGIMES, Arm, Asked, Budget, Regime, Setting
@@ -86,6 +87,10 @@ def cells(designs: Iterable[Design]) -> dict[Setting, Asked]:
     """
     out: dict[Setting, Asked] = {}
     for design in designs:
+        check_fields(design)
+        for name in ("datasets", "arms", "regimes", "init_scales"):
+            if not getattr(design, name):
+                raise ValueError(f"{name} of a design must not be empty.")
         for dataset in design.datasets:
             for regime in design.regimes:
                 for arm in design.arms:

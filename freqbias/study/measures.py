@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import attacks, ensemble, inference, ops, schema, spectral, theory
+from freqbias._checked import check_fields
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset, Split
 from freqbias.ensemble import Ensemble
@@ -89,6 +90,9 @@ class Measurement:
     columns: Callable[[Measured], dict[str, Any]]
     of: str = "networks"
     figure: tuple[str, str, str] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def columns(measurements: Sequence[Measurement], of: Measured) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from freqbias import schema
+from freqbias import _checks, schema
+from freqbias._checked import check_fields, checked
 from freqbias.ensemble import Strategy
 
 Regime: TypeAlias = Literal["linear", "relu"]
@@ -40,6 +41,11 @@ class Setting:
     protocol: str = ""
     init_scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.kernel not in ("", "full") and not self.kernel.isdigit():
+            raise ValueError(f"kernel must be taps as text, full or empty; got {self.kernel!r}.")
+
     @property
     def arm(self) -> str:
         """The compared thing without data set, regime and scale, e.g. ``conv_k3_d1``."""
@@ -57,13 +63,16 @@ class Setting:
         """A name for files and keys."""
         return f"{self.dataset}.{self.regime}.{self.arm}.scale{self.init_scale:g}"
 
+    @checked
     def array(self, field: str) -> str:
         """The name of an array of this setting in ``spectra.npz``."""
         key = schema.ArrayKey(self.dataset, self.regime, self.arm, self.init_scale, field)
         return str(key)
 
+    @checked
     def kernel_size(self, image_shape: Sequence[int]) -> int:
         """Taps along each axis; 0 for a network without a kernel."""
+        _checks.sizes("image_shape", image_shape[:2], "HW")
         return {"": 0, "full": min(image_shape[:2])}.get(self.kernel) or int(self.kernel or 0)
 
 
@@ -123,3 +132,6 @@ class Budget:
     given: tuple[str, ...] = ()  # fields that no protocol changes: those given by hand
     random_key: int = 0
     strategy: Strategy = "auto"  # of the seed axis; numbers agree to rounding
+
+    def __post_init__(self) -> None:
+        check_fields(self)

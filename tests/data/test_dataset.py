@@ -136,13 +136,13 @@ def _from_parts(arrays):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"name": 3}, TypeError, "name must be a string; got 3"),
-        ({"train": PIXELS}, TypeError, "train must be a Split; got ndarray"),
+        ({"name": 3}, TypeError, "name must be a str; got 3 of type int"),
+        ({"train": PIXELS}, TypeError, "train must be a Split; got an array"),
         ({"test": _split(shape=(4, 4, 3))}, ValueError, "must be of the same shape and dtype"),
         ({"class_names": ("a", "b")}, ValueError, r"train.labels must lie in 0..1.*got 2"),
         ({"class_names": ()}, ValueError, "class_names must be distinct, at least one"),
         ({"class_names": ("a", "a", "b")}, ValueError, "class_names must be distinct"),
-        ({"class_names": (0, 1, 2)}, TypeError, "class_names must be strings"),
+        ({"class_names": (0, 1, 2)}, TypeError, "class_names must be a sequence, each a str"),
     ],
 )
 def test_dataset_names_what_is_wrong(arguments, error, message):

@@ -1,8 +1,9 @@
-"""Every public function, called with one wrong argument at a time.
+"""Every public function, class and method, called with one wrong argument at a time.
 
 Such a call ends in a ValueError or TypeError (or another error of the library) that is raised here,
 not in JAX or NumPy, and names the argument; or in a valid result without NaN. Arguments come from
-the table in ``calls.py`` and are made wrong in every way of ``wrong.py``; then by hypothesis.
+the tables in ``calls`` and ``classes.py`` and are made wrong in every way of ``wrong.py``; then by
+hypothesis.
 
     python -m pytest -n 0 -rP tests/fuzz    # prints how many calls there were, and how they ended
 """
@@ -14,6 +15,7 @@ import itertools
 from collections import Counter
 
 import calls
+import classes
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -30,7 +32,7 @@ class Table(dict):
 def table(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     with contextlib.chdir(folder):  # some of what is wrong is a name of a file
-        yield Table(calls.calls(folder))
+        yield Table(calls.calls(folder) | classes.of_classes(folder))
 
 
 def public_functions():
@@ -45,6 +47,19 @@ def public_functions():
                 if id(function) not in seen:
                     found[f"{module_name}.{name}"] = value
                 seen.add(id(function))
+    return found
+
+
+def public_classes():
+    """By module and name; each under its first name."""
+    found, seen = {}, set()
+    for module_name in calls.PUBLIC:
+        module = importlib.import_module(module_name)
+        for name in getattr(module, "__all__", ()) or own_names(module):
+            value = getattr(module, name)
+            if inspect.isclass(value) and value not in seen:
+                found[f"{module_name}.{name}"] = value
+                seen.add(value)
     return found
 
 
@@ -66,11 +81,21 @@ def test_every_public_function_is_in_the_table(table):
         assert asked == call.arguments.keys() & asked, name
 
 
+def test_every_public_class_and_method_is_in_the_table(table):
+    """Methods that take arguments, of those classes whose instances are in people's hands."""
+    found = public_classes()
+    made = {
+        call.function.made for call in table.values() if isinstance(call.function, classes.Used)
+    }
+    missing = {name for name, cls in found.items() if cls not in made}
+    assert missing == classes.left_out()
+
+
 def fuzz(table, module, every):
     """Calls with every so manyth wrong argument, each of which must end well."""
     number, offences = 0, []
     for name, call in table.items():
-        if name.rpartition(".")[0] == module:
+        if max((room for room in calls.PUBLIC if name.startswith(f"{room}.")), key=len) == module:
             for argument, says, bad in itertools.islice(wrong.cases(call), 0, None, every):
                 number += 1
                 offences.append(wrong.offence(name, call, argument, says, bad))
@@ -113,6 +138,6 @@ def test_junk_is_named(table, number, bad):
 def test_the_calls_of_the_table_are_valid(tmp_path):
     """In a folder of its own: a wrong call that turns out valid writes files, too."""
     with contextlib.chdir(tmp_path):
-        for call in calls.calls(tmp_path).values():
+        for call in (calls.calls(tmp_path) | classes.of_classes(tmp_path)).values():
             with contextlib.suppress(calls.Reached):
                 wrong.run(call)

@@ -16,6 +16,7 @@ from calls import Call, Reached
 import freqbias
 
 LIBRARY = str(Path(freqbias.__file__).parent)
+CALLERS = Path(calls.__file__).parent
 OWN = (ValueError, TypeError, OSError, ImportError)
 NOTHING = object()
 MISFITS = {"an empty list", "empty", "one too many", "one more axis", "one axis less"}
@@ -157,7 +158,7 @@ def _kind(
     error: Exception, argument: str, says: str, bad: Any, others: Iterable[str]
 ) -> str | None:
     frames = traceback.extract_tb(error.__traceback__)
-    if any(frame.filename == calls.__file__ for frame in frames):
+    if any(Path(frame.filename).is_relative_to(CALLERS) for frame in frames):
         return None  # in the caller's own function
     raised_in = frames[-1].filename
     if not raised_in.startswith(LIBRARY) or not isinstance(error, OWN):

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Self, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from freqbias._checked import check_fields
 from freqbias._pytree import frozen
 from freqbias.attacks.levels import Scalar
 from freqbias.typing import Array, Key
@@ -272,6 +273,7 @@ def check_norm(norm: Any, *methods: str, use: str = "") -> None:
     """
     if not isinstance(norm, Norm):
         raise TypeError(f"norm must be a freqbias.attacks.Norm, such as L2(); got {norm!r}.")
+    check_fields(norm)
     for method in methods:
         if not defines(norm, method):
             raise ValueError(_lack(norm, method, use))

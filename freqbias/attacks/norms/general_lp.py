@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._checked import check_fields
 from freqbias._pytree import frozen
 from freqbias.attacks.levels import Scalar, water_level
 from freqbias.attacks.norms.base import Bounds, Norm, along, into_ball, reach
@@ -50,6 +51,7 @@ class Lp(Norm):
 
     def __post_init__(self) -> None:
         """Checks the order, where it can be read."""
+        check_fields(self)
         _checks.rank("order", self.order, 0)
         if _checks.is_concrete(self.order) and not 1 < float(np.asarray(self.order)) < math.inf:
             raise ValueError(f"order must lie between 1 and infinity; got {self.order}.")

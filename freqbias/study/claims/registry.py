@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from freqbias import _checks, inference
-from freqbias._checked import checked
+from freqbias._checked import check_fields, checked
 
 CARO2024 = Path(__file__).with_name("caro2024.toml")
 _LISTS = ("regimes", "geometries", "data", "needs")
@@ -67,6 +67,7 @@ class Registry(NamedTuple):
     accuracy_floor: Mapping[str, float]
     independence: tuple[Independence, ...] = ()
 
+    @checked
     def joined(self, other: "Registry") -> "Registry":
         """The claims and floors of both; what both have is as here."""
         ids = [claim.id for claim in self.claims]
@@ -115,17 +116,20 @@ def parse_registry(content: Mapping[str, Any]) -> Registry:
     if "default" not in content["accuracy_floor"]:
         raise ValueError("accuracy_floor must have a default.")
     entries = content.get("independence", ())
-    return Registry(
+    registry = Registry(
         claims,
         accuracy_floor=content["accuracy_floor"],
         independence=tuple(_made(Independence, entry) for entry in entries),
         **_made_fields(Rules, content["rules"]),
     )
+    _check(registry)
+    return registry
 
 
 @checked
 def as_content(registry: Registry) -> dict[str, Any]:
     """The content of the file that `parse_registry` would read the same registry from."""
+    _check(registry)
     return {
         "rules": {name: getattr(registry, name) for name in Rules._fields},
         "accuracy_floor": dict(registry.accuracy_floor),
@@ -162,6 +166,18 @@ def with_arms(registry: Registry, arms: Mapping[str, Collection[str]]) -> Regist
         return all(arm in arms and set(claim.needs) <= set(arms[arm]) for arm in claim.arms)
 
     return registry._replace(claims=tuple(claim for claim in registry.claims if there(claim)))
+
+
+def _check(registry: Registry) -> None:
+    """Raises unless every field is of its type, and those of a claim go together."""
+    check_fields(registry)
+    for claim in registry.claims:
+        _checks.one_of("kind", claim.kind, KINDS)
+        if claim.kind == "contrast" and len(claim.weights) != len(claim.arms):
+            raise ValueError(
+                f"claim {claim.id!r} must have as many weights as arms; got {claim.weights} and "
+                f"{claim.arms}."
+            )
 
 
 def _content(claim: Claim) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from freqbias import _checks
+from freqbias._checked import check_fields
 from freqbias.ensemble import STRATEGIES, Strategy
 from freqbias.study.linear.limits import LimitPlan
 from freqbias.study.linear.tasks import TaskPlan
@@ -50,6 +51,9 @@ class Descent:
     stationarity_images: int = 128
     random_key: int = 0
     strategy: Strategy = "auto"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class Comparison(NamedTuple):

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from freqbias import distributed, report, runs
-from freqbias._checked import checked
+from freqbias._checked import check_fields, checked
 from freqbias.study import arms, claims, description, engine, executors, timing
 from freqbias.study.claims import Registry
 from freqbias.study.engine import Executor, Job, Task
@@ -94,6 +94,7 @@ def plan(
         that cannot be run.
     """
     check_descent(descent)
+    check_fields(compared)
     given = dict(tasks or {})
     names = [task.name for task in compared.tasks]
     tasks_lib.check_names(names, own=tuple(given))

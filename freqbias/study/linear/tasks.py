@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from freqbias import _checks, data, spectral
-from freqbias._checked import checked
+from freqbias._checked import check_fields, checked
 from freqbias.data import Dataset
 
 SIDE = 28  # pixels; larger images are cropped to it, so that all tasks share their compilations
@@ -41,6 +41,9 @@ class BinaryTask:
     std: float
     boxed: bool  # whether pixels lie in [0, 1]
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 def check_names(names: Sequence[str], own: Sequence[str] = ()) -> None:
     """Raises ValueError unless every name is a task's or one of your ``own``, and none repeats."""
@@ -55,6 +58,8 @@ def check_names(names: Sequence[str], own: Sequence[str] = ()) -> None:
 
 def check_samples(plan: TaskPlan, labels: np.ndarray) -> None:
     """Raises ValueError unless every sample can be drawn, half of it from either class."""
+    if not plan.num_train:
+        raise ValueError(f"num_train of task {plan.name} must not be empty.")
     most = max(plan.num_train)
     if not most <= plan.pool <= len(labels):
         raise ValueError(
@@ -89,7 +94,7 @@ def dataset_of(name: str) -> str | None:
     if name not in SYNTHETIC:
         raise ValueError(
             f"tasks must be {', '.join(SYNTHETIC)}, or one of {', '.join(DATASETS)} with two "
-            f"classes (fashion_0_6) or with even_odd (patches_even_odd); got {name!r}."
+            f"classes (fashion_0_6) or with even_odd (patches_even_odd); got the name {name!r}."
         )
     return None
 
@@ -110,6 +115,8 @@ def make_task(plan: TaskPlan, sources: Mapping[str, Dataset], random_key: int) -
     Raises:
       ValueError: a class does not exist, the images are too small, or there are too few.
     """
+    check_fields(plan)
+    _checks.positive_int("pool", plan.pool)
     _checks.seeds([random_key], "random_key")
     source = dataset_of(plan.name)
     task = (
