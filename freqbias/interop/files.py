@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from freqbias._checked import checked
+from freqbias.interop import onnx_names
 
 _DTYPES = {  # of safetensors
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
@@ -27,7 +28,8 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     * ``.pth``, ``.pt``, ``.bin``, ``.ckpt``: a state dict of torch, or a checkpoint that has one
       under ``state_dict``, ``model_state_dict`` or ``model``. Torch reads it
       with ``weights_only=True``.
-    * ``.onnx``: its initializers. Read by the package onnx.
+    * ``.onnx``: its initializers, by the names that they have in the torch module that it was
+      exported from (`freqbias.interop.onnx_names`). Read by the package onnx.
     * ``.npz``: arrays of NumPy.
 
     A prefix ``module.`` of all names (of ``torch.nn.DataParallel``) is dropped.
@@ -124,7 +126,8 @@ def _onnx(path: Path) -> dict[str, np.ndarray]:
         ) from error
     try:
         graph = onnx.load(path).graph
-        return {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+        arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+        return onnx_names.named(graph, arrays)
     except Exception as error:  # protobuf's, or of data beside the file
         raise ValueError(
             f"weights must be a model of ONNX; {path} is damaged or none ({_first_line(error)})."

@@ -30,6 +30,7 @@ def load_weights(
     `VGG`. Or the network's own, "." between the levels, as in ``head.kernel``; of any Flax module.
     Batch normalisation in the file becomes a factor and an offset of each channel, gamma / sqrt(var
     + eps) and beta - mean gamma / sqrt(var + eps), of a network with ``normalization="affine"``.
+    Where it was folded into the convolution before it, as exporters to ONNX do, the factor is 1.
 
     Args:
       path: of a file that `read_weights` reads; no code in it is run.
@@ -68,7 +69,7 @@ def load_weights(
     if form is None or set(own) == set(given):
         found = {own.get(name, name): _Read(array, (name,)) for name, array in given.items()}
     else:
-        _check_normalization(model, given, path)
+        _check_normalization(model, given, form, path)
         found = dict(_translated(given, form, wanted))
     _check(found, wanted, given, f"{type(model).__name__}, and {path} does not")
     arrays = {name: np.reshape(found[name].array, shape) for name, shape in wanted.items()}
@@ -92,10 +93,34 @@ def _translated(
         place = form.places.get(layer or name)
         if place is None:
             continue
+        if f"{place.name}.weight" not in given and f"{layer}/scale" in wanted:
+            yield from _folded(name, given, form, wanted)
+            continue
         names = _names(place, leaf, normalises=f"{layer}/scale" in wanted and (
             f"{place.name}.running_var" in given))  # fmt: skip
         if all(one in given for one in names):
             yield name, _Read(_converted([given[one] for one in names], place, leaf, form), names)
+
+
+def _folded(
+    name: str,
+    given: Mapping[str, np.ndarray],
+    form: Published,
+    wanted: Mapping[str, tuple[int, ...]],
+) -> Iterator[tuple[str, _Read]]:
+    """A parameter of a normalisation that the convolution before it holds: its offset, or none."""
+    layer, _, leaf = name.rpartition("/")
+    rest = layer.removeprefix("norm").removeprefix("_")
+    convolution = next((of for of in (f"conv_{rest}", rest, "stem") if of in form.places), "")
+    offset = f"{form.places[convolution].name}.bias" if convolution else ""
+    if offset not in given:
+        return
+    if leaf == "scale":
+        yield name, _Read(np.ones(wanted[name], np.float32), ())
+    elif f"{convolution}/bias" in wanted:  # which takes the offset itself
+        yield name, _Read(np.zeros(wanted[name], np.float32), ())
+    else:
+        yield name, _Read(given[offset], (offset,))
 
 
 def _names(place: Place, leaf: str, *, normalises: bool) -> tuple[str, ...]:
@@ -125,10 +150,18 @@ def _converted(arrays: list[np.ndarray], place: Place, leaf: str, form: Publishe
     return np.moveaxis(first, (0, 1), (-1, -2)) if leaf == "kernel" and first.ndim > 1 else first
 
 
-def _check_normalization(model: nn.Module, given: Mapping[str, np.ndarray], path: Any) -> None:
+def _check_normalization(
+    model: nn.Module, given: Mapping[str, np.ndarray], form: Published, path: Any
+) -> None:
     """Raises where batch normalisation meets a network that has none, or the other way round."""
     kind = getattr(model, "normalization", None)
     statistics = any(name.endswith("running_var") for name in given)
+    norms = [place.name for layer, place in form.places.items() if layer.startswith("norm")]
+    if kind is not None and not any(f"{name}.weight" in given for name in norms):
+        if kind != "affine":
+            raise ValueError(f"model must have normalization='affine': in {path} normalisations "
+                             f"are folded into convolutions; got {kind!r}.")  # fmt: skip
+        return
     if kind is not None and statistics != (kind == "affine"):
         raise ValueError(
             f"model must have normalization={'affine' if statistics else 'group'!r}: {path} has "
