@@ -41,7 +41,7 @@ from freqbias.attacks.driver import (
     unasked,
 )
 from freqbias.attacks.gradient import draw_start, project
-from freqbias.attacks.levels import Scalar
+from freqbias.attacks.levels import Scalar, ranked_level
 from freqbias.attacks.norms import Bounds, Norm, check_norm
 from freqbias.attacks.protocol import Perturbation, as_bounds
 from freqbias.typing import Array, Keys, LossFn
@@ -499,6 +499,5 @@ def _sparse_signs(gradient: Array, count: Array) -> Array:
     """Signs of the ``count`` largest entries of one gradient (more at a tie), of L1 norm one."""
     size = jnp.abs(gradient)
     rank = jnp.clip(count.astype(jnp.int32), 1, gradient.size)
-    least = jnp.sort(size, axis=None)[gradient.size - rank]
-    signs = jnp.where(size >= least, jnp.sign(gradient), 0)
+    signs = jnp.where(size >= ranked_level(size, rank), jnp.sign(gradient), 0)
     return signs / jnp.maximum(jnp.sum(jnp.abs(signs)), 1)

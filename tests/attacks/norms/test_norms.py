@@ -14,7 +14,7 @@ from norm_table import norm_id
 from scipy import optimize, stats
 
 from freqbias.attacks import L0, L1, L2, Linf, Lp
-from freqbias.attacks.levels import secular_level, threshold_level, water_level
+from freqbias.attacks.levels import ranked_level, secular_level, threshold_level, water_level
 from freqbias.attacks.norms import reach
 
 SHAPE = (3, 4, 2)  # one odd and one even axis, two channels
@@ -441,3 +441,19 @@ def test_l0_counts_entries_or_pixels_and_has_no_gradient_geometry():
         L0().steepest(delta)
     with pytest.raises(ValueError, match="L0"):
         L0().sample(jax.random.key(0), (3,), jnp.float32)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ranked_level_is_what_sorting_gives(seed, dtype):
+    """Of ties and zeros, tiny and huge numbers, at every rank; in one program."""
+    with jax.enable_x64(dtype == "float64"):
+        generator = np.random.default_rng(seed)
+        scale = 10.0 ** generator.integers(-30, 30, (40, 1))
+        sizes = np.abs(generator.normal(size=(40, 23)) * scale).round(seed).astype(dtype)
+        sizes[:, :5], sizes[:, 5:9] = 0, sizes[:, 9:10]
+        ranks = np.arange(40, dtype=np.int32) % 23 + 1
+        found = jax.vmap(ranked_level)(jnp.asarray(sizes), jnp.asarray(ranks))
+        assert found.dtype == dtype
+        expected = np.sort(sizes, axis=1)[:, ::-1][np.arange(40), ranks - 1]
+        np.testing.assert_array_equal(found, expected)
