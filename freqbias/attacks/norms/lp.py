@@ -110,8 +110,10 @@ class L1(Norm):
     def _shrink(self, delta: Array, clipped: Array, room: Array, epsilon: Scalar) -> Array:
         size = jnp.abs(delta)
         gap = jnp.max(size) - size  # of mu to the largest entry: precise if few entries remain
-        shrunk = jnp.clip(threshold_level(gap, room, epsilon) - gap, 0, room)
         inside = self.value(clipped) <= epsilon
+        # A batch waits for its slowest level; inside, where none is needed, for one found at once.
+        gaps, caps = jnp.where(inside, 0, gap), jnp.where(inside, jnp.inf, room)
+        shrunk = jnp.clip(threshold_level(gaps, caps, epsilon) - gap, 0, room)
         z = jnp.where(inside, clipped, jnp.sign(delta) * shrunk)
         return z * (epsilon / jnp.maximum(self.value(z), epsilon))  # removes rounding
 
