@@ -5,6 +5,7 @@ objective, are known pixel by pixel up to one multiplier s, which all pixels sha
 here solve the equation that s has to meet.
 """
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import jax
@@ -103,16 +104,37 @@ def ranked_level(sizes: Array, rank: Array) -> Array:
     Returns:
       s, one of the sizes.
     """
-    width = jnp.finfo(sizes.dtype).bits
-    integer = jnp.dtype(f"int{width}")
-    ordered = jax.lax.bitcast_convert_type(sizes, integer)
-
-    def settle(index: Array, level: Array) -> Array:
-        higher = level | jnp.left_shift(jnp.ones((), integer), (width - 2 - index).astype(integer))
-        return jnp.where(jnp.sum(ordered >= higher) >= rank, higher, level)
-
-    level = jax.lax.fori_loop(0, width - 1, settle, jnp.zeros((), integer))
+    ordered = as_integers(sizes)
+    level = last_where(lambda level: jnp.sum(ordered >= level) >= rank, ordered.dtype)
     return jax.lax.bitcast_convert_type(level, sizes.dtype)
+
+
+def as_integers(sizes: Array) -> Array:
+    """The bits of floats that are not negative, as integers in the same order."""
+    dtype = jnp.dtype(f"int{jnp.finfo(sizes.dtype).bits}")
+    return jax.lax.bitcast_convert_type(jax.lax.stop_gradient(sizes), dtype)
+
+
+def last_where(
+    holds: Callable[[Array], Array], dtype: jnp.dtype, *, num_bits: int | None = None
+) -> Array:
+    """The largest integer n >= 0 where ``holds(n)``, found bit by bit; 0 if it holds at none.
+
+    Args:
+      holds: int [] -> bool []; where it holds, it holds at all smaller integers too.
+      dtype: of n, a signed integer type.
+      num_bits: of n; by default all but the sign's.
+
+    Returns:
+      n, a scalar.
+    """
+    num_bits = jnp.iinfo(dtype).bits - 1 if num_bits is None else num_bits
+
+    def settle(index: Array, found: Array) -> Array:
+        bit = jnp.left_shift(jnp.ones((), dtype), (num_bits - 1 - index).astype(dtype))
+        return jnp.where(holds(found | bit), found | bit, found)
+
+    return jax.lax.fori_loop(0, num_bits, settle, jnp.zeros((), dtype))
 
 
 def _root_of_piece(level: Array, gaps: Array, caps: Array, target: Array, *, flat: Scalar) -> Array:

@@ -166,7 +166,14 @@ def test_a_second_call_compiles_nothing_at_all(model, key):
     assert not compilations
 
 
-@pytest.mark.parametrize("norm, epsilon", [(Linf(), 0.002), (L2(), 0.02), (L1(), 0.1)])
+@pytest.mark.parametrize(
+    "norm, epsilon",
+    [
+        (Linf(), 0.002),
+        pytest.param(L2(), 0.02, marks=pytest.mark.slow),
+        pytest.param(L1(), 0.1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_first_call_compiles_a_program_for_each_member_and_little_else(norm, epsilon, key):
     """Besides the clean images' and the keys'; what is done between the members is NumPy's."""
     model = attack_table.make_model("mlp", seed=3)

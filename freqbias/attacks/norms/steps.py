@@ -6,9 +6,10 @@ L-inf all move at once, delta_i = -sign(w_i) min(s u_i, c_i), with u the shape o
 level it rises to.
 """
 
+import jax
 import jax.numpy as jnp
 
-from freqbias.attacks.levels import Scalar, water_level
+from freqbias.attacks.levels import Scalar, as_integers, last_where, water_level
 from freqbias.attacks.norms.base import Bounds, Norm, reach
 from freqbias.typing import Array
 
@@ -27,12 +28,34 @@ def into_box(delta: Array, image: Array, bounds: Bounds | None) -> Array:
 
 
 def fill(priority: Array, caps: Array, target: Scalar) -> Array:
-    """Amounts with sum target (or all caps), in order of priority, of equals the first first."""
-    order = jnp.argsort(-priority.ravel(), stable=True)
-    sorted_caps = caps.ravel()[order]
-    before = jnp.concatenate([jnp.zeros(1, caps.dtype), jnp.cumsum(sorted_caps)[:-1]])
-    amounts = jnp.clip(target - before, 0, sorted_caps)
-    return jnp.zeros_like(amounts).at[order].set(amounts).reshape(caps.shape)
+    """Amounts with sum target (or all caps), in order of priority, of equals the first first.
+
+    Nothing is sorted: two searches find the one amount that is neither 0 nor its cap.
+
+    Args:
+      priority: not negative, any shape.
+      caps: not negative, infinity for no cap, the shape of ``priority``.
+      target: scalar, at least 0.
+
+    Returns:
+      Amounts, the shape of ``priority``.
+    """
+    ordered, places = as_integers(priority), jnp.arange(priority.size).reshape(priority.shape)
+    fixed_caps, fixed_target = jax.lax.stop_gradient((caps, jnp.asarray(target, caps.dtype)))
+
+    def total(chosen: Array, caps: Array) -> Array:
+        return jnp.sum(jnp.where(chosen, caps, 0))
+
+    last = last_where(lambda n: total(ordered >= n, fixed_caps) >= fixed_target, ordered.dtype)
+    above, tied = ordered > last, ordered == last
+    place = last_where(
+        lambda n: total(above | tied & (places < n), fixed_caps) < fixed_target,
+        places.dtype,
+        num_bits=priority.size.bit_length(),
+    )
+    full = above | tied & (places < place)
+    rest = jnp.clip(target - total(full, caps), 0, caps)
+    return jnp.where(full, caps, jnp.where(tied & (places == place), rest, 0))
 
 
 def rise(shape: Array, room: Array, level: Array) -> Array:

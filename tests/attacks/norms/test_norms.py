@@ -16,6 +16,7 @@ from scipy import optimize, stats
 from freqbias.attacks import L0, L1, L2, Linf, Lp
 from freqbias.attacks.levels import ranked_level, secular_level, threshold_level, water_level
 from freqbias.attacks.norms import reach
+from freqbias.attacks.norms.steps import fill
 
 SHAPE = (3, 4, 2)  # one odd and one even axis, two channels
 BOX = (0.0, 1.0)
@@ -457,3 +458,21 @@ def test_ranked_level_is_what_sorting_gives(seed, dtype):
         assert found.dtype == dtype
         expected = np.sort(sizes, axis=1)[:, ::-1][np.arange(40), ranks - 1]
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fill_gives_each_what_is_left_in_order_of_priority(seed):
+    """By hand, in NumPy: ties, no caps, targets of nothing and of more than there is."""
+    generator = np.random.default_rng(seed)
+    priority, caps = np.abs(generator.normal(size=(2, 30, 4, 5, 2))).round(1)
+    caps[:4], priority[4:8] = np.inf, 1.0
+    target = generator.uniform(0, 1.2, 30) * np.where(np.isinf(caps), 1, caps).sum((1, 2, 3))
+    target[::5] = 0
+    with jax.enable_x64(True):
+        found = np.asarray(jax.jit(jax.vmap(fill))(priority, caps, target)).reshape(30, -1)
+    for row in range(30):
+        left, expected = target[row], np.zeros(40)
+        for place in np.argsort(-priority[row].ravel(), kind="stable"):
+            expected[place] = min(left, caps[row].ravel()[place])
+            left -= expected[place]
+        np.testing.assert_allclose(found[row], expected, atol=1e-12)
