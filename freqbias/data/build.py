@@ -89,6 +89,26 @@ PHOTOGRAPHS = {
         "scikit-learn, flower.jpg",
     ),
 }
+TEXTURES = {
+    "brick": _Photograph(
+        "CC0Textures (Bricks25)",
+        _CC0,
+        "https://cc0textures.com/view.php?tex=Bricks25",
+        "scikit-image, brick.png",
+    ),
+    "grass": _Photograph(
+        "linolafett",
+        _CC0,
+        "https://www.deviantart.com/linolafett/art/Grass-01-434853879",
+        "scikit-image, grass.png",
+    ),
+    "gravel": _Photograph(
+        "CC0Textures (Gravel04)",
+        _CC0,
+        "https://cc0textures.com/view.php?tex=Gravel04",
+        "scikit-image, gravel.png",
+    ),
+}
 
 _FASHION_MNIST_CLASSES = [
     "t-shirt_top",
@@ -187,10 +207,10 @@ def degrade(photograph: np.ndarray) -> np.ndarray:
     frequency, -9 dB at the new one.
 
     Args:
-      photograph: uint8 [height, width, 3].
+      photograph: uint8 [height, width, C].
 
     Returns:
-      uint8 [height // 2, width // 2, 3], at most [320, 320, 3].
+      uint8 [height // 2, width // 2, C], at most [320, 320, C].
     """
     height, width = (side // 2 * 2 for side in photograph.shape[:2])
     x = photograph[:height, :width].astype(np.int32)
@@ -253,15 +273,38 @@ def natural_patches() -> Built:
         "vultilion; downsampled and cropped); see the licence file",
         "class_names": list(PHOTOGRAPHS),
     }
+    arrays = {name: degrade(original) for name, original in originals.items()}
+    return Built(arrays, metadata, _terms(PHOTOGRAPHS))
+
+
+def texture_patches() -> Built:
+    """The degraded photographs of textures that ``load_embedded`` cuts patches of."""
+    from skimage import data  # noqa: PLC0415  (sources are needed only here)
+
+    arrays = {name: degrade(getattr(data, name)()[..., None]) for name in TEXTURES}
+    metadata = {
+        "description": "32 x 32 grey patches of three textures: a brick wall, grass, gravel. Each "
+        "photograph is low-passed and downsampled by 2, to 256 x 256, and divided into blocks of "
+        "48 x 48, 2 pixels apart: 512 training patches lie in the black squares of this "
+        "chequerboard, 128 test patches in the white. All patches have the same mean and standard "
+        "deviation, so that neither brightness nor contrast tells the label.",
+        "source": "photographs shipped with scikit-image; see the licence file",
+        "licence": "CC0 1.0; see the licence file",
+        "class_names": list(TEXTURES),
+    }
+    return Built(arrays, metadata, _terms(TEXTURES))
+
+
+def _terms(photographs: Mapping[str, _Photograph]) -> str:
+    """The content of a licence file."""
     lines = [
         "Each photograph has its own author and terms. Changes made to all: low-pass filter, "
         "downsampling by 2,\ncrop to the central 320 x 320 at most.\n"
     ]
-    for name, photograph in PHOTOGRAPHS.items():
+    for name, photograph in photographs.items():
         fields = zip(photograph._fields, photograph, strict=True)
         lines.append("\n".join([name, *(f"  {field}: {value}" for field, value in fields)]) + "\n")
-    arrays = {name: degrade(original) for name, original in originals.items()}
-    return Built(arrays, metadata, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def digits() -> Built:
@@ -356,6 +399,7 @@ def main(argv: list[str]) -> None:
         "natural_patches": natural_patches,
         "digits": digits,
         "mnist_mini": mnist_mini,
+        "texture_patches": texture_patches,
     }
     for name in flag.names:
         write(builders[name](), name=name, out=flag.out)

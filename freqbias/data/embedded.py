@@ -11,18 +11,20 @@ import numpy as np
 
 from freqbias import _checks
 from freqbias.data.dataset import Dataset, Split
-from freqbias.data.patches import cut_patches
+from freqbias.data.patches import cut_patches, equalize
 
-NAMES = ("fashion_mnist_mini", "natural_patches", "digits", "mnist_mini")
+NAMES = ("fashion_mnist_mini", "natural_patches", "digits", "mnist_mini", "texture_patches")
 
 
 def from_stored(name: str, arrays: dict[str, np.ndarray], metadata: dict) -> Dataset:
     """The Dataset of the arrays that a packaged file holds."""
     class_names = tuple(metadata["class_names"])
-    if name == "natural_patches":  # stored as photographs, an eighth of the size of the patches
+    if name in ("natural_patches", "texture_patches"):  # stored as photographs, which are smaller
         photographs = [arrays[class_name] for class_name in class_names]
         train = cut_patches(photographs, parity=0, num_per_class=512)
         test = cut_patches(photographs, parity=1, num_per_class=128)
+        if name == "texture_patches":
+            train, test = equalize(train), equalize(test)
     else:
         train, test = (
             Split(arrays[f"{split}_pixels"], arrays[f"{split}_labels"].astype(np.int32))

