@@ -1,6 +1,6 @@
 """Judges the rows of a finished run again.
 
-python -m experiments.claims --run=results/quick
+freqbias claims --run=results/quick
 """
 
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """What a preset costs before it is run: operations, hours at a given speed, memory.
 
-    python -m experiments.cost --preset=paper --image_shape=32,32,3 --tflops=10
+    freqbias cost --preset=paper --image_shape=32,32,3 --tflops=10
 
 Counts the floating-point operations of one forward pass, one gradient of the parameters and one of
 the image of every network that ``reproduce`` would train, as XLA counts them on programs that are

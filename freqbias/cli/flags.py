@@ -42,8 +42,8 @@ SCHEDULER = flags.DEFINE_string(
 SHARD = flags.DEFINE_string(
     "shard",
     None,
-    "Run only part i of n, written i/n with i in 1..n, of the settings; `python -m "
-    "experiments.merge` joins the parts. Default: all.",
+    "Run only part i of n, written i/n with i in 1..n, of the settings; `freqbias merge` joins the "
+    "parts. Default: all.",
 )
 COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache",

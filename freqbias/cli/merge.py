@@ -2,15 +2,15 @@
 
 A study that was split over machines (`linear_bias` likewise):
 
-    python -m experiments.kernel_size --shard=1/2 --out=part1    # on one machine
-    python -m experiments.kernel_size --shard=2/2 --out=part2    # on another
-    python -m experiments.merge --shards=part1,part2 --out=results/kernel_size
+    freqbias kernel_size --shard=1/2 --out=part1    # on one machine
+    freqbias kernel_size --shard=2/2 --out=part2    # on another
+    freqbias merge --shards=part1,part2 --out=results/kernel_size
 
 or one that was run on some data sets, then on others:
 
-    python -m experiments.reproduce --preset=standard --out=results/packaged
-    python -m experiments.reproduce --preset=standard --datasets=cifar10 --out=results/cifar10
-    python -m experiments.merge --shards=results/packaged,results/cifar10 --out=results/both
+    freqbias reproduce --preset=standard --out=results/packaged
+    freqbias reproduce --preset=standard --datasets=cifar10 --out=results/cifar10
+    freqbias merge --shards=results/packaged,results/cifar10 --out=results/both
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """How often do the rules see a difference where there is none, and find one that is planted?
 
-    python -m experiments.kernel_size --kernel_sizes=3 --seeds=0-15 --out=results/seeds
-    python -m experiments.relabel --run=results/seeds
+    freqbias kernel_size --kernel_sizes=3 --seeds=0-15 --out=results/seeds
+    freqbias relabel --run=results/seeds
 
 The seeds of one arm are dealt into two halves, a thousand times. Between halves there is nothing to
 find, so that a verdict (supported or opposite, by the interval and the smallest margin of the run's

@@ -69,7 +69,7 @@ def close_part(run: Path, shard: tuple[int, int]) -> None:
     """Ends a run that is part i of n: writes its rows, and says how the parts are joined."""
     runs.write_rows(run)
     part = f"part {shard[0]} of {shard[1]}: {run}"
-    print(f"{part}; join: python -m experiments.merge --shards=FOLDER,... --out=FOLDER")
+    print(f"{part}; join: freqbias merge --shards=FOLDER,... --out=FOLDER")
 
 
 def join(shards: Sequence[str | os.PathLike], run: Path) -> None:
