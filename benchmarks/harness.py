@@ -20,7 +20,8 @@ import numpy as np
 
 OURS = "freqbias"
 TORCH = ("torch", "torchattacks", "foolbox (torch)", "adv-lib", "pyautoattack")
-LIBRARIES = (OURS, *TORCH, "foolbox (JAX)", "JAX")
+PRODUCTS = "products"  # no library: see `benchmarks.products`
+LIBRARIES = (OURS, *TORCH, "foolbox (JAX)", "JAX", PRODUCTS)
 _PACKAGES = {  # what a library needs installed
     "torch": ("torch",),
     "torchattacks": ("torch", "torchattacks"),
@@ -107,7 +108,7 @@ def interleaved(
     """
     plans = []
     for runner in runners:
-        whole = runner.library == OURS or seeds == steps == 1
+        whole = runner.library in (OURS, PRODUCTS) or seeds == steps == 1
         share = (seeds, steps) if whole else (1, 1)
         first, _ = seconds(runner.warm or partial(runner.run, *share))
         if not whole:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import freqbias as fb
-from benchmarks import networks
-from benchmarks.harness import OURS, Case, Runner, Settings, Suite, interleaved
+from benchmarks import networks, products
+from benchmarks.harness import OURS, PRODUCTS, Case, Runner, Settings, Suite, interleaved
 
 EPSILON = 0.5
 NETWORKS = {  # name -> (networks, images, steps), as in the table of targets
@@ -45,7 +45,15 @@ def runners(problem: networks.Problem, length: float, settings: Settings) -> lis
     made = {OURS: lambda: ours}
     for name, make in _PEERS.items():
         made[name] = partial(make, problem, length)
+    if jax.default_backend() == "cpu":
+        made[PRODUCTS] = partial(_products, problem)
     return [Runner(name, make()) for name, make in made.items() if settings.has(name)]
+
+
+def _products(problem: networks.Problem) -> Callable[[int, int], Any]:
+    """The matrix products alone."""
+    num_images, *shape = problem.images.shape
+    return products.runner(products.of_step(problem.model, shape, num_images, training=False))
 
 
 def _torch(problem: networks.Problem, length: float) -> Callable[[int, int], Any]:
@@ -177,7 +185,11 @@ def measure(
     # What freqbias reaches on as many networks in as many steps; what a peer did last.
     shares = {(run.seeds, run.steps) for run in timed}
     mine = {share: quality(candidates[0].run(*share)) for share in shares}
-    theirs = {run.library: quality(run.result) for run in timed if run.repeat == 0}
+    theirs = {
+        run.library: quality(run.result) if run.library != PRODUCTS else (np.nan, np.nan)
+        for run in timed
+        if run.repeat == 0
+    }
     rows = []
     for run in timed:
         work = run.seeds * num_images * run.steps

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.harness import LIBRARIES, OURS, TORCH, Suite, cores
+from benchmarks.harness import LIBRARIES, OURS, PRODUCTS, TORCH, Suite, cores
 
 TARGETS = {  # ratios to the best torch peer that are aimed at; nothing was measured for this table
     "pgd": {
@@ -66,7 +66,8 @@ def ratios(suite: Suite, table: pd.DataFrame) -> pd.DataFrame:
 
     Columns: those of the case; the median rate of each library; ``peer``, of those of torch that
     did not fail the one of the highest; ``ratio``, the median over repeats, and its smallest and
-    largest value; the target, if there is one; and what both reached.
+    largest value; the target, if there is one; ``bound``, the ratio that the matrix products alone
+    would have; and what both reached.
     """
     lines = []
     for key, case in table.groupby(list(suite.keys), sort=False):
@@ -80,7 +81,10 @@ def ratios(suite: Suite, table: pd.DataFrame) -> pd.DataFrame:
             ratio = (rates[OURS] / rates[peer]).dropna()
             line |= {"peer": peer, "ratio": ratio.median()}
             line |= {"lowest": ratio.min(), "highest": ratio.max()}
-            line |= {"target": _target(suite.name, line)} | _reached(case, peer)
+            line |= {"target": _target(suite.name, line)}
+            if PRODUCTS in medians:
+                line |= {"bound": (rates[PRODUCTS] / rates[peer]).dropna().median()}
+            line |= _reached(case, peer)
         lines.append(line)
     return pd.DataFrame(lines)
 

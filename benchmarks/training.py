@@ -15,8 +15,8 @@ import numpy as np
 import optax
 
 import freqbias as fb
-from benchmarks import networks
-from benchmarks.harness import OURS, Case, Runner, Settings, Suite, interleaved
+from benchmarks import networks, products
+from benchmarks.harness import OURS, PRODUCTS, Case, Runner, Settings, Suite, Timed, interleaved
 from benchmarks.pgd import total_loss
 from freqbias.training import course
 
@@ -117,12 +117,19 @@ class Task:
 
         return lambda seeds, steps: [one(seed, steps) for seed in range(seeds)]
 
+    def products(self) -> Callable[[int, int], Any]:
+        """A function (seeds, steps): the matrix products alone."""
+        shape = self.split.images.shape[1:]
+        return products.runner(products.of_step(self.model, shape, self.batch_size, training=True))
+
     def _starts(self) -> list[Any]:
         return [fb.ensemble.select(self.start, seed) for seed in range(len(self.seeds))]
 
     def runners(self, settings: Settings) -> list[Runner]:
         """Of the libraries that are there."""
         made = {OURS: lambda: self.ours, "torch": self.in_torch, "JAX": self.in_jax}
+        if jax.default_backend() == "cpu":
+            made[PRODUCTS] = self.products
         return [Runner(name, make()) for name, make in made.items() if settings.has(name)]
 
 
@@ -144,11 +151,17 @@ def measure(
                 "steps_run": run.steps,
                 "seconds": run.seconds,
                 "rate": run.seeds * run.steps * batch_size / run.seconds,
-                "loss": mine if run.library == OURS else float(np.mean(run.result)),
+                "loss": _loss(run, mine),
                 "loss_freqbias": mine,
             }
         )
     return rows
+
+
+def _loss(run: Timed, mine: float) -> float:
+    if run.library == PRODUCTS:
+        return float("nan")
+    return mine if run.library == OURS else float(np.mean(run.result))
 
 
 def cases(settings: Settings) -> list[Case]:

@@ -5,11 +5,22 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import attacks, fresh, harness, networks, pgd, scaling, tables, training
+from benchmarks import (
+    attacks,
+    fresh,
+    harness,
+    networks,
+    pgd,
+    products,
+    scaling,
+    tables,
+    training,
+)
 
 SMOKE = harness.Settings(repeats=2, seconds=0.1, smoke=True)
 ROOT = Path(__file__).parents[1]
@@ -128,6 +139,35 @@ def test_rows_replace_those_of_the_same_case_and_library(tmp_path):
     new = tables.as_frame(pgd.SUITE, _rows({"freqbias": (5,)}))
     kept = tables.save(pgd.SUITE, new, path)
     assert sorted(kept["rate"]) == [2, 5]
+
+
+def _multiplications(model, **options):
+    found = products.of_step(model, (28, 28, 1), 32, **options)
+    return sum(np.prod(product) for product in found)
+
+
+def test_products_of_a_dense_network_are_counted_in_closed_form():
+    model = networks.named("fc_2x64")
+    forward = 784 * 64 + 64 * 64 + 64 * 10
+    # Every weight once forwards and once for its gradient; all but the first layer's once back.
+    expected = 32 * (3 * forward - 784 * 64)
+    assert _multiplications(model, training=True) == expected
+    assert _multiplications(model, training=False) == 32 * 2 * forward
+
+
+def test_products_of_a_convolution_are_those_of_its_taps_or_of_its_frequencies():
+    small, wide, readout = networks.named("conv_3_1x8"), networks.named("conv_28_1x8"), 6272 * 10
+    assert _multiplications(small, training=True) == 32 * (2 * 9 * 8 * 784 + 3 * readout)
+    over_frequencies = 2 * 15 * 28**2 + 15 * 56**2  # of a channel: over rows, then over columns
+    mixing = 15 * 28 * 4 * 8
+    expected = 32 * ((1 + 8 + 8) * over_frequencies + 2 * mixing + 3 * readout)
+    assert _multiplications(wide, training=True) == expected
+
+
+def test_no_product_is_left_out():
+    found = products.of_step(networks.named("fc_2x64"), (28, 28, 1), 32, training=True)
+    program = jax.jit(products._repeated, static_argnums=0).lower(tuple(found), *jnp.arange(2))
+    assert program.compile().as_text().count(" dot(") == len(found) == 8
 
 
 def test_a_column_that_a_suite_does_not_have_is_refused():
