@@ -88,13 +88,28 @@ def test_on_paper(page, tmp_path, dark):
     assert found[browser.PAPER].background == "rgb(255, 255, 255)"
 
 
-def test_it_prints(page, tmp_path):
-    source, pdf = tmp_path / "page.html", tmp_path / "page.pdf"
-    source.write_text(page, encoding="utf-8")
+def printed(html, folder):
+    """The sheets of a page on paper, (width, height) in points."""
+    source, pdf = folder / "page.html", folder / "page.pdf"
+    source.write_text(html, encoding="utf-8")
     browser.run(CHROMIUM, source, f"--print-to-pdf={pdf}", "--no-pdf-header-footer")
     sheets = re.findall(rb"/MediaBox\s*\[\s*0 0 ([\d.]+) ([\d.]+)\s*\]", pdf.read_bytes())
+    return [tuple(round(float(side)) for side in one) for one in sheets]
+
+
+def test_it_prints(page, tmp_path):
+    sheets = printed(page, tmp_path)
     assert 2 <= len(sheets) <= 60
-    assert {tuple(sorted(round(float(side)) for side in one)) for one in sheets} == {(595, 842)}
+    assert {tuple(sorted(sheet)) for sheet in sheets} == {(595, 842)}
+
+
+@pytest.mark.parametrize("folded", ["", "All columns"])
+def test_a_wide_table_lies_across_and_the_rest_upright(tmp_path, folded):
+    table = report.Table("", [f"column {i}" for i in range(14)], [["value"] * 14] * 5, folded,
+                         wide=True)  # fmt: skip
+    sections = (report.Section("wide", "Wide", ("Text.", table)), report.Section("b", "B", ("C",)))
+    sheets = printed(report.build_page(report.Page("A", ("B",), sections), {}), tmp_path)
+    assert sheets.count((842, 595)) == 1 and sheets[0] == sheets[-1] == (595, 842)
 
 
 BROKEN = """<!DOCTYPE html><style>
