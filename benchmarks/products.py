@@ -1,10 +1,10 @@
-"""What bounds a network's speed on a processor: the matrix products of its steps, and nothing else.
+"""What a network's speed on a processor rests on: the matrix products of its steps, alone.
 
 A step of training or of an attack is a list of products of matrices of known shapes, by the routes
 that freqbias takes (`freqbias.ops.convolution`): a table of shifted copies times the kernel, or
 transforms and mixing on the frequencies. Here just these products are done, as often, on as many
-cores, from operands that lie ready: no copies, no activations, no loss, no optimiser. No program of
-these routes can be much faster than that.
+cores, from operands that lie ready in memory: no copies, no activations, no loss, no optimiser. A
+program of these routes is faster only where an operand is still in the cache, for it was just made.
 """
 
 import itertools

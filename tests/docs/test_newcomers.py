@@ -14,7 +14,7 @@ import browser
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCRIPTS = sorted((DOCS / "newcomers").glob("*.py"))
-NEEDS = {"equinox": "equinox", "torch": "torch"}
+NEEDS = {"from_equinox": "equinox", "from_torch": "torch"}
 
 
 def kind(path):
@@ -40,11 +40,19 @@ def page_of(path, here):
 
 
 def test_there_is_one_for_each_kind():
-    assert {p.stem for p in SCRIPTS} == {"equinox", "function", "linen", "nnx", "torch"}
+    kinds = ("equinox", "function", "linen", "nnx", "torch")
+    assert [p.stem for p in SCRIPTS] == [f"from_{kind}" for kind in kinds]
     shown = re.findall(
         r"literalinclude\} newcomers/(\w+)\.py", (DOCS / "your-own-network.md").read_text()
     )
     assert sorted(shown) == [p.stem for p in SCRIPTS]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_no_script_hides_a_package_from_itself(path):
+    # `python docs/newcomers/torch.py` would find itself where it imports torch.
+    top = re.findall(r"^(?:import|from) (\w+)", path.read_text(), re.MULTILINE)
+    assert top and not {p.stem for p in SCRIPTS} & set(top)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
