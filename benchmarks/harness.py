@@ -84,6 +84,17 @@ class Timed(NamedTuple):
     first_seconds: float  # of its first call, compilation included
     result: Any
 
+    def row(self, images: int) -> dict[str, Any]:
+        """The columns that all suites have, where a step of one network is of so many images."""
+        return {
+            "library": self.library,
+            "repeat": self.repeat,
+            "seeds_run": self.seeds,
+            "steps_run": self.steps,
+            "seconds": self.seconds,
+            "rate": self.seeds * self.steps * images / self.seconds,
+        }
+
 
 def installed(library: str) -> bool:
     """Whether what it needs is there."""

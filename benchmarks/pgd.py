@@ -45,7 +45,7 @@ def runners(problem: networks.Problem, length: float, settings: Settings) -> lis
     made = {OURS: lambda: ours}
     for name, make in _PEERS.items():
         made[name] = partial(make, problem, length)
-    if jax.default_backend() == "cpu":
+    if products.counts(problem.model):
         made[PRODUCTS] = partial(_products, problem)
     return [Runner(name, make()) for name, make in made.items() if settings.has(name)]
 
@@ -192,17 +192,11 @@ def measure(
     }
     rows = []
     for run in timed:
-        work = run.seeds * num_images * run.steps
         loss, accuracy = theirs[run.library]
         loss_ours, accuracy_ours = mine[run.seeds, run.steps]
         rows.append(
-            {
-                "library": run.library,
-                "repeat": run.repeat,
-                "seeds_run": run.seeds,
-                "steps_run": run.steps,
-                "seconds": run.seconds,
-                "rate": work / run.seconds,
+            run.row(num_images)
+            | {
                 "loss": loss,
                 "loss_freqbias": loss_ours,
                 "robust_accuracy": accuracy,

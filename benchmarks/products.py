@@ -28,13 +28,19 @@ class Product(NamedTuple):
     columns: int
 
 
+def counts(model: Any) -> bool:
+    """Whether the products of a network are known: of dense and convolutional ones, on CPU."""
+    known = isinstance(model, fb.models.FullyConnected | fb.models.ConvNet)
+    return known and jax.default_backend() == "cpu"
+
+
 def of_step(
     model: Any, image_shape: Sequence[int], num_images: int, *, training: bool
 ) -> list[Product]:
     """The products of one step on one network.
 
     Args:
-      model: a `FullyConnected` or circular `ConvNet`.
+      model: one that `counts`, with circular padding.
       image_shape: (H, W, C).
       num_images: N, in the batch.
       training: gradients with respect to all weights, but not to the images; else the reverse.

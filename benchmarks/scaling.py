@@ -57,18 +57,8 @@ def measure(task: str, axis: str, at: int, settings: Settings) -> list[dict[str,
         runners = training.Task(name, num_seeds=seeds, **sizes).runners(settings)
     rows = []
     for run in interleaved(runners, seeds=seeds, steps=steps, settings=settings):
-        rate = run.seeds * run.steps * IMAGES / run.seconds
-        rows.append(
-            {
-                "library": run.library,
-                "repeat": run.repeat,
-                "seeds_run": run.seeds,
-                "steps_run": run.steps,
-                "seconds": run.seconds,
-                "rate": rate,
-                "cost": seeds * steps * IMAGES / rate,
-            }
-        )
+        row = run.row(IMAGES)
+        rows.append(row | {"cost": seeds * steps * IMAGES / row["rate"]})
     return rows
 
 

@@ -128,7 +128,7 @@ class Task:
     def runners(self, settings: Settings) -> list[Runner]:
         """Of the libraries that are there."""
         made = {OURS: lambda: self.ours, "torch": self.in_torch, "JAX": self.in_jax}
-        if jax.default_backend() == "cpu":
+        if products.counts(self.model):
             made[PRODUCTS] = self.products
         return [Runner(name, make()) for name, make in made.items() if settings.has(name)]
 
@@ -143,18 +143,7 @@ def measure(
     rows = []
     for run in timed:
         mine = float(history[: run.seeds, run.steps - 1].mean())
-        rows.append(
-            {
-                "library": run.library,
-                "repeat": run.repeat,
-                "seeds_run": run.seeds,
-                "steps_run": run.steps,
-                "seconds": run.seconds,
-                "rate": run.seeds * run.steps * batch_size / run.seconds,
-                "loss": _loss(run, mine),
-                "loss_freqbias": mine,
-            }
-        )
+        rows.append(run.row(batch_size) | {"loss": _loss(run, mine), "loss_freqbias": mine})
     return rows
 
 

@@ -164,6 +164,11 @@ def test_products_of_a_convolution_are_those_of_its_taps_or_of_its_frequencies()
     assert _multiplications(wide, training=True) == expected
 
 
+def test_products_of_unshared_layers_are_not_known():
+    assert products.counts(networks.named("conv_3_1x4"))
+    assert not products.counts(networks.named("local_3_1x4"))
+
+
 def test_no_product_is_left_out():
     found = products.of_step(networks.named("fc_2x64"), (28, 28, 1), 32, training=True)
     program = jax.jit(products._repeated, static_argnums=0).lower(tuple(found), *jnp.arange(2))
