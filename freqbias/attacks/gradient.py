@@ -34,7 +34,7 @@ from freqbias.attacks.driver import (
     gradient_of,
     unasked,
 )
-from freqbias.attacks.levels import Scalar
+from freqbias.attacks.levels import Scalar, largest
 from freqbias.attacks.norms import Bounds, Norm
 from freqbias.attacks.protocol import Perturbation, as_bounds, fold_each
 from freqbias.typing import Array, Keys, LossFn, Schedule
@@ -356,7 +356,7 @@ def momentum(decay: float = 1.0) -> optax.GradientTransformation:
 
     def normalize(gradient: Array, delta: Array | None) -> Array:
         del delta
-        scale = jnp.max(jnp.abs(gradient))
+        scale = largest(gradient)
         gradient = gradient / jnp.where(scale == 0, 1, scale)
         return gradient / jnp.maximum(jnp.sum(jnp.abs(gradient)), 1)
 

@@ -5,6 +5,7 @@ objective, are known pixel by pixel up to one multiplier s, which all pixels sha
 here solve the equation that s has to meet.
 """
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -16,39 +17,43 @@ from freqbias.typing import Array
 Scalar: TypeAlias = float | Array
 
 
-def water_level(slopes: Array, caps: Array, target: Scalar) -> Array:
-    """Smallest s >= 0 with sum_i min(s slopes_i, caps_i) = target.
+def water_level(slopes: Array, caps: Array, target: Scalar, *, at_most: float = math.inf) -> Array:
+    """Smallest s >= 0 with sum_i min(s slopes_i, caps_i) = target, or ``at_most`` if that is less.
 
     The sum is concave, increasing and piecewise linear in s. So Newton's method from s = 0 climbs
     to the root from the left, passes at least one breakpoint in each step, and ends exactly on the
-    root. It is used by the projection onto L2 ball and box, and by `freqbias.attacks.affine`.
+    root. From ``at_most`` its first step leads to the left of the root, or beyond ``at_most`` if
+    the root lies there; near the root that saves steps. It is used by the projection onto L2 ball
+    and box, and by `freqbias.attacks.affine`.
 
     Args:
       slopes: non-negative, any shape.
       caps: non-negative, infinity for no cap, the shape of ``slopes``.
       target: positive scalar.
+      at_most: positive scalar.
 
     Returns:
-      s, a scalar; infinity where sum_i caps_i < target (over the i with positive slope).
+      s, a scalar; ``at_most`` where sum_i caps_i < target (over the i with positive slope).
     """
-    caps = jnp.where(slopes > 0, caps, 0)
-    infinity = jnp.asarray(jnp.inf, slopes.dtype)
+    slopes, caps = slopes.ravel(), jnp.where(slopes > 0, caps, 0).ravel()
+    limit = jnp.asarray(at_most, slopes.dtype)
 
-    def newton(level: Array) -> Array:
+    def newton(level: Array, beyond: Array) -> Array:
         free = level * slopes < caps
         rest = target - jnp.sum(jnp.where(free, 0, caps))
         slope = jnp.sum(jnp.where(free, slopes, 0))
-        capped = jnp.where(rest > 0, infinity, level)
+        capped = jnp.where(rest > 0, limit, beyond)
         return jnp.where(slope > 0, rest / jnp.where(slope > 0, slope, 1), capped)
 
     def climbs(levels: tuple[Array, Array]) -> Array:
-        return (levels[1] > levels[0]) & jnp.isfinite(levels[1])
+        return (levels[1] > levels[0]) & (levels[1] < limit)
 
     def climb(levels: tuple[Array, Array]) -> tuple[Array, Array]:
-        return levels[1], newton(levels[1])
+        return levels[1], newton(levels[1], levels[1])
 
-    zero = jnp.zeros_like(infinity)
-    return jnp.maximum(*jax.lax.while_loop(climbs, climb, (zero - 1, zero)))
+    zero = jnp.zeros_like(limit)
+    first = jnp.maximum(newton(limit, zero), 0) if at_most < math.inf else zero
+    return jnp.minimum(jnp.maximum(*jax.lax.while_loop(climbs, climb, (zero - 1, first))), limit)
 
 
 def threshold_level(gaps: Array, caps: Array, target: Scalar) -> Array:
@@ -79,13 +84,15 @@ def threshold_level(gaps: Array, caps: Array, target: Scalar) -> Array:
 
     def move(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         low, high, _, level = state
-        below = jnp.sum(jnp.clip(level - fixed_gaps, 0, fixed_caps)) < fixed_target
+        # By `where`, not `clip`: XLA's CPU compiler does not vectorise a sum of maxima or minima.
+        above = jnp.where(level > fixed_gaps, level - fixed_gaps, 0)
+        below = jnp.sum(jnp.where(above > fixed_caps, fixed_caps, above)) < fixed_target
         low, high = jnp.where(below, level, low), jnp.where(below, high, level)
         new = _root_of_piece(level, fixed_gaps, fixed_caps, fixed_target, flat=-1)
         trusted = ((low < new) & (new < high)) | (new == level)
         return low, high, level, jnp.where(trusted, new, (low + high) / 2)
 
-    high = jnp.max(fixed_gaps) + fixed_target
+    high = largest(fixed_gaps) + fixed_target
     low = jnp.zeros_like(high)
     level = jax.lax.while_loop(moves, move, (low, high, low - 1, high))[3]
     return _root_of_piece(level, *problem, flat=level)  # carries the derivative
@@ -107,6 +114,17 @@ def ranked_level(sizes: Array, rank: Array) -> Array:
     ordered = as_integers(sizes)
     level = last_where(lambda level: jnp.sum(ordered >= level) >= rank, ordered.dtype)
     return jax.lax.bitcast_convert_type(level, sizes.dtype)
+
+
+@jax.custom_jvp
+def largest(values: Array) -> Array:
+    """max_i |values_i|, NaN if any is; compared by their bits, which XLA vectorises on CPU."""
+    return jax.lax.bitcast_convert_type(jnp.max(as_integers(jnp.abs(values))), values.dtype)
+
+
+@largest.defjvp
+def _largest_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return jax.jvp(lambda values: jnp.max(jnp.abs(values)), primals, tangents)
 
 
 def as_integers(sizes: Array) -> Array:

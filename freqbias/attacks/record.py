@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from freqbias.attacks.levels import largest
 from freqbias.attacks.norms import Norm
 from freqbias.attacks.protocol import Perturbation, predict
 from freqbias.typing import Array, Status
@@ -136,14 +137,14 @@ def take_gradients(
     Returns:
       The record, and the finite gradients.
     """
-    pixels = tuple(range(1, gradients.ndim))
-    finite = jnp.all(jnp.isfinite(gradients), axis=pixels)
-    gradients = jnp.where(jnp.expand_dims(finite, pixels), gradients, 0)
+    size = jax.vmap(largest)(gradients)
+    finite = jnp.isfinite(size)
+    gradients = jnp.where(jnp.expand_dims(finite, range(1, gradients.ndim)), gradients, 0)
     count = 1 if gradients.ndim == 4 else gradients.shape[1]
     used = jnp.ones_like(finite) if used is None else used
     record = record._replace(
         finite=record.finite & (finite | ~used),
-        alive=record.alive | used & jnp.any(gradients != 0, axis=pixels),
+        alive=record.alive | used & finite & (size > 0),
         gradient_evaluations=record.gradient_evaluations + jnp.where(used, count, 0),
     )
     return record, gradients

@@ -34,7 +34,7 @@ BUDGETS: Mapping[str, Budget] = {
         num_steps=5,
     ),
     "quick": Budget(),
-    "standard": Budget(num_images=1536, channels=8, num_attacked=128, fitted=0.99),
+    "standard": Budget(num_images=1536, channels=8, block_width=64, num_attacked=128, fitted=0.99),
     "paper": Budget(
         num_images=50_000,
         epochs=40,

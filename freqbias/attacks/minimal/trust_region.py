@@ -34,6 +34,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from freqbias.attacks.levels import largest
 from freqbias.attacks.norms import L2, Norm, Plane, Shortest
 from freqbias.typing import Array
 
@@ -72,7 +73,7 @@ def nearest_on_boundary(  # noqa: PLR0917 (the numbers of one problem)
     size = L2().value(delta)
     tolerance = 32 * jnp.finfo(delta.dtype).eps * (jnp.abs(gap) + size)
     zero, one = jnp.zeros_like(gap), jnp.ones_like(gap)
-    strongest = jnp.maximum(jnp.max(jnp.abs(normal)), 1e-12)
+    strongest = jnp.maximum(largest(normal), 1e-12)
 
     def solve(
         norm: Norm, theta: Array, tau: Array, shortest: Shortest
@@ -99,7 +100,7 @@ def nearest_on_boundary(  # noqa: PLR0917 (the numbers of one problem)
     step = nearest - delta
     step = step * (radius / jnp.maximum(L2().value(step), radius))
     best = jnp.where(fits, nearest, delta + step)
-    shortest = Shortest(tau, jnp.max(jnp.abs(nearest)))
+    shortest = Shortest(tau, largest(nearest))
     freest, done, _ = solve(norm, one, tau, shortest)
     State = tuple[Array, ...]
 

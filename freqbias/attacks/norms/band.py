@@ -22,7 +22,7 @@ import numpy as np
 from freqbias import _checks
 from freqbias._checked import checked
 from freqbias._pytree import frozen
-from freqbias.attacks.levels import Scalar
+from freqbias.attacks.levels import Scalar, largest
 from freqbias.attacks.norms.base import Bounds, Norm, along, reach
 from freqbias.attacks.norms.fourier import FourierL1, FourierLinf, WeightedFourierL2
 from freqbias.attacks.norms.lp import L2, Linf
@@ -142,8 +142,8 @@ class BandLimited(Norm):
     def _gradient(self, gradient: Array) -> Array:
         """P gradient; zero where it is nothing but the rounding of the transform."""
         limited = self._limit(gradient)
-        noise = 16 * jnp.finfo(gradient.dtype).eps * jnp.max(jnp.abs(gradient))
-        return jnp.where(jnp.max(jnp.abs(limited)) <= noise, 0, limited)
+        noise = 16 * jnp.finfo(gradient.dtype).eps * largest(gradient)
+        return jnp.where(largest(limited) <= noise, 0, limited)
 
 
 @checked
@@ -221,7 +221,7 @@ def _near(project_fn: Callable[[Array], Array], delta: Array, lower: Array, uppe
         next_momentum = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
         ahead = new + (momentum - 1) / next_momentum * (new - dual)
         moved = project_fn(delta - ahead)
-        change = jnp.max(jnp.abs(moved - point))
+        change = largest(moved - point)
         return iteration + 1, moved, new, ahead, next_momentum, change
 
     one, zeros = jnp.ones((), delta.dtype), jnp.zeros_like(delta)

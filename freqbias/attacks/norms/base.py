@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from freqbias._checked import check_fields
 from freqbias._pytree import frozen
-from freqbias.attacks.levels import Scalar
+from freqbias.attacks.levels import Scalar, largest
 from freqbias.typing import Array, Key
 
 Bounds: TypeAlias = tuple[float, float]
@@ -42,27 +42,40 @@ def reach(image: Array, bounds: Bounds) -> tuple[Array, Array]:
     """
     low, high = bounds
     lower, upper = low - image, high - image
-    zero = jnp.zeros_like(image)
-    return (
-        jnp.where(image + lower < low, jnp.nextafter(lower, zero), lower),
-        jnp.where(image + upper > high, jnp.nextafter(upper, zero), upper),
-    )
+    return _shorter(lower, image + lower < low), _shorter(upper, image + upper > high)
+
+
+def _shorter(values: Array, where: Array) -> Array:
+    """Where asked, the neighbour towards zero of a value that is not zero: one less in its bits."""
+    bits = jax.lax.bitcast_convert_type(values, f"int{jnp.finfo(values.dtype).bits}")
+    return jax.lax.bitcast_convert_type(bits - where.astype(bits.dtype), values.dtype)
 
 
 def length(delta: Array) -> Array:
     """||delta||_2, scaled by its largest entry so that squares neither over- nor underflow."""
-    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(delta)))
-    zero = scale == 0
-    scale = jnp.where(zero, 1, scale)
-    squares = jnp.sum((delta / scale) ** 2)
+    scale, scaled = _scaled(delta)
+    squares = jnp.sum(scaled**2)
+    zero = squares == 0
     return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squares)))
 
 
 def unit(gradient: Array) -> Array:
     """The vector gradient / ||gradient||_2, whatever the scale of the gradient; of zero, zero."""
-    scale = jnp.max(jnp.abs(gradient))
-    gradient = gradient / jnp.where(scale == 0, 1, scale)  # squares neither over- nor underflow
-    return gradient / jnp.where(scale == 0, 1, jnp.sqrt(jnp.sum(gradient**2)))
+    _, scaled = _scaled(gradient)
+    squares = jnp.sum(scaled**2)
+    return (scaled * (1 / jnp.sqrt(jnp.where(squares == 0, 1, squares)))).reshape(gradient.shape)
+
+
+def _scaled(values: Array) -> tuple[Array, Array]:
+    """A power of two near the largest entry, and the entries [D] divided by it, without rounding.
+
+    Entries below the smallest normal number count as zero, as they do to processors.
+    """
+    values = jnp.asarray(values)
+    kind = jnp.finfo(values.dtype)
+    top = jnp.clip(jax.lax.stop_gradient(largest(values)), 4 * kind.tiny, kind.max / 8)
+    scale = jax.lax.reduce_precision(top, exponent_bits=kind.nexp, mantissa_bits=0)
+    return scale, values.ravel() * (1 / scale)
 
 
 def along(gradient: Array, steepest: Array) -> Array:
@@ -329,7 +342,7 @@ def project_ball_and_box(
       Boyle and Dykstra, 1986; Beck and Teboulle, 2009; O'Donoghue and Candes, 1204.3982, section 3.
     """
     lower, upper = reach(image, bounds)
-    tolerance = 4 * jnp.finfo(delta.dtype).eps * jnp.max(jnp.abs(delta))
+    tolerance = 4 * jnp.finfo(delta.dtype).eps * largest(delta)
     State = tuple[Array, Array, Array, Array, Array]
 
     def continues(state: State) -> Array:
@@ -345,7 +358,7 @@ def project_ball_and_box(
         momentum = jnp.where(back, 1, momentum)
         next_momentum = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
         ahead = new + (momentum - 1) / next_momentum * (new - dual)
-        return iteration + 1, new, ahead, next_momentum, jnp.max(jnp.abs(in_box - in_ball))
+        return iteration + 1, new, ahead, next_momentum, largest(in_box - in_ball)
 
     one, zeros = jnp.ones((), delta.dtype), jnp.zeros_like(delta)
     start = jnp.zeros((), jnp.int32), zeros, zeros, one, one * jnp.inf

@@ -27,7 +27,7 @@ import numpy as np
 from freqbias import _checks
 from freqbias._checked import checked
 from freqbias._pytree import frozen
-from freqbias.attacks.levels import Scalar, secular_level
+from freqbias.attacks.levels import Scalar, largest, secular_level
 from freqbias.attacks.norms.base import Bounds, Norm, into_ball, project_ball_and_box
 from freqbias.attacks.norms.lp import L1, L2
 from freqbias.spectral import fourier
@@ -40,7 +40,7 @@ class FourierLinf(Norm):
 
     def value(self, delta: Array) -> Array:
         """||fft2(delta)||_inf."""
-        return jnp.max(jnp.abs(fourier.fft2(delta)))
+        return largest(jnp.abs(fourier.fft2(delta)))
 
     def dual(self, gradient: Array) -> Array:
         """||fft2(gradient)||_1."""
@@ -77,7 +77,7 @@ class FourierL1(Norm):
 
     def dual(self, gradient: Array) -> Array:
         """||fft2(gradient)||_inf."""
-        return jnp.max(jnp.abs(fourier.fft2(gradient)))
+        return largest(jnp.abs(fourier.fft2(gradient)))
 
     def steepest(self, gradient: Array) -> Array:
         """One plane wave: the strongest of the gradient (of equals, the first)."""

@@ -10,7 +10,7 @@ import numpy as np
 from freqbias import _checks
 from freqbias._checked import check_fields
 from freqbias._pytree import frozen
-from freqbias.attacks.levels import Scalar, water_level
+from freqbias.attacks.levels import Scalar, largest, water_level
 from freqbias.attacks.norms.base import Bounds, Norm, along, into_ball, reach
 from freqbias.attacks.norms.steps import rise, room_of, smallest_of_shape
 from freqbias.typing import Array, Key
@@ -92,7 +92,7 @@ class Lp(Norm):
         return self._shrink(delta, jnp.clip(delta, lower, upper), room, epsilon)
 
     def _shrink(self, delta: Array, clipped: Array, room: Array, epsilon: Scalar) -> Array:
-        scale = jax.lax.stop_gradient(jnp.max(jnp.abs(delta)))
+        scale = jax.lax.stop_gradient(largest(delta))
         scale = jnp.where(scale == 0, 1, scale)
         sizes = jnp.minimum(
             _shrunk(jnp.abs(delta) / scale, room / scale, epsilon / scale, self.order) * scale, room
@@ -139,7 +139,7 @@ class Lp(Norm):
 
 
 def _value(delta: Array, order: Scalar) -> Array:
-    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(delta)))
+    scale = jax.lax.stop_gradient(largest(delta))
     zero = scale == 0
     scale = jnp.where(zero, 1, scale)
     powers = jnp.sum(jnp.abs(delta / scale) ** order)

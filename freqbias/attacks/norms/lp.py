@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from freqbias._pytree import frozen, static
-from freqbias.attacks.levels import Scalar, threshold_level, water_level
+from freqbias.attacks.levels import Scalar, largest, threshold_level, water_level
 from freqbias.attacks.norms import windows
 from freqbias.attacks.norms.base import (
     Bounds,
@@ -61,7 +61,7 @@ class L1(Norm):
 
     def dual(self, gradient: Array) -> Array:
         """||gradient||_inf."""
-        return jnp.max(jnp.abs(gradient))
+        return largest(gradient)
 
     def steepest(self, gradient: Array) -> Array:
         """The sign of the largest |gradient_i| (of equals, the first) at i, zero elsewhere.
@@ -109,7 +109,7 @@ class L1(Norm):
 
     def _shrink(self, delta: Array, clipped: Array, room: Array, epsilon: Scalar) -> Array:
         size = jnp.abs(delta)
-        gap = jnp.max(size) - size  # of mu to the largest entry: precise if few entries remain
+        gap = largest(size) - size  # of mu to the largest entry: precise if few entries remain
         inside = self.value(clipped) <= epsilon
         # A batch waits for its slowest level; inside, where none is needed, for one found at once.
         gaps, caps = jnp.where(inside, 0, gap), jnp.where(inside, jnp.inf, room)
@@ -204,8 +204,8 @@ class L2(Norm):
         """
         lower, upper = reach(image, bounds)
         room = jnp.where(delta > 0, upper, -lower)
-        level = water_level((delta / epsilon) ** 2, (room / epsilon) ** 2, 1.0)
-        clipped = jnp.clip(jnp.sqrt(jnp.minimum(level, 1)) * delta, lower, upper)
+        level = water_level((delta / epsilon) ** 2, (room / epsilon) ** 2, 1.0, at_most=1.0)
+        clipped = jnp.clip(jnp.sqrt(level) * delta, lower, upper)
         return self.project(clipped, epsilon)  # removes rounding; stays in the box, which holds 0
 
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
@@ -261,7 +261,7 @@ class Linf(Norm):
 
     def value(self, delta: Array) -> Array:
         """||delta||_inf."""
-        return jnp.max(jnp.abs(delta))
+        return largest(delta)
 
     def dual(self, gradient: Array) -> Array:
         """||gradient||_1."""
