@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 import freqbias as fb
 from freqbias import ops
+from freqbias.ops import dft
 
 
 class Product(NamedTuple):
@@ -89,7 +90,11 @@ def _convolution(  # noqa: PLR0917 (sizes, in the order of the formula)
 
     def transform(channels: int) -> list[Product]:
         over_rows = Product(1, 2 * half, height, width * channels * num)
-        return [over_rows, Product(half, 2 * width, 2 * width, channels * num)]
+        long, short = dft.factors(width)
+        over_columns = [Product(half, 2 * long, 2 * long, short * channels * num)]
+        if short > 1:
+            over_columns.append(Product(half * long, 2 * short, 2 * short, channels * num))
+        return [over_rows, *over_columns]
 
     mixing = Product(half * width, 2 * outputs, 2 * inputs, num)
     found = [*transform(inputs), mixing, *transform(outputs)]  # forward

@@ -158,7 +158,8 @@ def test_products_of_a_dense_network_are_counted_in_closed_form():
 def test_products_of_a_convolution_are_those_of_its_taps_or_of_its_frequencies():
     small, wide, readout = networks.named("conv_3_1x8"), networks.named("conv_28_1x8"), 6272 * 10
     assert _multiplications(small, training=True) == 32 * (2 * 9 * 8 * 784 + 3 * readout)
-    over_frequencies = 2 * 15 * 28**2 + 15 * 56**2  # of a channel: over rows, then over columns
+    # Of a channel: over rows, then over columns in two stages, of 7 and 4.
+    over_frequencies = 2 * 15 * 28**2 + 15 * 4 * 28 * (7 + 4)
     mixing = 15 * 28 * 4 * 8
     expected = 32 * ((1 + 8 + 8) * over_frequencies + 2 * mixing + 3 * readout)
     assert _multiplications(wide, training=True) == expected

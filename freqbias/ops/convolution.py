@@ -42,7 +42,6 @@ Padding: TypeAlias = Literal["circular", "SAME", "VALID"]
 METHODS = ("auto", "direct", "im2col", "dft", "fft")
 PADDINGS = ("circular", "SAME", "VALID")
 
-_COLUMNS_PER_TRANSFORM = 0.8  # CPU: at 0.92 (7 x 7 taps, 1 channel to 8) dft was faster
 _DFT_MAX_SIDE = 64  # CPU: beyond it the fast transform is faster
 _DIRECT_MAX_TAPS = {"gpu": 9, "tpu": 81}  # taps up to which direct is used; TPUs not measured
 
@@ -74,10 +73,11 @@ def choose_method(
     if backend == "cpu":
         # Per pixel and image: each of the T I columns is copied, which costs as much as 8 products,
         # multiplied into O channels, and has a gradient; a transform of a channel has H products
-        # along one axis, in half as many frequencies, and 2 W along the other.
+        # along one axis, in half as many frequencies, and 2 (A + B) along the other, W = A B.
         by_columns = num_taps * in_channels * (in_channels + out_channels + 8)
-        by_transforms = (in_channels + out_channels) * (shape[0] + 2 * shape[1])
-        if by_columns <= _COLUMNS_PER_TRANSFORM * by_transforms:
+        along_rows = 2 * sum(factor for factor in dft.factors(shape[1]) if factor > 1)
+        by_transforms = (in_channels + out_channels) * (shape[0] + along_rows)
+        if by_columns <= by_transforms:
             return "im2col"
         return "dft" if max(shape) <= _DFT_MAX_SIDE else "fft"
     return "direct" if num_taps <= _DIRECT_MAX_TAPS.get(backend, 81) else "fft"

@@ -5,11 +5,19 @@ likewise. For images of up to some hundred pixels a side a processor does these 
 it does a fast transform, whose steps are short and scattered.
 
 Arrays are [H, W, C, N], images last. Then no step moves a number: rows are transformed by one
-product with [H, W C N], columns by one per row frequency with [2 W, C N], channels are mixed by one
-per frequency, [2 O, 2 I] [2 I, N], and the way back is the same in reverse. The 2 are real and
+product with [H, W C N], columns by products per row frequency, channels are mixed by one per
+frequency, [2 O, 2 I] [2 I, N], and the way back is the same in reverse. The 2 are real and
 imaginary part. Row frequencies p go from 0 to H / 2 alone: the images are real.
+
+A transform over W = A B columns is one product with [2 W, C N], or two short ones (Cooley and
+Tukey, 1965): with columns w = a B + b and frequencies q = r + A s,
+
+    X[r + A s] = sum_b exp(-2 pi i b (r + A s) / W) sum_a exp(-2 pi i a r / A) x[a B + b],
+
+products of 2 A numbers and then, for each r, of 2 B. Frequencies are then in the order of (r, s).
 """
 
+import math
 from functools import lru_cache
 
 import jax
@@ -57,30 +65,38 @@ def depthwise_conv(images: Array, weights: Array, rows: np.ndarray, columns: np.
 def _analysis(images: Array) -> Array:
     """The transform [P, W, 2, C, N] of images [H, W, C, N], not normalised."""
     height, width, channels, num = images.shape
-    over_rows, over_columns, _, _ = (
-        matrix.astype(images.dtype) for matrix in _matrices(height, width)
+    forward, _ = _over_rows(height)
+    spectrum = jnp.matmul(
+        forward.astype(images.dtype), images.reshape(height, -1), precision=_PRECISION
     )
-    half = jnp.matmul(over_rows, images.reshape(height, -1), precision=_PRECISION)
-    half = half.reshape(-1, 2 * width, channels * num)
-    return _each(over_columns, half).reshape(-1, width, 2, channels, num)
+    for stage in _over_columns(width):
+        spectrum = _each(stage, spectrum, height // 2 + 1)
+    return spectrum.reshape(-1, width, 2, channels, num)
 
 
 def _synthesis(spectrum: Array, height: int) -> Array:
     """The inverse of `_analysis`."""
     num_rows, width, _, channels, num = spectrum.shape
-    _, _, over_columns, over_rows = (
-        matrix.astype(spectrum.dtype) for matrix in _matrices(height, width)
+    _, backward = _over_rows(height)
+    for stage in reversed(_over_columns(width)):
+        spectrum = _each(stage.transpose(0, 2, 1), spectrum, num_rows)
+    images = jnp.matmul(
+        (backward / width).astype(spectrum.dtype),
+        spectrum.reshape(2 * num_rows, -1),
+        precision=_PRECISION,
     )
-    half = _each(over_columns, spectrum.reshape(num_rows, 2 * width, channels * num))
-    half = half.reshape(2 * num_rows, -1)
-    images = jnp.matmul(over_rows, half, precision=_PRECISION)
     return images.reshape(height, width, channels, num)
 
 
-def _each(matrix: np.ndarray, stack: Array) -> Array:
-    """``matrix @ stack[p]`` for each p; as a product of stacks, since XLA would transpose one."""
-    repeated = np.broadcast_to(matrix, (stack.shape[0], *matrix.shape))
-    return jnp.matmul(repeated, stack, precision=_PRECISION)
+def _each(stage: np.ndarray, array: Array, num_rows: int) -> Array:
+    """``stage[g] @ array[p, g]`` for each row frequency p, [P, G, K, ...] -> [P G, M, ...].
+
+    As a product of stacks, since XLA would transpose the array for one matrix.
+    """
+    groups, _, inner = stage.shape
+    repeated = np.broadcast_to(stage, (num_rows, *stage.shape)).reshape(-1, *stage.shape[1:])
+    stack = array.reshape(num_rows * groups, inner, -1)
+    return jnp.matmul(repeated.astype(array.dtype), stack, precision=_PRECISION)
 
 
 def _transfer(
@@ -88,11 +104,12 @@ def _transfer(
 ) -> tuple[Array, Array]:
     """Real and imaginary part [P, W, O, I] of ``sum_{r, c} weights exp(2 pi i (p dy/H + q dx/W))``.
 
-    It is the conjugate of the kernel's transform: the layer is a cross-correlation.
+    q in the order of `_frequencies`. It is the conjugate of the kernel's transform: the layer is a
+    cross-correlation.
     """
     (height, width), dtype = shape, weights.dtype
     num_rows, num_columns, inputs, outputs = weights.shape
-    turn = 2 * np.pi * np.outer(np.arange(width), columns) / width  # [W, C]
+    turn = 2 * np.pi * np.outer(_frequencies(width), columns) / width  # [W, C]
     over_columns = np.stack([np.cos(turn), np.sin(turn)]).reshape(2 * width, num_columns)
     flat = jnp.moveaxis(weights, 1, 0).reshape(num_columns, -1)
     half = jnp.matmul(over_columns.astype(dtype), flat, precision=_PRECISION)
@@ -108,20 +125,49 @@ def _transfer(
 
 
 @lru_cache
-def _matrices(height: int, width: int) -> tuple[np.ndarray, ...]:
-    """To the frequencies over rows and over columns, and back over columns and over rows.
-
-    [(P, 2), H], [(W, 2), (2, W)], [(2, W), (W, 2)], [H, (P, 2)].
-    """
+def _over_rows(height: int) -> tuple[np.ndarray, np.ndarray]:
+    """To the frequencies over rows, [(P, 2), H], and back, [H, (P, 2)]."""
     frequencies = np.arange(height // 2 + 1)
     turn = 2 * np.pi * np.outer(frequencies, np.arange(height)) / height
-    over_rows = np.stack([np.cos(turn), -np.sin(turn)], axis=1).reshape(-1, height)
+    forward = np.stack([np.cos(turn), -np.sin(turn)], axis=1).reshape(-1, height)
     # Each frequency but the first, and the last of an even height, stands for its negative too.
     twice = np.where((frequencies == 0) | (2 * frequencies == height), 1, 2)
-    back_over_rows = (over_rows * np.repeat(twice, 2)[:, None] / height).T
-    turn = 2 * np.pi * np.outer(np.arange(width), np.arange(width)) / width
-    cos, sin = np.cos(turn), np.sin(turn)
+    return forward, (forward * np.repeat(twice, 2)[:, None] / height).T
+
+
+@lru_cache
+def _over_columns(width: int) -> tuple[np.ndarray, ...]:
+    """The stages of the transform over columns, [1, (A, 2), (2, A)] and [A, (B, 2), (2, B)].
+
+    One stage [1, (W, 2), (2, W)] where ``factors`` finds no two that are worth it.
+    """
+    long, short = factors(width)
+    first = np.arange(long)
+    stages = [_embedded(np.outer(first, first)[None] / long)]
+    if short > 1:
+        place, frequency = np.arange(short), _frequencies(width).reshape(long, short)
+        stages.append(_embedded(frequency[:, :, None] * place[None, None] / width))
+    return tuple(stages)
+
+
+def _embedded(turns: np.ndarray) -> np.ndarray:
+    """exp(-2 pi i turns) [G, M, K] as real matrices [G, (M, part), (part, K)]."""
+    cos, sin = np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)
     # [frequency, part, part, place]: what real and imaginary part at a place give to those there.
-    over_columns = np.stack([np.stack([cos, sin], axis=1), np.stack([-sin, cos], axis=1)], axis=1)
-    over_columns = over_columns.reshape(2 * width, 2 * width)
-    return over_rows, over_columns, over_columns.T / width, back_over_rows
+    parts = np.stack([np.stack([cos, sin], axis=2), np.stack([-sin, cos], axis=2)], axis=2)
+    groups, rows, places = turns.shape
+    return parts.reshape(groups, 2 * rows, 2 * places)
+
+
+def _frequencies(width: int) -> np.ndarray:
+    """The frequencies q [W] in the order of a transform's result, r + A s of (r, s)."""
+    long, short = factors(width)
+    return (np.arange(long)[:, None] + long * np.arange(short)[None]).ravel()
+
+
+@lru_cache
+def factors(width: int) -> tuple[int, int]:
+    """(A, B), A >= B, A B = W, of the least sum A + B; (W, 1) unless that halves the products."""
+    short = next(b for b in range(math.isqrt(width), 0, -1) if width % b == 0)
+    long = width // short
+    return (long, short) if 2 * (long + short) <= width else (width, 1)
