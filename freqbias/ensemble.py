@@ -19,6 +19,7 @@ which other seeds are there: its key is ``fold_in(key, seed)``.
 
 import dataclasses
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -158,11 +159,30 @@ def map_seeds(
     if strategy == "sequential" or num_seeds == 1:
         return stack([one(index) for index in range(num_seeds)])
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        if jit:  # compiled once, before all share it
-            _compiled(_applied, donate).lower(fn, *_select(per_seed, 0), *shared).compile()
+        alike = _alike(fn, jit, donate, *_signature(per_seed, 1), *_signature(shared, 0))
+        if alike.is_set():
             return stack(list(pool.map(one, range(num_seeds))))
-        first = one(0)  # compiles its parts, before the others share them
-        return stack([first, *pool.map(one, range(1, num_seeds))])
+        # A first call compiles: once, before all share it.
+        if jit:
+            _compiled(_applied, donate).lower(fn, *_select(per_seed, 0), *shared).compile()
+            found = list(pool.map(one, range(num_seeds)))
+        else:
+            found = [one(0), *pool.map(one, range(1, num_seeds))]
+        alike.set()
+        return stack(found)
+
+
+def _signature(tree: Any, batch_axes: int) -> tuple[Any, tuple[Any, ...]]:
+    """What a compilation depends on: structure, shapes without the first axes, and dtypes."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((np.shape(x)[batch_axes:], jnp.result_type(x)) for x in leaves)
+
+
+@lru_cache
+def _alike(*signature: Any) -> threading.Event:
+    """Of calls of one signature, the event that one has been."""
+    del signature
+    return threading.Event()
 
 
 def _check_arrays(name: str, leaves: Sequence[Any]) -> None:

@@ -13,6 +13,7 @@ networks of XLA's convolution on CPU, which is several times slower inside a loo
 `freqbias.models` have none on CPU.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial, reduce
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
@@ -360,7 +361,45 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
     keys: Keys,
     targets: Array | None,
 ) -> Perturbation:
-    """The whole attack in one compiled call."""
+    """The whole attack in one compiled call; on CPU of some images at a time, near in memory."""
+
+    def some(images: Array, labels: Array, keys: Keys, targets: Array | None) -> Perturbation:
+        return _program_run(attack, apply_fn, params, images, labels, keys, targets)
+
+    inputs, num_images = (images, labels, keys, targets), images.shape[0]
+    size = _images_at_once(num_images, partial(apply_fn, params), images)
+    if size == num_images:
+        return some(*inputs)
+    chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), inputs)
+    found = jax.lax.map(lambda chunk: some(*chunk), chunks)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
+
+
+_NEAR = 2**22  # bytes of a network's largest array of values that a core is to have at once
+
+
+def _images_at_once(num_images: int, network: Callable[[Array], Array], images: Array) -> int:
+    """The number of images, or on CPU its largest divisor, from 32 on, that `_NEAR` allows."""
+    if jax.default_backend() != "cpu" or num_images < 64:
+        return num_images
+    program = jax.make_jaxpr(network)(images)
+    arrays = [variable.aval for each in program.eqns for variable in each.outvars]
+    largest = max(math.prod(array.shape) * array.dtype.itemsize for array in (images, *arrays))
+    allowed = max(32, _NEAR * num_images // largest)
+    sizes = range(min(num_images, allowed), 31, -1)
+    return next((size for size in sizes if num_images % size == 0), num_images)
+
+
+def _program_run(  # noqa: PLR0917 (the arguments of a call)
+    attack: IterativeAttack,
+    apply_fn: ApplyFn,
+    params: Params,
+    images: Array,
+    labels: Array,
+    keys: Keys,
+    targets: Array | None,
+) -> Perturbation:
+    """An attack's program on images that are in one batch, within a compiled call."""
 
     def once(part: Phase | Loop, state: Any) -> Any:
         if isinstance(part, Phase):

@@ -35,7 +35,7 @@ def water_level(slopes: Array, caps: Array, target: Scalar, *, at_most: float = 
     Returns:
       s, a scalar; ``at_most`` where sum_i caps_i < target (over the i with positive slope).
     """
-    slopes, caps = slopes.ravel(), jnp.where(slopes > 0, caps, 0).ravel()
+    caps = jnp.where(slopes > 0, caps, 0)
     limit = jnp.asarray(at_most, slopes.dtype)
 
     def newton(level: Array, beyond: Array) -> Array:

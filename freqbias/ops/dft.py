@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from freqbias.ops.product import product
 from freqbias.typing import Array
 
 _PRECISION = jax.lax.Precision.HIGHEST
@@ -45,11 +46,18 @@ def conv(images: Array, weights: Array, rows: np.ndarray, columns: np.ndarray) -
     outputs = weights.shape[3]
     real, imaginary = _transfer(weights, rows, columns, (height, width))  # [P, W, O, I]
     # Complex numbers as matrices: (a + ib) (x + iy) has the real part ax - by, and bx + ay.
-    upper = jnp.concatenate([real, -imaginary], axis=3)
-    mixing = jnp.concatenate([upper, jnp.concatenate([imaginary, real], axis=3)], axis=2)
+    mixing = _blocks(real, -imaginary, imaginary, real)
+    real_t, imaginary_t = (jnp.swapaxes(part, 2, 3) for part in (real, imaginary))
+    transposed = _blocks(real_t, imaginary_t, -imaginary_t, real_t)
     spectrum = _analysis(images).reshape(-1, width, 2 * inputs, num)
-    mixed = jnp.matmul(mixing, spectrum, precision=_PRECISION)
+    mixed = product(mixing, transposed, spectrum)
     return _synthesis(mixed.reshape(-1, width, 2, outputs, num), height)
+
+
+def _blocks(a: Array, b: Array, c: Array, d: Array) -> Array:
+    """[[a, b], [c, d]] of the last two axes."""
+    upper, lower = jnp.concatenate([a, b], axis=3), jnp.concatenate([c, d], axis=3)
+    return jnp.concatenate([upper, lower], axis=2)
 
 
 def depthwise_conv(images: Array, weights: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
@@ -66,9 +74,7 @@ def _analysis(images: Array) -> Array:
     """The transform [P, W, 2, C, N] of images [H, W, C, N], not normalised."""
     height, width, channels, num = images.shape
     forward, _ = _over_rows(height)
-    spectrum = jnp.matmul(
-        forward.astype(images.dtype), images.reshape(height, -1), precision=_PRECISION
-    )
+    spectrum = _of_constant(forward, images.reshape(height, -1))
     for stage in _over_columns(width):
         spectrum = _each(stage, spectrum, height // 2 + 1)
     return spectrum.reshape(-1, width, 2, channels, num)
@@ -80,11 +86,7 @@ def _synthesis(spectrum: Array, height: int) -> Array:
     _, backward = _over_rows(height)
     for stage in reversed(_over_columns(width)):
         spectrum = _each(stage.transpose(0, 2, 1), spectrum, num_rows)
-    images = jnp.matmul(
-        (backward / width).astype(spectrum.dtype),
-        spectrum.reshape(2 * num_rows, -1),
-        precision=_PRECISION,
-    )
+    images = _of_constant(backward / width, spectrum.reshape(2 * num_rows, -1))
     return images.reshape(height, width, channels, num)
 
 
@@ -96,7 +98,12 @@ def _each(stage: np.ndarray, array: Array, num_rows: int) -> Array:
     groups, _, inner = stage.shape
     repeated = np.broadcast_to(stage, (num_rows, *stage.shape)).reshape(-1, *stage.shape[1:])
     stack = array.reshape(num_rows * groups, inner, -1)
-    return jnp.matmul(repeated.astype(array.dtype), stack, precision=_PRECISION)
+    return _of_constant(repeated, stack)
+
+
+def _of_constant(matrix: np.ndarray, stack: Array) -> Array:
+    transposed = np.ascontiguousarray(np.swapaxes(matrix, -1, -2))
+    return product(jnp.asarray(matrix, stack.dtype), jnp.asarray(transposed, stack.dtype), stack)
 
 
 def _transfer(

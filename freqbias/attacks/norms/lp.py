@@ -204,7 +204,8 @@ class L2(Norm):
         """
         lower, upper = reach(image, bounds)
         room = jnp.where(delta > 0, upper, -lower)
-        level = water_level((delta / epsilon) ** 2, (room / epsilon) ** 2, 1.0, at_most=1.0)
+        scale = 1 / epsilon
+        level = water_level((scale * delta) ** 2, (scale * room) ** 2, 1.0, at_most=1.0)
         clipped = jnp.clip(jnp.sqrt(level) * delta, lower, upper)
         return self.project(clipped, epsilon)  # removes rounding; stays in the box, which holds 0
 
