@@ -1,7 +1,10 @@
 """The seed axis: every strategy gives the same numbers."""
 
+import os
 import subprocess
 import sys
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +67,32 @@ def test_one_compilation_for_all_seeds(strategy):
     for _ in range(2):
         ensemble.map_seeds(count, (jnp.arange(6.0),), strategy=strategy)
     assert len(traces) == 1
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one core runs one network at a time")
+def test_a_first_call_compiles_on_one_network_and_later_ones_wait_for_none():
+    together = []  # the largest number of networks in flight at once, call by call
+    flying, lock = set(), threading.Lock()
+
+    def attacked(x):
+        with lock:
+            flying.add(float(x))
+            together[-1].append(len(flying))
+        time.sleep(0.05)
+        with lock:
+            flying.remove(float(x))
+        return x
+
+    def call(num_seeds, dtype=jnp.float32):
+        together.append([])
+        ensemble.map_seeds(
+            attacked, (jnp.arange(num_seeds, dtype=dtype),), strategy="threads", jit=False
+        )
+        return together[-1]
+
+    assert call(3)[:2] == [1, 1]  # the first, alone, and the second
+    assert max(call(2)) == 2  # of another number of networks, but of the same arrays
+    assert call(2, jnp.int32) == [1, 1]  # of other arrays: compiles again
 
 
 def test_a_seed_key_does_not_depend_on_the_others(key):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from freqbias import models
+from freqbias import attacks, models
+from freqbias.attacks import driver
 from freqbias.attacks.driver import choose_driver
 
 IMAGES = np.zeros((2, 8, 8, 1), np.float32)
@@ -51,3 +52,44 @@ def test_our_convolutions_have_none_on_cpu(kernel_size, padding):
     params = jax.eval_shape(model.init, jax.random.key(0), IMAGES)
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), params)
     assert choose_driver("auto", model.apply, params, IMAGES) == "scan"
+
+
+@pytest.mark.parametrize(
+    ("num_images", "channels", "expected"),
+    [
+        (8, 64, 8),  # few
+        (128, 16, 64),  # 28 x 28 x 16 floats of an image: 83 are allowed, 64 divide
+        (100, 16, 50),
+        (127, 16, 127),  # no divisor
+        (128, 128, 32),  # never fewer than 32
+        (1024, 1, 1024),
+    ],
+)
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only on CPU")
+def test_images_at_once_on_cpu_are_a_divisor_that_stays_near(num_images, channels, expected):
+    def network(images):
+        return jnp.sum(jnp.tile(images, (1, 1, 1, channels)), (1, 2, 3))[:, None]
+
+    images = jax.ShapeDtypeStruct((num_images, 28, 28, 1), jnp.float32)
+    assert driver._images_at_once(num_images, network, images) == expected
+
+
+@pytest.mark.parametrize("attack", ["pgd", "ddn"])
+def test_images_some_at_a_time_are_perturbed_as_all_at_once(attack, monkeypatch):
+    rng = np.random.default_rng(0)
+    images, labels = np.float32(rng.uniform(size=(12, 6, 6, 1))), rng.integers(3, size=12)
+    model = models.ConvNet(num_classes=3, kernel_size=3, channels=4)
+    params = model.init(jax.random.key(0), images)
+    made = {
+        "pgd": lambda: attacks.pgd(attacks.L2(), epsilon=0.5, num_steps=5),
+        "ddn": lambda: attacks.ddn(num_steps=5),
+    }[attack]()
+
+    def found(size):
+        jax.clear_caches()
+        monkeypatch.setattr(driver, "_images_at_once", lambda *_: size)
+        return made(model.apply, params, images, labels, jax.random.key(1))
+
+    whole, some = found(12), found(4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, some)
+    jax.clear_caches()

@@ -14,7 +14,13 @@ from norm_table import norm_id
 from scipy import optimize, stats
 
 from freqbias.attacks import L0, L1, L2, Linf, Lp
-from freqbias.attacks.levels import ranked_level, secular_level, threshold_level, water_level
+from freqbias.attacks.levels import (
+    largest,
+    ranked_level,
+    secular_level,
+    threshold_level,
+    water_level,
+)
 from freqbias.attacks.norms import reach
 from freqbias.attacks.norms.steps import fill
 
@@ -292,6 +298,34 @@ def test_water_level_out_of_reach_is_infinite():
     assert jnp.isinf(level_of(slopes, caps, 2.001))
     np.testing.assert_allclose(level_of(slopes, caps, 2.0), 1.0, rtol=1e-6)  # exactly in reach
     assert jnp.isinf(level_of(np.zeros(3, np.float32), caps, 1.0))
+
+
+@seeds
+@few
+def test_water_level_from_above_is_the_same_or_the_bound(seed):
+    generator = np.random.default_rng(seed)
+    slopes, caps = generator.exponential(size=(2, 50)) * generator.integers(2, size=(2, 50))
+    with jax.enable_x64(True):
+        for bound in (0.01, 0.1, 1.0, 10.0):
+            level = float(water_level(slopes, caps, 1.0))
+            bounded = float(water_level(slopes, caps, 1.0, at_most=bound))
+            np.testing.assert_allclose(bounded, min(level, bound), rtol=1e-12)
+
+
+def test_the_largest_entry_is_found_by_its_bits():
+    values = jnp.float32([[0.5, -3.0], [2.0, 0.0]])
+    assert largest(values) == 3 and largest(0 * values) == 0
+    assert jnp.isinf(largest(values.at[0, 0].set(-jnp.inf)))
+    assert jnp.isnan(largest(values.at[0, 0].set(jnp.nan).at[1, 1].set(jnp.inf)))
+    np.testing.assert_array_equal(jax.grad(largest)(values), [[0, -1], [0, 0]])
+    np.testing.assert_array_equal(jax.vmap(largest)(values), [3, 2])
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e-25, 1.0, 1e25, 1e37])
+def test_lengths_are_right_at_every_scale(scale):
+    values = np.float32([3, -4, 0]) * np.float32(scale)
+    np.testing.assert_allclose(L2().value(values), 5 * np.float64(scale), rtol=1e-6)
+    np.testing.assert_allclose(L2().steepest(values), [0.6, -0.8, 0], rtol=1e-6)
 
 
 @seeds
