@@ -401,25 +401,32 @@ def _program_run(  # noqa: PLR0917 (the arguments of a call)
 ) -> Perturbation:
     """An attack's program on images that are in one batch, within a compiled call."""
 
-    def once(part: Phase | Loop, state: Any) -> Any:
-        if isinstance(part, Phase):
-            return attack.step(apply_fn, params, images, labels, state, part)
-        return reduce(run, part.parts, state)
+    # The point asked about is made at the end of a step. In front of a network that flattens it,
+    # XLA on CPU would make it in the flattened shape, which takes several times as long.
+    def at(state: Any) -> tuple[Any, Array]:
+        return state, images + state.delta
 
-    def run(state: Any, part: Phase | Loop) -> Any:
+    def once(part: Phase | Loop, carry: tuple[Any, Array]) -> tuple[Any, Array]:
+        if isinstance(part, Loop):
+            return reduce(run, part.parts, carry)
+        state, point = carry
+        answer = part.oracle(apply_fn, params, point, state.goal)
+        return at(part.update(attack, images, labels, state, answer))
+
+    def run(carry: tuple[Any, Array], part: Phase | Loop) -> tuple[Any, Array]:
         done = part.done if isinstance(part, Phase) else None
         if part.times == 1:
-            return once(part, state)
+            return once(part, carry)
         if done is None:
-            return jax.lax.scan(lambda s, _: (once(part, s), None), state, length=part.times)[0]
+            return jax.lax.scan(lambda c, _: (once(part, c), None), carry, length=part.times)[0]
 
-        def goes_on(carry: tuple[Array, Any]) -> Array:
-            count, state = carry
+        def goes_on(counted: tuple[Array, tuple[Any, Array]]) -> Array:
+            count, (state, _) = counted
             return (count == 0) | (count < part.times) & ~done(state)
 
-        first = jnp.zeros((), jnp.int32), state
+        first = jnp.zeros((), jnp.int32), carry
         return jax.lax.while_loop(goes_on, lambda c: (c[0] + 1, once(part, c[1])), first)[1]
 
     logits = apply_fn(params, images)
     state = attack.begin(images, labels, keys, targets, logits)
-    return attack.finalize(reduce(run, attack.program(logits.shape[-1]), state))
+    return attack.finalize(reduce(run, attack.program(logits.shape[-1]), at(state))[0])
