@@ -364,7 +364,7 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
     """The whole attack in one compiled call; on CPU of some images at a time, near in memory."""
 
     def some(images: Array, labels: Array, keys: Keys, targets: Array | None) -> Perturbation:
-        return _program_run(attack, apply_fn, params, images, labels, keys, targets)
+        return _run_program(attack, apply_fn, params, images, labels, keys, targets)
 
     inputs, num_images = (images, labels, keys, targets), images.shape[0]
     size = _images_at_once(num_images, partial(apply_fn, params), images)
@@ -390,7 +390,7 @@ def _images_at_once(num_images: int, network: Callable[[Array], Array], images: 
     return next((size for size in sizes if num_images % size == 0), num_images)
 
 
-def _program_run(  # noqa: PLR0917 (the arguments of a call)
+def _run_program(  # noqa: PLR0917 (the arguments of a call)
     attack: IterativeAttack,
     apply_fn: ApplyFn,
     params: Params,
