@@ -3,7 +3,8 @@
 `map_seeds` is the one place that decides how S independent computations run:
 
 ==============  ================================================================================
-``vmap``        one program for all seeds; the best on an accelerator
+``vmap``        one program for all seeds; the best on an accelerator; where its memory does not
+                hold that, for as many at a time as it does
 ``sequential``  one compiled program for one seed, called seed after seed
 ``threads``     the same, several seeds at a time, one per CPU core; the best on CPU
 ``sharded``     seeds dealt over all devices, those of other processes too, vmapped on each
@@ -147,7 +148,11 @@ def map_seeds(
     num_seeds = len(leaves[0])
     strategy = choose_strategy(strategy)  # type: ignore[assignment]
     if strategy == "vmap":
-        return _compiled(_vmapped, donate)(fn, *per_seed, shared)
+        whole = _compiled(_vmapped, donate)
+        size = _seeds_at_once(whole, fn, per_seed, shared)
+        if size == num_seeds:
+            return whole(fn, *per_seed, shared)
+        return _in_parts(partial(whole, fn), per_seed, shared, size)
     if strategy == "sharded":
         found = _compiled(_sharded, donate)(fn, *per_seed, shared)
         return found if jax.process_count() == 1 else jax.tree.map(_own, found)
@@ -170,6 +175,63 @@ def map_seeds(
             found = [one(0), *pool.map(one, range(1, num_seeds))]
         alike.set()
         return stack(found)
+
+
+def _seeds_at_once(
+    call: Any, fn: Callable[..., Any], per_seed: tuple[Any, ...], shared: tuple[Any, ...]
+) -> int:
+    """All seeds, or as many, in parts of one size, as the device has memory for.
+
+    Read off what the compiled program says that it needs, so that nothing runs out.
+    """
+    leaves, structure = jax.tree.flatten((per_seed, shared))
+    num_seeds = size = len(jax.tree.leaves(per_seed)[0])
+    free = _free_bytes() if all(map(_checks.is_concrete, leaves)) else None
+    while free is not None and size > 1:
+        some = jax.tree.map(lambda leaf: _abstract(leaf, size), per_seed)  # noqa: B023 (used at once)
+        shapes = jax.tree.leaves((some, jax.tree.map(_abstract, shared)))
+        needed = _needed_bytes(call, fn, structure, tuple(shapes))
+        if needed <= free:
+            break
+        size = max(1, min(size - 1, int(size * free / needed)))
+    return -(-num_seeds // -(-num_seeds // size))
+
+
+def _abstract(leaf: Any, size: int | None = None) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of an array, of so many entries of its first axis."""
+    of = jax.typeof(leaf)
+    shape = of.shape if size is None else (size, *of.shape[1:])
+    return jax.ShapeDtypeStruct(shape, of.dtype, weak_type=of.weak_type)
+
+
+@lru_cache
+def _needed_bytes(
+    call: Any, fn: Callable[..., Any], structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]
+) -> int:
+    """What a compiled program needs beside its arguments."""
+    per_seed, shared = jax.tree.unflatten(structure, shapes)
+    memory = call.lower(fn, *per_seed, shared).compile().memory_analysis()
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+
+def _free_bytes() -> float | None:
+    """Nine tenths of the memory that is free on the first device; None where that is not known."""
+    of_device = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" not in of_device:
+        return None
+    return 0.9 * (of_device["bytes_limit"] - of_device.get("bytes_in_use", 0))
+
+
+def _in_parts(
+    call: Callable[..., Any], per_seed: tuple[Any, ...], shared: tuple[Any, ...], size: int
+) -> Any:
+    """The seeds some at a time; the last part repeats one, so that all are of one program."""
+    num_seeds = len(jax.tree.leaves(per_seed)[0])
+    parts = [
+        call(*select(per_seed, np.minimum(np.arange(first, first + size), num_seeds - 1)), shared)
+        for first in range(0, num_seeds, size)
+    ]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:num_seeds], *parts)
 
 
 def _signature(tree: Any, batch_axes: int) -> tuple[Any, tuple[Any, ...]]:

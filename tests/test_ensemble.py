@@ -56,6 +56,27 @@ np.testing.assert_allclose(found, jax.vmap(lambda x: fn(x, y))(x[:6]), rtol=1e-5
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.parametrize(("share", "largest"), [(2.0, 7), (0.5, 3), (0.2, 1), (1e-9, 1)])
+def test_seeds_by_vmap_never_need_more_memory_than_there_is(share, largest, monkeypatch):
+    sizes = []
+
+    def fit_and_count(x, y, shared):
+        sizes.append(1)
+        return fit(x, jnp.sort(y), shared)
+
+    x, y, shared = inputs(7)
+    whole = jax.jit(jax.vmap(fit_and_count, (0, 0, None))).lower(x, y, shared).compile()
+    memory = whole.memory_analysis()
+    needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
+    monkeypatch.setattr(ensemble, "_free_bytes", lambda: share * needed)
+    call = ensemble._compiled(ensemble._vmapped, False)
+    size = ensemble._seeds_at_once(call, fit_and_count, (x, y), (shared,))
+    assert 1 <= size <= largest
+    found = ensemble.map_seeds(fit_and_count, (x, y), (shared,), strategy="vmap")
+    expected = jax.vmap(lambda x, y: fit(x, jnp.sort(y), shared))(x, y)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+
+
 @pytest.mark.parametrize("strategy", ["vmap", "sequential", "threads"])
 def test_one_compilation_for_all_seeds(strategy):
     traces = []
