@@ -351,6 +351,20 @@ def test_rows_read_back_with_their_values_and_kinds(run):
     np.testing.assert_array_equal(table["value"], values)
 
 
+def test_a_copy_kept_without_its_settings_has_the_same_rows(run, tmp_path):
+    for index in (2, 1):
+        runs.append_rows(run, f"s{index}", rows(index))
+    whole = runs.write_rows(run)
+    copy = tmp_path / "kept"
+    copy.mkdir()
+    for name in (".freqbias-run", "config.json", "columns.json", "rows.csv"):
+        (copy / name).write_bytes((run / name).read_bytes())
+    assert runs.read_rows(copy).equals(whole)
+    (copy / "rows.csv").write_bytes((copy / "rows.csv").read_bytes()[:-5])
+    with pytest.raises(ValueError, match="damaged"):
+        runs.read_rows(copy)
+
+
 def test_text_that_looks_like_numbers_stays_text(run):
     runs.append_rows(run, "a", [{"kernel": "3"}, {"kernel": "7"}])
     assert runs.read_rows(run)["kernel"].tolist() == ["3", "7"]

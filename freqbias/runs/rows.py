@@ -121,8 +121,10 @@ def setting_files(folder: Path) -> list[Path]:
 
 
 def merged(folder: Path) -> bytes:
-    """All settings as one table: a header, then the rows of each."""
+    """All settings as one table: a header, then the rows of each; of a copy kept without them it."""
     files = setting_files(folder)
+    if not files and (folder / "rows.csv").exists():
+        return read_file(folder, "rows.csv")
     if not files:
         raise ValueError(f"path {folder} has no finished setting yet.")
     tables = [read_file(folder, f"settings/{file.name}").partition(b"\n") for file in files]
