@@ -121,7 +121,7 @@ def setting_files(folder: Path) -> list[Path]:
 
 
 def merged(folder: Path) -> bytes:
-    """All settings as one table: a header, then the rows of each; of a copy kept without them it."""
+    """All settings as one table, a header, then their rows; or the table of a copy without them."""
     files = setting_files(folder)
     if not files and (folder / "rows.csv").exists():
         return read_file(folder, "rows.csv")

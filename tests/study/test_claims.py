@@ -339,6 +339,8 @@ def test_every_claim_can_be_decided_by_the_standard_study():
     registry = claims.load_registry()
     asked = design.asked_of_arms(design.cells(designs.reproduce("standard")))
     decided = claims.with_arms(registry, asked).claims
-    assert [c.id for c in registry.claims if c not in decided] == ["C3-four"]
+    # Four layers cost too much, and ResNets do not fit in its steps: `paper` has both.
+    left_out = ["C3-four", "C5-resnet-kernel"]
+    assert [c.id for c in registry.claims if c not in decided] == left_out
     asked = design.asked_of_arms(design.cells(designs.depth("standard")))
     assert "C3-four" in [claim.id for claim in claims.with_arms(registry, asked).claims]
