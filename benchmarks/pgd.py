@@ -16,6 +16,7 @@ import numpy as np
 import freqbias as fb
 from benchmarks import networks, products
 from benchmarks.harness import OURS, PRODUCTS, Case, Runner, Settings, Suite, interleaved
+from freqbias.attacks import driver
 
 EPSILON = 0.5
 NETWORKS = {  # name -> (networks, images, steps), as in the table of targets
@@ -51,9 +52,12 @@ def runners(problem: networks.Problem, length: float, settings: Settings) -> lis
 
 
 def _products(problem: networks.Problem) -> Callable[[int, int], Any]:
-    """The matrix products alone."""
+    """The matrix products alone, of as many images at a time as freqbias takes."""
     num_images, *shape = problem.images.shape
-    return products.runner(products.of_step(problem.model, shape, num_images, training=False))
+    apply = partial(problem.model.apply, problem.params(0))
+    size = driver._images_at_once(num_images, apply, problem.images)
+    run = products.runner(products.of_step(problem.model, shape, size, training=False))
+    return lambda seeds, steps: run(seeds, steps * (num_images // size))
 
 
 def _torch(problem: networks.Problem, length: float) -> Callable[[int, int], Any]:
