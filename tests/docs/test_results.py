@@ -11,14 +11,15 @@ RESULTS = Path(__file__).parents[2] / "results"
 RUNS = sorted(path.parent for path in RESULTS.glob("*/README.md"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
-def test_a_page_has_every_line_that_its_command_prints(run):
+def test_the_tables_of_a_page_are_printed_by_its_command(run):
+    """The verdicts whole; of the other tables some lines."""
     page = (run / "README.md").read_text()
-    assert f"python -m experiments.claims --run=results/{run.name} --markdown" in page.replace(
-        "--run=results/run", f"--run=results/{run.name}"
-    )
+    assert f"--run=results/{run.name}" in page
     datasets = plotting.main_datasets(finished.judged_rows(run))
     printed = claims.as_text(finished.verdicts(run), markdown=True, datasets=datasets)
-    lines = [line for line in printed.splitlines() if line.startswith("|")]
-    assert len(lines) > 10
-    assert not [line for line in lines if line not in page]
+    whole, *_ = printed.split("\n\n")
+    assert whole in page and len(whole.splitlines()) > 10
+    shown = [line for line in page.splitlines() if line.startswith("|")]
+    assert set(shown) <= set(printed.splitlines())
