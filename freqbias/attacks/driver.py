@@ -364,7 +364,35 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
     """The whole attack in one compiled call; on CPU of some images at a time, near in memory."""
 
     def some(images: Array, labels: Array, keys: Keys, targets: Array | None) -> Perturbation:
-        return _run_program(attack, apply_fn, params, images, labels, keys, targets)
+        # The point asked about is made at the end of a step. In front of a network that flattens it,
+        # XLA on CPU would make it in the flattened shape, which takes several times as long.
+        def at(state: Any) -> tuple[Any, Array]:
+            return state, images + state.delta
+
+        def once(part: Phase | Loop, carry: tuple[Any, Array]) -> tuple[Any, Array]:
+            if isinstance(part, Loop):
+                return reduce(run, part.parts, carry)
+            state, point = carry
+            answer = part.oracle(apply_fn, params, point, state.goal)
+            return at(part.update(attack, images, labels, state, answer))
+
+        def run(carry: tuple[Any, Array], part: Phase | Loop) -> tuple[Any, Array]:
+            done = part.done if isinstance(part, Phase) else None
+            if part.times == 1:
+                return once(part, carry)
+            if done is None:
+                return jax.lax.scan(lambda c, _: (once(part, c), None), carry, length=part.times)[0]
+
+            def goes_on(counted: tuple[Array, tuple[Any, Array]]) -> Array:
+                count, (state, _) = counted
+                return (count == 0) | (count < part.times) & ~done(state)
+
+            first = jnp.zeros((), jnp.int32), carry
+            return jax.lax.while_loop(goes_on, lambda c: (c[0] + 1, once(part, c[1])), first)[1]
+
+        logits = apply_fn(params, images)
+        state = attack.begin(images, labels, keys, targets, logits)
+        return attack.finalize(reduce(run, attack.program(logits.shape[-1]), at(state))[0])
 
     inputs, num_images = (images, labels, keys, targets), images.shape[0]
     size = _images_at_once(num_images, partial(apply_fn, params), images)
@@ -388,45 +416,3 @@ def _images_at_once(num_images: int, network: Callable[[Array], Array], images: 
     allowed = max(32, _NEAR * num_images // largest)
     sizes = range(min(num_images, allowed), 31, -1)
     return next((size for size in sizes if num_images % size == 0), num_images)
-
-
-def _run_program(  # noqa: PLR0917 (the arguments of a call)
-    attack: IterativeAttack,
-    apply_fn: ApplyFn,
-    params: Params,
-    images: Array,
-    labels: Array,
-    keys: Keys,
-    targets: Array | None,
-) -> Perturbation:
-    """An attack's program on images that are in one batch, within a compiled call."""
-
-    # The point asked about is made at the end of a step. In front of a network that flattens it,
-    # XLA on CPU would make it in the flattened shape, which takes several times as long.
-    def at(state: Any) -> tuple[Any, Array]:
-        return state, images + state.delta
-
-    def once(part: Phase | Loop, carry: tuple[Any, Array]) -> tuple[Any, Array]:
-        if isinstance(part, Loop):
-            return reduce(run, part.parts, carry)
-        state, point = carry
-        answer = part.oracle(apply_fn, params, point, state.goal)
-        return at(part.update(attack, images, labels, state, answer))
-
-    def run(carry: tuple[Any, Array], part: Phase | Loop) -> tuple[Any, Array]:
-        done = part.done if isinstance(part, Phase) else None
-        if part.times == 1:
-            return once(part, carry)
-        if done is None:
-            return jax.lax.scan(lambda c, _: (once(part, c), None), carry, length=part.times)[0]
-
-        def goes_on(counted: tuple[Array, tuple[Any, Array]]) -> Array:
-            count, (state, _) = counted
-            return (count == 0) | (count < part.times) & ~done(state)
-
-        first = jnp.zeros((), jnp.int32), carry
-        return jax.lax.while_loop(goes_on, lambda c: (c[0] + 1, once(part, c[1])), first)[1]
-
-    logits = apply_fn(params, images)
-    state = attack.begin(images, labels, keys, targets, logits)
-    return attack.finalize(reduce(run, attack.program(logits.shape[-1]), at(state))[0])
