@@ -364,8 +364,8 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
     """The whole attack in one compiled call; on CPU of some images at a time, near in memory."""
 
     def some(images: Array, labels: Array, keys: Keys, targets: Array | None) -> Perturbation:
-        # The point asked about is made at the end of a step. In front of a network that flattens it,
-        # XLA on CPU would make it in the flattened shape, which takes several times as long.
+        # The point asked about is made at the end of a step. In front of a network that flattens
+        # it, XLA on CPU would make it in the flattened shape, which takes several times as long.
         def at(state: Any) -> tuple[Any, Array]:
             return state, images + state.delta
 
