@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import jax
 import jax.numpy as jnp
@@ -56,25 +55,26 @@ np.testing.assert_allclose(found, jax.vmap(lambda x: fn(x, y))(x[:6]), rtol=1e-5
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.parametrize(("share", "largest"), [(2.0, 7), (0.5, 3), (0.2, 1), (1e-9, 1)])
-def test_seeds_by_vmap_never_need_more_memory_than_there_is(share, largest, monkeypatch):
-    sizes = []
-
-    def fit_and_count(x, y, shared):
-        sizes.append(1)
+@pytest.mark.parametrize(("share", "expected"), [(2.0, 7), (0.7, 4), (0.5, 3), (1e-9, 1)])
+def test_seeds_by_vmap_never_need_more_memory_than_there_is(share, expected, monkeypatch):
+    def sorted_fit(x, y, shared):
         return fit(x, jnp.sort(y), shared)
 
     x, y, shared = inputs(7)
-    whole = jax.jit(jax.vmap(fit_and_count, (0, 0, None))).lower(x, y, shared).compile()
-    memory = whole.memory_analysis()
-    needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
-    monkeypatch.setattr(ensemble, "_free_bytes", lambda: share * needed)
+
+    def needed(size):
+        program = jax.jit(jax.vmap(sorted_fit, (0, 0, None))).lower(x[:size], y[:size], shared)
+        memory = program.compile().memory_analysis()
+        return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+    free = share * needed(7)
+    monkeypatch.setattr(ensemble, "_free_bytes", lambda: free)
     call = ensemble._compiled(ensemble._vmapped, False)
-    size = ensemble._seeds_at_once(call, fit_and_count, (x, y), (shared,))
-    assert 1 <= size <= largest
-    found = ensemble.map_seeds(fit_and_count, (x, y), (shared,), strategy="vmap")
-    expected = jax.vmap(lambda x, y: fit(x, jnp.sort(y), shared))(x, y)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+    size = ensemble._seeds_at_once(call, sorted_fit, (x, y), (shared,))
+    assert size == expected and (size == 1 or needed(size) <= free)
+    found = ensemble.map_seeds(sorted_fit, (x, y), (shared,), strategy="vmap")
+    whole = jax.vmap(lambda x, y: sorted_fit(x, y, shared))(x, y)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, whole)
 
 
 @pytest.mark.parametrize("strategy", ["vmap", "sequential", "threads"])
@@ -92,28 +92,24 @@ def test_one_compilation_for_all_seeds(strategy):
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="one core runs one network at a time")
 def test_a_first_call_compiles_on_one_network_and_later_ones_wait_for_none():
-    together = []  # the largest number of networks in flight at once, call by call
-    flying, lock = set(), threading.Lock()
+    order, pair = [], threading.Barrier(2, timeout=60)
 
-    def attacked(x):
-        with lock:
-            flying.add(float(x))
-            together[-1].append(len(flying))
-        time.sleep(0.05)
-        with lock:
-            flying.remove(float(x))
+    def alone(x, wait):
+        order.append(("begins", int(x)))
+        if wait:
+            pair.wait()  # until two are under way
+        order.append(("ends", int(x)))
         return x
 
-    def call(num_seeds, dtype=jnp.float32):
-        together.append([])
-        ensemble.map_seeds(
-            attacked, (jnp.arange(num_seeds, dtype=dtype),), strategy="threads", jit=False
-        )
-        return together[-1]
+    def call(num_seeds, wait, dtype=jnp.float32):
+        order.clear()
+        networks = (jnp.arange(num_seeds, dtype=dtype),)
+        ensemble.map_seeds(alone, networks, (wait,), strategy="threads", jit=False)
+        return order
 
-    assert call(3)[:2] == [1, 1]  # the first, alone, and the second
-    assert max(call(2)) == 2  # of another number of networks, but of the same arrays
-    assert call(2, jnp.int32) == [1, 1]  # of other arrays: compiles again
+    assert call(3, False)[:2] == [("begins", 0), ("ends", 0)]  # before the second begins
+    call(2, True)  # another number of networks, but the same arrays: else it would wait for ever
+    assert call(2, False, jnp.int32)[:2] == [("begins", 0), ("ends", 0)]  # other arrays
 
 
 def test_a_seed_key_does_not_depend_on_the_others(key):
