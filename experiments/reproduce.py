@@ -25,7 +25,7 @@ attack (L-inf) are left to ``standard``.
 main sets: seven kernel sizes and three depths, so that trends are curves; the arms of C1 and C2 at
 initial scales 1, 1/3 and 1/10, since no verdict stands that depends on it; sharing x locality; Adam
 and weight decay; planted patterns (C11); smallest perturbations along the course, filtered images
-and heat maps. On Fashion-MNIST also ResNet, ViT, MLP-Mixer and GFNet. Conv K = 3, full width and FC
+and heat maps. On Fashion-MNIST also ViT, MLP-Mixer and GFNet. Conv K = 3, full width and FC
 on five more sets, so that C4 has its sources. One factor varies at a time; eight seeds, because t
 intervals over fewer are wide (the report says of each claim what eight could have shown). Paddings,
 all transforms of the data, four more architectures and those on photographs are left to the

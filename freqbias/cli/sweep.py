@@ -50,6 +50,7 @@ EPSILON_LINF = absl_flags.DEFINE_float(
     "epsilon_linf", None, "L-inf budget, in units of intensity in [0, 1]; default 8/255."
 )
 NUM_IMAGES = absl_flags.DEFINE_integer("num_images", None, "Training images of each seed.")
+BATCH_SIZE = absl_flags.DEFINE_integer("batch_size", None, "Training images of a step.")
 EPOCHS = absl_flags.DEFINE_integer("epochs", None, "Passes over the training images.")
 CHANNELS = absl_flags.DEFINE_integer(
     "channels", None, "Channels of convolutions and unshared layers."
@@ -181,6 +182,7 @@ def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
         "epsilon_l2": EPSILON_L2.value,
         "epsilon_linf": EPSILON_LINF.value,
         "num_images": NUM_IMAGES.value,
+        "batch_size": BATCH_SIZE.value,
         "channels": CHANNELS.value,
         "epochs": EPOCHS.value,
         "num_attacked": NUM_ATTACKED.value,
@@ -200,7 +202,8 @@ def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
     _checks.seeds(budget.seeds)
     for name in ("epsilon_l2", "epsilon_linf"):
         _checks.positive(name, getattr(budget, name))
-    for name in ("num_images", "epochs", "channels", "num_attacked", "num_steps"):
+    counts = ("num_images", "batch_size", "epochs", "channels", "num_attacked", "num_steps")
+    for name in counts:
         _checks.positive_int(name, getattr(budget, name))
     for dataset in datasets.values():
         for name, split, least in (
