@@ -23,7 +23,7 @@ from freqbias.data import Dataset
 from freqbias.study import bridge, claims
 from freqbias.study import designs as studied
 from freqbias.study import sweep as library
-from freqbias.study.design import BUDGETS, PRESETS, Design, Designs
+from freqbias.study.design import BUDGETS, PRESETS, Design, Designs, fitted
 from freqbias.study.engine import Executor
 from freqbias.study.setting import REGIMES, Budget, Regime
 
@@ -50,7 +50,7 @@ EPSILON_LINF = absl_flags.DEFINE_float(
     "epsilon_linf", None, "L-inf budget, in units of intensity in [0, 1]; default 8/255."
 )
 NUM_IMAGES = absl_flags.DEFINE_integer("num_images", None, "Training images of each seed.")
-BATCH_SIZE = absl_flags.DEFINE_integer("batch_size", None, "Training images of a step.")
+TRAIN_BATCH_SIZE = absl_flags.DEFINE_integer("train_batch_size", None, "Training images of a step.")
 EPOCHS = absl_flags.DEFINE_integer("epochs", None, "Passes over the training images.")
 CHANNELS = absl_flags.DEFINE_integer(
     "channels", None, "Channels of convolutions and unshared layers."
@@ -182,7 +182,7 @@ def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
         "epsilon_l2": EPSILON_L2.value,
         "epsilon_linf": EPSILON_LINF.value,
         "num_images": NUM_IMAGES.value,
-        "batch_size": BATCH_SIZE.value,
+        "batch_size": TRAIN_BATCH_SIZE.value,
         "channels": CHANNELS.value,
         "epochs": EPOCHS.value,
         "num_attacked": NUM_ATTACKED.value,
@@ -202,10 +202,16 @@ def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
     _checks.seeds(budget.seeds)
     for name in ("epsilon_l2", "epsilon_linf"):
         _checks.positive(name, getattr(budget, name))
-    counts = ("num_images", "batch_size", "epochs", "channels", "num_attacked", "num_steps")
-    for name in counts:
+    for name in ("num_images", "epochs", "channels", "num_attacked", "num_steps"):
         _checks.positive_int(name, getattr(budget, name))
+    _checks.positive_int("train_batch_size", budget.batch_size)
     for dataset in datasets.values():
+        num_images = fitted(budget, dataset).num_images
+        if "batch_size" in given and budget.batch_size > num_images:
+            raise ValueError(
+                f"train_batch_size must be at most the {num_images} training images of a seed for "
+                f"{dataset.name}; got {budget.batch_size}."
+            )
         for name, split, least in (
             ("num_images", dataset.train, budget.batch_size),
             ("num_attacked", dataset.test, 1),

@@ -91,6 +91,9 @@ def test_another_run_is_never_overwritten(tiny_run):
         ("--seeds=a", "seeds must be ints like 3 or ranges like 0-7; got 'a'"),
         ("--epsilon_l2=0", "epsilon_l2 must be positive and finite; got 0.0"),
         ("--num_images=20000", "num_images must lie in 32..1400 for digits; got 20000"),
+        ("--num_images=31", "num_images must lie in 32..1400 for digits; got 31"),
+        ("--train_batch_size=0", "train_batch_size must be at least 1; got 0"),
+        ("--train_batch_size=999", "train_batch_size must be at most the "),
         ("--num_attacked=0", "num_attacked must be at least 1; got 0"),
     ],
 )
