@@ -19,7 +19,17 @@ import jax
 from absl import app, flags
 from tqdm import tqdm
 
-from benchmarks import attacks, fresh, harness, networks, pgd, scaling, tables, training
+from benchmarks import (
+    attacks,
+    convolution,
+    fresh,
+    harness,
+    networks,
+    pgd,
+    scaling,
+    tables,
+    training,
+)
 
 SUITES = {
     suite.name: suite
@@ -30,10 +40,11 @@ SUITES = {
         attacks.AUTOATTACK,
         attacks.MINIMALS,
         fresh.SUITE,
+        convolution.SUITE,
         attacks.STRENGTH,
     )
 }
-DEFAULT = [name for name in SUITES if name != "attacks"]
+DEFAULT = [name for name in SUITES if name not in ("attacks", "routes")]
 __doc__ += "\n" + "\n".join(
     f"  {suite.name:12}{suite.minutes:4.0f}  {suite.title}"
     + ("" if suite.name in DEFAULT else " (only if asked for)")

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 
+from benchmarks import convolution
 from benchmarks.harness import LIBRARIES, OURS, PRODUCTS, TORCH, Suite, cores
 
 TARGETS = {  # ratios to the best torch peer that are aimed at; nothing was measured for this table
@@ -153,6 +155,13 @@ def as_markdown(suite: Suite, table: pd.DataFrame, machine: dict[str, Any]) -> s
             "the CSV), both losses are after as much.",
             "",
             markdown(ratios(suite, table)),
+        ]
+    elif suite.name == "routes":
+        lines += [
+            "Medians over repeats; `to_best` is the time of the route that `choose_method` takes "
+            "over that of the fastest.",
+            "",
+            markdown(convolution.chosen(table, jax.default_backend())),
         ]
     else:
         lines += [markdown(medians(suite, table))]

@@ -22,6 +22,7 @@ from freqbias.training import course
 
 RATE, MOMENTUM = 0.01, 0.9
 BATCHES = 32, 128
+STEPS_PER_EPOCH, EPOCHS = 64, 4
 NETWORKS = (
     "fc_1x256",
     *(f"conv_{size}_{depth}x8" for depth in (1, 3) for size in (3, 7, 9, 15, 28)),
@@ -35,13 +36,14 @@ class Task:
         self, name: str, *, num_seeds: int, batch_size: int, num_steps: int, side: int = 28
     ):
         split = fb.data.load("fashion_mnist_mini").train
-        total = num_steps * batch_size
-        rows = np.arange(total) % len(split.labels)  # one epoch, whatever the set has
+        steps = min(num_steps, STEPS_PER_EPOCH)
+        rows = np.arange(steps * batch_size) % len(split.labels)  # so many, whatever the set has
         self.split = fb.data.Split(
             networks.images_of(split, side)[rows], np.asarray(split.labels)[rows]
         )
         self.model, self.seeds = networks.named(name), tuple(range(num_seeds))
         self.key, self.batch_size = jax.random.key(0), batch_size
+        self.epochs = num_steps // steps
         self.optimizer = fb.training.sgd(RATE, MOMENTUM)
 
     @cached_property
@@ -54,7 +56,7 @@ class Task:
     def order(self) -> np.ndarray:
         """Of the images, int [S, steps, batch]."""
         total = len(self.split.labels)
-        plan = course.Plan(total, total, self.batch_size, 1)
+        plan = course.Plan(total, total, self.batch_size, self.epochs)
         return np.asarray(course.batches_of(plan, fb.ensemble.seed_keys(self.key, self.seeds)))
 
     def ours(self, seeds: int, steps: int) -> Any:
@@ -65,7 +67,7 @@ class Task:
             self.split,
             seeds=self.seeds[:seeds],
             key=self.key,
-            epochs=1,
+            epochs=self.epochs,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             progress=False,
@@ -156,7 +158,8 @@ def _loss(run: Timed, mine: float) -> float:
 def cases(settings: Settings) -> list[Case]:
     """One for each network and size of a batch."""
     chosen = settings.networks or (("fc_1x16", "conv_3_1x4") if settings.smoke else NETWORKS)
-    batches, seeds, steps = ((16,), 2, 4) if settings.smoke else (BATCHES, 8, 64)
+    steps = 4 if settings.smoke else STEPS_PER_EPOCH * EPOCHS
+    batches, seeds = ((16,), 2) if settings.smoke else (BATCHES, 8)
     found = []
     for name in chosen:
         for batch in batches:

@@ -305,9 +305,10 @@ def _seed_mesh() -> jax.sharding.Mesh:
 
 @frozen
 class AttackNetwork:
-    """An attack on one network as a function of arrays, hashable by its ``apply_fn``."""
+    """An attack on one network as a function of arrays, hashable by its fields."""
 
     apply_fn: ApplyFn = static()
+    checked: bool = static(default=False)  # whether arguments are known to be right
 
     def __call__(self, params, key, own_labels, attack, images, labels, targets):  # noqa: PLR0917
         """Attacks one network; arguments in the order of `map_seeds`, each seed's own first.
@@ -324,8 +325,10 @@ class AttackNetwork:
         Returns:
           A `freqbias.attacks.Perturbation`.
         """
-        more = {} if targets is None else {"targets": targets}
         labels = labels if own_labels is None else own_labels
+        if self.checked:
+            return attack.find(self.apply_fn, params, images, labels, targets, key)
+        more = {} if targets is None else {"targets": targets}
         return perturb_fn(attack)(self.apply_fn, params, images, labels, key, **more)
 
 
@@ -376,11 +379,14 @@ def attack_each(  # noqa: PLR0917 (an attack and its arguments)
             f"labels must be [N], or [S, N] with S = {keys.shape[0]}; got {np.shape(labels)}."
         )
     _checks.images(images, unit_range=False)
-    if hasattr(attack, "check_call"):  # values can be read here, and not within vmap
-        for some in labels if own else (labels,):
-            attack.check_call(apply_fn, _select(params, 0), images, some, targets)
+    check_call = getattr(attack, "check_call", None)
+    if check_call:  # once; and values can be read here, and not within vmap
+        each, first = labels if own else (labels,), _select(params, 0)
+        found = [check_call(apply_fn, first, images, some, targets) for some in each]
+        images, of_first, targets = found[0]
+        labels = jnp.stack([some for _, some, _ in found]) if own else of_first
     return map_seeds(
-        AttackNetwork(apply_fn),
+        AttackNetwork(apply_fn, check_call is not None),
         (params, keys, labels if own else None),
         (attack, images, None if own else labels, targets),
         strategy=strategy,

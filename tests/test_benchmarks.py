@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import (
     attacks,
+    convolution,
     fresh,
     harness,
     networks,
@@ -98,7 +99,7 @@ def test_networks_had_learned():
 
 def test_committed_tables_have_the_columns_of_their_suites():
     suites = (
-        *(pgd.SUITE, training.SUITE, scaling.SUITE, fresh.SUITE),
+        *(pgd.SUITE, training.SUITE, scaling.SUITE, fresh.SUITE, convolution.SUITE),
         *(attacks.AUTOATTACK, attacks.MINIMALS, attacks.STRENGTH),
     )
     columns = {suite.name: tables.columns(suite) for suite in suites}
@@ -259,6 +260,13 @@ def _smoke(suite, **more):
     assert len(found) and (found.filter(like="seconds").dropna(axis=1) >= 0).all(axis=None)
     assert "nan" not in tables.markdown(tables.medians(suite, found))
     return found
+
+
+def test_every_route_is_timed_and_the_chosen_one_is_among_them():
+    found = _smoke(convolution.SUITE, repeats=1)
+    lines = convolution.chosen(found, "cpu")
+    assert len(lines) == 2 and (lines["to_best"] >= 1).all()
+    assert {"direct", "dft", "fft"} <= set(found["library"])
 
 
 def test_training_ends_where_a_plain_loop_in_jax_does():

@@ -14,9 +14,9 @@ Four routes compute the same numbers:
 * ``fft``: a product per frequency, by the fast transform. Of both the cost does not depend on the
   kernel's size.
 
-`choose_method` is the one rule that picks; ``benchmarks/convolution.py`` prints the table it rests
-on. XLA's convolution on CPU is slow inside ``scan`` and under ``vmap`` over kernels, and its weight
-gradient is slow everywhere, so the rule never picks it there.
+`choose_method` is the one rule that picks; ``python -m benchmarks --suites=routes`` makes the table
+it rests on. XLA's convolution on CPU is slow inside ``scan`` and under ``vmap`` over kernels, and
+its weight gradient is slow everywhere, so the rule never picks it there.
 
 Layers here work on arrays whose images come last, [H, W, C, N] (``images_last=True``): on a
 processor neighbours in memory then take the same steps, shifts copy long rows, and the ``dft``
@@ -161,7 +161,7 @@ def depthwise_conv(
       kernel: [Kh, Kw, C], taps centred as in `square_offsets`.
       padding: as in `conv`.
       method: "direct", "dft", "fft", or "auto": on CPU, where XLA's gradients are 5 to 100 times
-        slower (``benchmarks/convolution.py``), one of the last two; elsewhere as `choose_method`.
+        slower (the benchmarks' suite ``routes``), one of the last two; elsewhere `choose_method`.
       images_last: as in `conv`.
 
     Returns:

@@ -343,11 +343,28 @@ def _prepared(
         loss = LOSSES[loss]
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
     num_images, *image_shape = batch_shape
-    num_classes = _check_pure(model, one, tuple(image_shape))
-    apply_fn = shared_apply_fn(model)
+    leaves, structure = jax.tree.flatten(one)
+    facts = model, structure, tuple(leaves), tuple(image_shape)
+    try:
+        num_classes, affine = _known(*facts)
+    except TypeError:  # an attribute, say an array, that cannot be hashed
+        num_classes, affine = _known.__wrapped__(*facts)
     # Beta costs as much as K images: with fewer in a batch, they go through the layers themselves.
-    affine = num_classes <= num_images and ops.is_affine(apply_fn, one, tuple(image_shape))  # type: ignore[arg-type]
-    return _Step(apply_fn, affine, optimizer or sgd(), loss), num_classes
+    affine = affine and num_classes <= num_images
+    return _Step(shared_apply_fn(model), affine, optimizer or sgd(), loss), num_classes
+
+
+@lru_cache
+def _known(
+    model: nn.Module,
+    structure: Any,
+    leaves: tuple[jax.ShapeDtypeStruct, ...],
+    image_shape: tuple[int, ...],
+) -> tuple[int, bool]:
+    """The number of classes, and whether the network is affine; raises unless it can be trained."""
+    params = jax.tree.unflatten(structure, leaves)
+    num_classes = _check_pure(model, params, image_shape)
+    return num_classes, ops.is_affine(shared_apply_fn(model), params, image_shape)  # type: ignore[arg-type]
 
 
 def _check_pure(model: nn.Module, params: Params, image_shape: tuple[int, ...]) -> int:
