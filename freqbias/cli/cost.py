@@ -1,15 +1,17 @@
 """What a preset costs before it is run: operations, hours at a given speed, memory.
 
     freqbias cost --preset=paper --image_shape=32,32,3 --tflops=10
+    freqbias cost --preset=authors --parts=authors --datasets=fashion_mnist --seeds=0-2
 
 Counts the floating-point operations of one forward pass, one gradient of the parameters and one of
-the image of every network that ``reproduce`` would train, as XLA counts them on programs that are
-lowered and not run, and multiplies by the passes that the budget asks for. Hours are operations
-over the speed that is *sustained*, which is yours to give: small convolutions reach a few percent
-of an accelerator's peak. Memory is that of the largest setting: images, parameters with momentum
-for all seeds, and all values of one forward pass kept at once, for a training batch of all seeds or
-for all attacked images of one seed, whichever is more. No data set is read: all count as of the one
-shape given. Convolutions are counted by the route that this device would take.
+the image of every network that ``reproduce`` would train by the same flags, as XLA counts them on
+programs that are lowered and not run, and multiplies by the passes that the budget asks for; of
+linear networks, as they are trained, through their effective predictor. Hours are operations over
+the speed that is *sustained*, which is yours to give: small convolutions reach a few percent of an
+accelerator's peak. Memory is that of the largest setting: images, parameters with momentum for all
+seeds, and all values of one forward pass kept at once, for a training batch of all seeds or for all
+attacked images of one seed, whichever is more. No data set is read: all count as of the one shape
+given. Convolutions are counted by the route that this device would take.
 """
 
 import dataclasses
@@ -25,7 +27,7 @@ from absl import flags as absl_flags
 from tqdm import tqdm
 
 from freqbias import _checks, data, models, training
-from freqbias.cli import flags
+from freqbias.cli import flags, sweep
 from freqbias.study import design, designs, measures, networks, protocols
 from freqbias.study.setting import Asked, Budget, Setting
 
@@ -33,6 +35,11 @@ IMAGE_SHAPE = absl_flags.DEFINE_list("image_shape", ["32", "32", "3"], "Height, 
 CLASSES = absl_flags.DEFINE_integer("classes", 10, "Number of classes.")
 TFLOPS = absl_flags.DEFINE_float("tflops", 10.0, "Sustained speed, 1e12 operations per second.")
 BATCH = 4  # images of a pass that is counted
+SHARED = (  # flags of a study that are counted
+    *("preset", "parts", "datasets", "regimes", "kernel_sizes", "depths", "init_scales", "seeds"),
+    *("num_images", "train_batch_size", "epochs", "channels", "num_attacked", "num_steps"),
+    "compilation_cache",
+)
 
 
 class Pass(NamedTuple):
@@ -56,21 +63,22 @@ class Plan(NamedTuple):
 
 def prepare() -> Plan:
     """Checks the flags."""
-    _checks.one_of("preset", flags.PRESET.value, design.PRESETS)
+    preset = flags.PRESET.value
+    _checks.one_of("preset", preset, design.PRESETS)
     shape = flags.parse_ints("image_shape", IMAGE_SHAPE.value)
     if len(shape) != 3:
         raise ValueError(f"image_shape must be height,width,channels; got {shape}.")
     for name, value in (*zip("HWC", shape, strict=True), ("classes", CLASSES.value)):
         _checks.positive_int(name, value)
     _checks.positive("tflops", TFLOPS.value)
+    compared = sweep.chosen("reproduce", designs.reproduce, preset)
     cells = {
         setting: asked
-        for setting, asked in design.cells(designs.reproduce(flags.PRESET.value)).items()
+        for setting, asked in design.cells(compared).items()
         if design.fits(setting, min(shape[:2]))
     }
-    return Plan(
-        cells, design.BUDGETS[flags.PRESET.value], _like(shape, CLASSES.value), TFLOPS.value
-    )
+    budget = sweep.budgeted(design.BUDGETS[preset], {})
+    return Plan(cells, budget, _like(shape, CLASSES.value), TFLOPS.value)
 
 
 def execute(plan: Plan) -> None:
@@ -81,6 +89,8 @@ def execute(plan: Plan) -> None:
         budget = protocols.applied(plan.budget, setting.protocol)
         model = networks.make_model(like, plan.dataset, budget)
         one = per_image(model, plan.dataset.image_shape)
+        if setting.regime == "linear":
+            one = through_predictor(one, budget, plan.dataset)
         spent = operations(one, setting, asked, budget, plan.dataset.image_shape)
         held = memory(one, budget, plan.dataset.image_shape)
         lines.append(
@@ -131,6 +141,18 @@ def operations(
     )
 
 
+def through_predictor(one: Pass, budget: Budget, dataset: data.Dataset) -> Pass:
+    """Of an affine network: a row for each class goes through the layers, once a step.
+
+    Each image costs two products with the effective predictor; see `freqbias.training`.
+    """
+    num_classes, pixels = dataset.num_classes, float(np.prod(dataset.image_shape))
+    if num_classes > budget.batch_size:
+        return one
+    rows = num_classes / budget.batch_size
+    return one._replace(train=rows * one.train + 4 * pixels * num_classes)
+
+
 def memory(one: Pass, budget: Budget, image_shape: tuple[int, ...]) -> float:
     """Bytes, as the module says."""
     seeds, pixels = len(budget.seeds), int(np.prod(image_shape))
@@ -178,4 +200,4 @@ def _like(shape: tuple[int, ...], num_classes: int) -> data.Dataset:
 
 def main() -> None:
     """The binary."""
-    flags.run(prepare, execute, shared=("preset", "compilation_cache"))
+    flags.run(prepare, execute, shared=SHARED)

@@ -152,7 +152,7 @@ def run(
         but for a file that cannot be written: one line, and status 1.
       says: what ``--help`` says first, unless the binary is a module with a docstring.
       over_processes: whether several processes can share the work.
-      shared: names of the flags of this module that the binary reads; None: all of them.
+      shared: names of the other flags that the binary reads; None: all of this module.
     """
 
     def main(argv: Sequence[str]) -> None:
@@ -221,12 +221,9 @@ def usage(
     """
     module = sys.modules[getattr(prepare, "func", prepare).__module__]
     said = sys.modules["__main__"].__doc__ or says or module.__doc__ or ""
-    listed = [
-        _help_of(flag)
-        for name in dict.fromkeys((module.__name__, __name__))  # where its flags are defined
-        for flag in flags.FLAGS.get_flags_for_module(name)
-        if name != __name__ or shared is None or flag.name in shared
-    ]
+    own, all_shared = map(flags.FLAGS.get_flags_for_module, (module.__name__, __name__))
+    more = all_shared if shared is None else [flags.FLAGS[name] for name in shared]
+    listed = [_help_of(flag) for flag in (*own, *more)]
     return "\n".join([said.strip(), "", "flags:", "", *(listed or ["  none"])])
 
 

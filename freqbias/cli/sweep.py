@@ -83,7 +83,7 @@ def prepare(name: str, designs: Designs) -> Request:
     if preset == "authors" and name != "reproduce":
         raise ValueError(f"preset must be one of the study's own for {name}; got 'authors', which "
                          "is of reproduce.")  # fmt: skip
-    compared = [_with_flags(design) for design in _designs(name, designs, preset)]
+    compared = chosen(name, designs, preset)
     for dataset in dict.fromkeys(name for design in compared for name in design.datasets):
         data.check_name(dataset, argument="datasets")
     registry = bridge.registry() if preset == "authors" else claims.load_registry()
@@ -91,7 +91,7 @@ def prepare(name: str, designs: Designs) -> Request:
         registry = claims.select(registry, CLAIMS.value)
     plan = library.plan(name, compared, BUDGETS[preset], preset=preset, registry=registry)
     plan = dataclasses.replace(
-        plan, budget=_budget(plan.budget, plan.datasets), save_params=SAVE_PARAMS.value
+        plan, budget=budgeted(plan.budget, plan.datasets), save_params=SAVE_PARAMS.value
     )
     if KERNEL_SIZES.value:
         _check_kernels(KERNEL_SIZES.value, compared, plan.datasets)
@@ -111,6 +111,11 @@ def prepare(name: str, designs: Designs) -> Request:
         resume=flags.RESUME.value,
     )
     return Request(plan, run, executor, shard)
+
+
+def chosen(name: str, designs: Designs, preset: str) -> list[Design]:
+    """What binary ``name`` compares, by the flags."""
+    return [_with_flags(design) for design in _designs(name, designs, preset)]
 
 
 def _designs(name: str, designs: Designs, preset: str) -> Sequence[Design]:
@@ -176,7 +181,7 @@ def _check_kernels(
                 )
 
 
-def _budget(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
+def budgeted(budget: Budget, datasets: Mapping[str, Dataset]) -> Budget:
     """The preset's budget with the flags that were given; checked against the data."""
     given: dict[str, Any] = {
         "epsilon_l2": EPSILON_L2.value,

@@ -72,9 +72,35 @@ def test_kernels_larger_than_the_image_are_left_out():
     assert {setting.kernel for setting in plan.cells} == {"", "3", "5", "7", "full"}
 
 
+def test_flags_of_the_study_are_counted():
+    def planned(*given):
+        with flagsaver.flagsaver():
+            flags.FLAGS(["cost", "--preset=authors", *given])
+            return cost.prepare()
+
+    plan = planned("--parts=authors", "--datasets=fashion_mnist", "--seeds=0-2", "--num_steps=7")
+    assert {setting.protocol for setting in plan.cells} == {"authors"}
+    assert {setting.dataset for setting in plan.cells} == {"fashion_mnist"}
+    assert plan.budget.seeds == (0, 1, 2) and plan.budget.num_steps == 7
+    assert len(plan.cells) < len(planned().cells)
+
+
+def test_linear_networks_are_trained_through_their_predictor():
+    """A step: the classes through the layers, and 2 x 2 operations per weight of beta and image."""
+    model = models.FullyConnected(num_classes=10, depth=1, width=200, activation="none")
+    dataset = cost._like(SHAPE, 10)
+    budget = dataclasses.replace(BUDGET, batch_size=50)
+    one = cost.through_predictor(cost.per_image(model, SHAPE), budget, dataset)
+    layers = 2 * (2 * 64 * 200 + 3 * 200 * 10)
+    assert one.train == pytest.approx(10 / 50 * layers + 4 * 64 * 10, rel=0.05)
+    assert cost.through_predictor(ONE, dataclasses.replace(budget, batch_size=9), dataset) == ONE
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
+        ("--parts=none_such", "parts must be one of"),
+        ("--seeds=a", "seeds must be ints"),
         ("--image_shape=32,32", "image_shape must be height,width,channels; got (32, 32)"),
         ("--classes=0", "classes must be at least 1; got 0"),
         ("--tflops=0", "tflops must be positive"),
