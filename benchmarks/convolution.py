@@ -3,7 +3,8 @@
 A layer with tanh behind it takes some steps in one ``scan``, as training and attacks run, on as
 many networks at once as there are cores: ``training`` has the gradient of the kernel, and of the
 images where those are no data (more than 3 channels); ``attack`` that of the images. Routes that
-cannot be the fastest are left out where they would need too much time or memory.
+cannot be the fastest are left out where they would need too much time or memory. Winograd's, for
+3 x 3 taps, is there for comparison (`benchmarks.winograd`).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 import freqbias as fb
+from benchmarks import winograd
 from benchmarks.harness import Case, Settings, Suite, cores, seconds
 from freqbias import ops
 
-METHODS = "direct", "im2col", "dft", "fft"
+METHODS = "direct", "im2col", "dft", "fft", "winograd"  # the last is none of the library's
 NUM_IMAGES, NUM_STEPS = 32, 4
 SIDES = 8, 16, 28, 64
 CHANNELS = (1, 8), (3, 16), (8, 8), (16, 16), (32, 32)
@@ -31,6 +33,8 @@ _MOST_PRODUCTS = 5e7  # of a direct convolution on one image, which on CPU takes
 
 def layer(kind: str, method: str) -> Callable[..., Any]:
     """(images [H, W, C, N], kernel) -> features [H, W, C', N]."""
+    if method == "winograd":
+        return winograd.conv
     convolve: Any = ops.depthwise_conv if kind == "depthwise" else ops.conv
     return partial(convolve, method=method, images_last=True)
 
@@ -84,6 +88,8 @@ def measure(  # noqa: PLR0917 (the columns of a case)
 def _worth(  # noqa: PLR0917 (the columns of a case)
     kind: str, method: str, side: int, inputs: int, outputs: int, size: int
 ) -> bool:
+    if method == "winograd":
+        return kind == "conv" and size == 3 and side % winograd.TILE == 0
     if method == "im2col":
         return kind == "conv" and size**2 * inputs <= _MOST_COLUMNS
     if method == "direct" and jax.default_backend() == "cpu":

@@ -21,7 +21,9 @@ from benchmarks import (
     scaling,
     tables,
     training,
+    winograd,
 )
+from freqbias import ops
 
 SMOKE = harness.Settings(repeats=2, seconds=0.1, smoke=True)
 ROOT = Path(__file__).parents[1]
@@ -262,11 +264,24 @@ def _smoke(suite, **more):
     return found
 
 
+@pytest.mark.parametrize(("side", "inputs", "outputs"), [(8, 3, 4), (12, 2, 2)])
+def test_winograd_is_a_convolution(key, side, inputs, outputs):
+    images = jax.random.normal(key, (side, side, inputs, 5))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, inputs, outputs)) / 3
+
+    def slopes(conv):
+        return jax.value_and_grad(lambda *at: jnp.sum(jnp.tanh(conv(*at))), (0, 1))(images, kernel)
+
+    plain = slopes(lambda *at: ops.conv(*at, method="im2col", images_last=True))
+    found = slopes(winograd.conv)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4), found, plain)
+
+
 def test_every_route_is_timed_and_the_chosen_one_is_among_them():
     found = _smoke(convolution.SUITE, repeats=1)
     lines = convolution.chosen(found, "cpu")
     assert len(lines) == 2 and (lines["to_best"] >= 1).all()
-    assert {"direct", "dft", "fft"} <= set(found["library"])
+    assert {"direct", "dft", "fft", "winograd"} <= set(found["library"])
 
 
 def test_training_ends_where_a_plain_loop_in_jax_does():
