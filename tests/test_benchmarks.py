@@ -45,7 +45,7 @@ MINIMAL = (
 PGD = ("fc_1x64", *(f"conv_{size}_3x16" for size in (3, 7, 9, 15, 28)))
 TRAINED = ("fc_1x256", *(f"conv_{size}_1x8" for size in (3, 7, 9, 15, 28)))
 DEEP = ("", *(f"conv_{size}_3x8" for size in (3, 7, 9, 15, 28)))
-ROWS = {  # of the table in BUILD.md: how it begins, suite, networks, batch
+ROWS = {  # of the table in README.md: how it begins, suite, networks, batch
     "L2 PGD, three layers x 16 (FC 784-64-10)": (pgd.SUITE, PGD, None),
     "training, one layer x 8 (FC 256), batch 32": (training.SUITE, TRAINED, 32),
     "the same, batch 128": (training.SUITE, TRAINED, 128),
@@ -59,9 +59,9 @@ def _two_digits(value):
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_the_ratios_in_build_are_those_of_the_committed_runs(row):
+def test_the_ratios_in_readme_are_those_of_the_committed_runs(row):
     suite, names, batch = ROWS[row]
-    written = (ROOT / "BUILD.md").read_text().split(f"| {row} |")[1]
+    written = (ROOT / "README.md").read_text().split(f"| {row} |")[1]
     table = pd.read_csv(ROOT / "benchmarks" / "results" / "cpu-2-cores" / f"{suite.name}.csv")
     table = table if batch is None else table[table["batch"] == batch]
     found = tables.ratios(suite, table).set_index("network")
