@@ -20,7 +20,7 @@ from benchmarks.harness import OURS, PRODUCTS, Case, Runner, Settings, Suite, Ti
 from benchmarks.pgd import total_loss
 from freqbias.training import course
 
-RATE, MOMENTUM = 0.01, 0.9
+RATE, MOMENTUM = 0.002, 0.9
 BATCHES = 32, 128
 STEPS_PER_EPOCH, EPOCHS = 64, 4
 NETWORKS = (
