@@ -18,6 +18,7 @@ from benchmarks import (
     networks,
     pgd,
     products,
+    profile,
     scaling,
     tables,
     training,
@@ -293,6 +294,13 @@ def test_every_route_is_timed_and_the_chosen_one_is_among_them():
     lines = convolution.chosen(found, "cpu")
     assert len(lines) == 2 and (lines["to_best"] >= 1).all()
     assert {"direct", "dft", "fft", "winograd"} <= set(found["library"])
+
+
+def test_a_profile_tells_the_kernels_of_a_program_and_how_often_each_ran():
+    step = jax.jit(lambda x: jax.lax.fori_loop(0, 7, lambda _, x: jnp.sin(x) @ x, x))
+    found = profile.kernels(lambda: step(jnp.ones((64, 64))))
+    assert len(found) and (found["calls"] == 7).any()
+    assert (found["milliseconds"] > 0).all() and found["milliseconds"].is_monotonic_decreasing
 
 
 def test_training_ends_where_a_plain_loop_in_jax_does():
