@@ -23,25 +23,18 @@ from absl import app, flags
 
 from benchmarks import networks, pgd, training
 
-SUITE = flags.DEFINE_enum("suite", "pgd", ["pgd", "training"], "What is profiled.")
-NETWORK = flags.DEFINE_string("network", "fc_1x64", "Like fc_1x64 or conv_9_3x16.")
-BATCH = flags.DEFINE_integer("batch", 128, "Images of a step of training.", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 128, "Of the attack or the training.", lower_bound=1)
-TOP = flags.DEFINE_integer("top", 15, "Kernels shown.", lower_bound=1)
 _KERNEL = re.compile(r"[a-z_\-]+(\.\d+)?(\.clone)*(\.\d+)*")  # XLA's names; others are Python's
-_NOT_KERNELS = ("try_to_block", "trace", "execute")
+_NOT_KERNELS = ("try_to_block", "trace", "trace_to_jaxpr_nounits", "execute")
 
 
-def workload() -> Callable[[], Any]:
+def workload(suite: str, network: str, batch_size: int, num_steps: int) -> Callable[[], Any]:
     """What is profiled, as a function without arguments."""
-    if SUITE.value == "training":
-        task = training.Task(
-            NETWORK.value, num_seeds=1, batch_size=BATCH.value, num_steps=STEPS.value
-        )
-        return lambda: task.ours(1, STEPS.value).params
-    _, num_images, _ = pgd.NETWORKS.get(NETWORK.value, (1, 128, 1))
-    problem = networks.problem(NETWORK.value, num_seeds=1, num_images=num_images)
-    attack = pgd.attack(STEPS.value, 2.5 * pgd.EPSILON / STEPS.value)
+    if suite == "training":
+        task = training.Task(network, num_seeds=1, batch_size=batch_size, num_steps=num_steps)
+        return lambda: task.ours(1, num_steps).params
+    _, num_images, _ = pgd.NETWORKS.get(network, (1, 128, 1))
+    problem = networks.problem(network, num_seeds=1, num_images=num_images)
+    attack = pgd.attack(num_steps, 2.5 * pgd.EPSILON / num_steps)
     inputs = problem.images, problem.labels
     return lambda: problem.nets.attack(attack, *inputs, key=jax.random.key(0)).delta
 
@@ -69,12 +62,18 @@ def main(argv: Sequence[str]) -> None:
     """Prints the kernels that take most."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {argv[1:]}")
-    table = kernels(workload())
+    chosen = flags.FLAGS
+    table = kernels(workload(chosen.suite, chosen.network, chosen.batch, chosen.steps))
     outer = table["kernel"].str.startswith("while")
     print(f"{table.loc[~outer, 'milliseconds'].sum():.1f} ms in kernels, loops left out")
-    table["us_per_step"] = 1e3 * table["milliseconds"] / STEPS.value
-    print(table.head(TOP.value).to_string(index=False, float_format="{:.1f}".format))
+    table["us_per_step"] = 1e3 * table["milliseconds"] / chosen.steps
+    print(table.head(chosen.top).to_string(index=False, float_format="{:.1f}".format))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # here, so that who imports the functions gets no flags
+    flags.DEFINE_enum("suite", "pgd", ["pgd", "training"], "What is profiled.")
+    flags.DEFINE_string("network", "fc_1x64", "Like fc_1x64 or conv_9_3x16.")
+    flags.DEFINE_integer("batch", 128, "Images of a step of training.", lower_bound=1)
+    flags.DEFINE_integer("steps", 128, "Of the attack or the training.", lower_bound=1)
+    flags.DEFINE_integer("top", 15, "Kernels shown.", lower_bound=1)
     app.run(main)
