@@ -39,6 +39,13 @@ def layer(kind: str, method: str) -> Callable[..., Any]:
     return partial(convolve, method=method, images_last=True)
 
 
+def moving(task: str, in_channels: int) -> tuple[int, ...]:
+    """Of (images, kernel), the arguments that a task has a gradient of."""
+    if task == "attack":
+        return (0,)
+    return (1,) if in_channels <= _DATA_CHANNELS else (0, 1)
+
+
 def descent(layer: Callable[..., Any], task: str, steps: int) -> Callable[..., Any]:
     """A function of images and kernel that takes steps on one of them, or on both."""
 
@@ -46,9 +53,7 @@ def descent(layer: Callable[..., Any], task: str, steps: int) -> Callable[..., A
         return jnp.sum(jnp.tanh(layer(images, kernel)))
 
     def run(images: Any, kernel: Any) -> Any:
-        wanted: tuple[int, ...] = (0,) if task == "attack" else (0, 1)
-        if task == "training" and images.shape[2] <= _DATA_CHANNELS:
-            wanted = (1,)
+        wanted = moving(task, images.shape[2])
 
         def step(at: tuple[Any, Any], _: Any) -> tuple[tuple[Any, Any], None]:
             slopes = dict(zip(wanted, jax.grad(loss, argnums=wanted)(*at), strict=True))
@@ -145,7 +150,9 @@ def _chosen(row: dict[str, Any], backend: str) -> str:
     shape: Sequence[int] = (row["side"], row["side"])
     if row["kind"] == "conv":
         channels = row["in_channels"], row["out_channels"]
-        return ops.choose_method(row["kernel_size"] ** 2, *channels, shape, backend)
+        moved = 0 in moving(row["task"], row["in_channels"])
+        taps = row["kernel_size"] ** 2
+        return ops.choose_method(taps, *channels, shape, backend, images_gradient=moved)
     method = ops.choose_method(row["kernel_size"] ** 2, 1, 1, shape, backend)
     return "dft" if method == "im2col" else method
 

@@ -84,7 +84,8 @@ def _convolution(  # noqa: PLR0917 (sizes, in the order of the formula)
     inward: bool,
 ) -> list[Product]:
     taps = size**2
-    if ops.choose_method(taps, inputs, outputs, (height, width), "cpu") == "im2col":
+    sizes = taps, inputs, outputs, (height, width)
+    if ops.choose_method(*sizes, "cpu", images_gradient=inward) == "im2col":
         return _dense(taps * inputs, outputs, height * width * num, weights=weights, inward=inward)
     half = height // 2 + 1  # frequencies over the rows of real images
 

@@ -2,11 +2,14 @@
 
 import dataclasses
 import io
+import re
+import zlib
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image
 from synthetic_study import ARMS, looks_of, over_steps, renamed, synthetic_study, varied
 
@@ -233,6 +236,19 @@ def test_files_are_the_same_twice_and_say_nothing_of_the_time(small, tmp_path):
             first, second = ((tmp_path / f"{name}.{run}.{suffix}").read_bytes() for run in "ab")
             assert first == second
             assert b"CreationDate" not in first
+
+
+def test_fonts_in_a_pdf_are_truetype_and_have_outlines_alone(small):
+    """As publishers ask for; text is laid out already, so that layout tables are of no use."""
+    pdf = plotting.pdf_bytes(plotting.arm_overview(small.rows, looks=small.looks))
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.S)
+    plain = [zlib.decompressobj().decompress(stream) for stream in streams]
+    fonts = [TTFont(io.BytesIO(data)) for data in plain if data.startswith(b"\0\1\0\0")]
+    assert fonts
+    assert b"/Type3" not in pdf
+    for font in fonts:
+        assert "glyf" in font
+        assert not {"GSUB", "GPOS", "GDEF"} & set(font.keys())
 
 
 def test_drawing_leaves_no_global_state(small):

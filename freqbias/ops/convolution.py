@@ -15,8 +15,10 @@ Four routes compute the same numbers:
   kernel's size.
 
 `choose_method` is the one rule that picks; ``python -m benchmarks --suites=routes`` makes the table
-it rests on. XLA's convolution on CPU is slow inside ``scan`` and under ``vmap`` over kernels, and
-its weight gradient is slow everywhere, so the rule never picks it there.
+it rests on. On CPU it also goes by what is differentiated: shifted copies are cheap to make, and
+to multiply for the kernel's gradient, but dear to add up for that of the images. XLA's convolution
+on CPU is slow inside ``scan`` and under ``vmap`` over kernels, and its weight gradient is slow
+everywhere, so the rule never picks it there.
 
 Layers here work on arrays whose images come last, [H, W, C, N] (``images_last=True``): on a
 processor neighbours in memory then take the same steps, shifts copy long rows, and the ``dft``
@@ -25,11 +27,12 @@ route moves nothing. Arrays with images first are turned at the entry and at the
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from freqbias import _checks
 from freqbias._checked import checked
@@ -48,7 +51,13 @@ _DIRECT_MAX_TAPS = {"gpu": 9, "tpu": 81}  # taps up to which direct is used; TPU
 
 @checked
 def choose_method(
-    num_taps: int, in_channels: int, out_channels: int, shape: Sequence[int], backend: str
+    num_taps: int,
+    in_channels: int,
+    out_channels: int,
+    shape: Sequence[int],
+    backend: str,
+    *,
+    images_gradient: bool = True,
 ) -> str:
     """The route that ``method="auto"`` takes.
 
@@ -62,6 +71,8 @@ def choose_method(
       out_channels: O, output channels.
       shape: (H, W) of the images.
       backend: ``jax.default_backend()``: "cpu", "gpu" or "tpu".
+      images_gradient: whether there is a gradient with respect to the images, as in attacks and in
+        every layer but the first of a training. ``method="auto"`` sees that by itself.
 
     Returns:
       "direct", "im2col", "dft" or "fft".
@@ -71,12 +82,17 @@ def choose_method(
         _checks.positive_int(name, number)
     _checks.sizes("shape", shape, "HW")
     if backend == "cpu":
-        # Per pixel and image: each of the T I columns is copied, which costs as much as 8 products,
-        # multiplied into O channels, and has a gradient; a transform of a channel has H products
-        # along one axis, in half as many frequencies, and 2 (A + B) along the other, W = A B.
-        by_columns = num_taps * in_channels * (in_channels + out_channels + 8)
+        # Per pixel and image: each of the T I columns is copied, multiplied into O channels, and
+        # has a gradient; a transform of a channel has H products along one axis, in half as many
+        # frequencies, and 2 (A + B) along the other, W = A B. The factors fit the table.
         along_rows = 2 * sum(factor for factor in dft.factors(shape[1]) if factor > 1)
-        by_transforms = (in_channels + out_channels) * (shape[0] + along_rows)
+        per_channel = shape[0] + along_rows
+        if images_gradient:
+            by_columns = num_taps * in_channels * (out_channels + 24)
+            by_transforms = 0.7 * (in_channels + out_channels) * per_channel
+        else:
+            by_columns = num_taps * in_channels * (2 * out_channels + 8)
+            by_transforms = 3 * (in_channels + 2 * out_channels) * per_channel
         if by_columns <= by_transforms:
             return "im2col"
         return "dft" if max(shape) <= _DFT_MAX_SIDE else "fft"
@@ -123,13 +139,12 @@ def conv(
     """
     shape = _check_arguments(images, kernel, rank=4, images_last=images_last)
     _check_options(shape, kernel, stride, padding, method, METHODS)
-    if method == "auto":
-        method = _chosen(kernel.shape, shape)  # type: ignore[assignment]
-    if method == "direct":
-        return _direct(images, kernel, padding, stride, images_last=images_last)
-    rows, columns = _square(kernel)
 
-    def layer(images: Array) -> Array:
+    def by(method: str, images: Array, kernel: Array) -> Array:
+        if method == "direct":
+            return _direct(images, kernel, padding, stride, images_last=images_last)
+        rows, columns = _square(kernel)
+
         def circular(padded: Array) -> Array:
             if method == "dft":
                 return dft.conv(padded, kernel, rows, columns)
@@ -138,9 +153,15 @@ def conv(
                 return _im2col(padded, weights, partial(grid_views, rows=rows, columns=columns))
             return _fft(padded, weights, offsets_lib.square_offsets(*kernel.shape[:2]))
 
-        return _with_padding(circular, images, kernel.shape[:2], padding)[::stride, ::stride]
+        def layer(images: Array) -> Array:
+            return _with_padding(circular, images, kernel.shape[:2], padding)[::stride, ::stride]
 
-    return turned(layer, images, images_last)
+        return turned(layer, images, images_last)
+
+    if method == "auto":
+        rows, columns, inputs, outputs = kernel.shape
+        return _by_gradient(by, images, kernel, (rows * columns, inputs, outputs, shape))
+    return by(method, images, kernel)
 
 
 @checked
@@ -175,7 +196,8 @@ def depthwise_conv(
     shape = _check_arguments(images, kernel, rank=3, axis=-1, images_last=images_last)
     _check_options(shape, kernel, 1, padding, method, ("auto", "direct", "dft", "fft"))
     if method == "auto":
-        method = _chosen((*kernel.shape[:2], 1, 1), shape)  # type: ignore[assignment]
+        taps = kernel.shape[0] * kernel.shape[1]
+        method = choose_method(taps, 1, 1, shape, jax.default_backend())  # type: ignore[assignment]
         if method == "im2col":
             method = "dft"
     if method == "direct":
@@ -225,21 +247,23 @@ def scattered_conv(
     _checks.one_of("method", method, ("auto", "im2col", "dft", "fft"))
     _checks.integers("offsets", offsets, (weights.shape[0], 2))
     offsets = np.asarray(offsets)
-    if method == "auto":
-        # XLA has no direct route for scattered taps, so the choice is that of the CPU.
+
+    def by(method: str, images: Array, weights: Array) -> Array:
+        def layer(images: Array) -> Array:
+            if method == "im2col":
+                return _im2col(
+                    images, weights, lambda planes: jnp.stack(views(planes, offsets, (1, 2)))
+                )
+            if method == "dft":
+                return _dft_on_torus(images, on_torus(weights, offsets, shape))
+            return _fft(images, weights, offsets)
+
+        return turned(layer, images, images_last)
+
+    if method == "auto":  # XLA has no direct route for scattered taps: the choice is the CPU's
         taps, inputs, outputs = weights.shape
-        method = choose_method(taps, inputs, outputs, shape, "cpu")  # type: ignore[assignment]
-
-    def layer(images: Array) -> Array:
-        if method == "im2col":
-            return _im2col(
-                images, weights, lambda planes: jnp.stack(views(planes, offsets, (1, 2)))
-            )
-        if method == "dft":
-            return _dft_on_torus(images, on_torus(weights, offsets, shape))
-        return _fft(images, weights, offsets)
-
-    return turned(layer, images, images_last)
+        return _by_gradient(by, images, weights, (taps, inputs, outputs, shape), "cpu")
+    return by(method, images, weights)
 
 
 @checked
@@ -428,9 +452,41 @@ def _direct(
     )
 
 
-def _chosen(kernel_shape: Sequence[int], shape: tuple[int, int]) -> str:
-    rows, columns, inputs, outputs = kernel_shape
-    return choose_method(rows * columns, inputs, outputs, shape, jax.default_backend())
+def _by_gradient(
+    layer: Callable[[str, Array, Array], Array],
+    images: Array,
+    weights: Array,
+    sizes: tuple[int, int, int, tuple[int, int]],
+    backend: str | None = None,
+) -> Array:
+    """``layer(method, images, weights)`` by the route for the derivative that is taken, if any.
+
+    ``sizes`` are the first arguments of `choose_method`. Without a derivative it is the route of
+    the kernel's gradient, which like the result itself needs no sum of shifted copies.
+    """
+    backend = backend or jax.default_backend()
+    without, with_images = (
+        choose_method(*sizes, backend, images_gradient=wanted) for wanted in (False, True)
+    )
+    if without == with_images:
+        return layer(without, images, weights)
+
+    @jax.custom_jvp
+    def auto(images: Array, weights: Array) -> Array:
+        return layer(without, images, weights)
+
+    @partial(auto.defjvp, symbolic_zeros=True)
+    def _(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+        moving = [i for i in (0, 1) if not isinstance(tangents[i], SymbolicZero)]
+        method = with_images if 0 in moving else without
+
+        def moved(*arguments: Array) -> Array:
+            given = dict(zip(moving, arguments, strict=True))
+            return layer(method, *(given.get(i, primals[i]) for i in (0, 1)))
+
+        return jax.jvp(moved, [primals[i] for i in moving], [tangents[i] for i in moving])
+
+    return auto(images, weights)
 
 
 def _square(kernel: Array) -> tuple[np.ndarray, np.ndarray]:

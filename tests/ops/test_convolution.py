@@ -1,5 +1,7 @@
 """Convolution: one operation, three routes, every kernel size up to the image."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -158,6 +160,49 @@ def test_the_rule_goes_by_shape_and_backend():
     assert ops.choose_method(49, 64, 64, side, "gpu") == "fft"
     assert ops.choose_method(49, 64, 64, side, "tpu") == "direct"
     assert ops.choose_method(28 * 28, 64, 64, side, "tpu") == "fft"
+
+
+def test_the_rule_takes_larger_kernels_by_columns_where_images_need_no_gradient():
+    side = (28, 28)
+    assert ops.choose_method(49, 1, 8, side, "cpu") == "dft"
+    assert ops.choose_method(49, 1, 8, side, "cpu", images_gradient=False) == "im2col"
+
+
+def _is_by_columns(function, *arguments):
+    """Whether a program has a product with 49 columns, as im2col of 7 x 7 taps does."""
+    return "f32[49," in str(jax.make_jaxpr(function)(*arguments))
+
+
+def test_the_gradient_of_the_kernel_alone_goes_by_columns_and_every_gradient_is_right():
+    """7 x 7 taps, one input channel: im2col without, dft with a gradient of the images."""
+    if jax.default_backend() != "cpu":
+        pytest.skip("the rule sees what is differentiated on CPU alone")
+    images, kernel = _random(0, 2, 28, 28, 1), _random(1, 7, 7, 1, 8)
+
+    def loss(images, kernel, method="auto"):
+        return jnp.tanh(ops.conv(images, kernel, method=method)).sum()
+
+    by_columns = {0: False, 1: True, (0, 1): False}
+    for wanted, expected in by_columns.items():
+        found, other = (
+            jax.grad(partial(loss, method=method), wanted) for method in ("auto", "im2col")
+        )
+        assert _is_by_columns(found, images, kernel) == expected
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+            found(images, kernel),
+            other(images, kernel),
+        )
+    # Under loops, vmap and a second derivative it is the same.
+    step = jax.grad(lambda kernel: jax.lax.map(lambda x: loss(x[None], kernel), images).sum())
+    assert _is_by_columns(step, kernel)
+    many = jax.vmap(jax.grad(loss, 1), (None, 0))(images, kernel[None])
+    np.testing.assert_allclose(many[0], jax.grad(loss, 1)(images, kernel), rtol=1e-4, atol=1e-4)
+    mixed = [
+        jax.grad(lambda kernel, m=m: (jax.grad(loss)(images, kernel, m) ** 2).sum())(kernel)
+        for m in ("auto", "im2col")
+    ]
+    np.testing.assert_allclose(*mixed, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("inputs", [1, 8, 32])

@@ -81,6 +81,7 @@ def of_arrays() -> dict[str, Call]:
         "affine_predictor": network() | {"image_shape": (6, 5, 1), "dtype": jnp.float32},
         "choose_method": {
             "num_taps": 9, "in_channels": 1, "out_channels": 2, "shape": SHAPE, "backend": "cpu",
+            "images_gradient": True,
         },
         "conv": conv | {
             "kernel": np.ones((3, 3, 1, 2), np.float32), "stride": 1, "padding": "circular",
