@@ -12,8 +12,14 @@ import hypothesis
 import jax
 import pytest
 
-# With optimisations off, compiling takes half as long by XLA's older emitters. Read at first use.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+# With optimisations off, compiling takes half as long by XLA's older emitters, and a sixth less by
+# one thread, since the cores have tests of their own. Read at first use.
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    )
+)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # GPUs keep 10 bits by default

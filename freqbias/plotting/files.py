@@ -1,5 +1,6 @@
 """Figures as files, the same bytes for the same figure."""
 
+import importlib
 import io
 import os
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any
 from unittest import mock
 
 import matplotlib as mpl
-from fontTools import subset
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -34,9 +34,9 @@ def png_bytes(figure: Figure, *, dpi: int = DPI) -> bytes:
 def pdf_bytes(figure: Figure, *, dpi: int = DPI) -> bytes:
     """The figure as PDF, without dates: the same figure gives the same bytes."""
     # In a PDF the text is laid out already. To read the tables for it took half of the time.
-    defaults = getattr(subset.Options, "_drop_tables_default", [])
-    without = [*defaults, "GDEF", "GPOS", "GSUB", "kern"]
-    with mock.patch.object(subset.Options, "_drop_tables_default", without, create=True):
+    options = importlib.import_module("fontTools.subset").Options  # loaded when it is needed
+    without = [*getattr(options, "_drop_tables_default", []), "GDEF", "GPOS", "GSUB", "kern"]
+    with mock.patch.object(options, "_drop_tables_default", without, create=True):
         return _encoded(
             figure, "pdf", {"CreationDate": None, "Producer": None, "Creator": None}, dpi
         )

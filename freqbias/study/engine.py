@@ -26,7 +26,7 @@ XLA_FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=fal
 # Linux lets a process map 65,530 pieces of memory (vm.max_map_count), and the programs of a few
 # settings take a thousand: a long sweep that kept them all would end in a segmentation fault.
 MOST_MAPS = 30_000
-_KEPT_FROM = 0.1  # seconds that a program of the cache has taken to compile, at least
+_KEPT_FROM = 0.01  # seconds that a program of the cache has taken to compile, at least
 
 
 @checked
