@@ -16,6 +16,7 @@ import numpy as np
 import freqbias as fb
 from benchmarks import networks, products
 from benchmarks.harness import OURS, PRODUCTS, Case, Runner, Settings, Suite, interleaved
+from freqbias._blocks import block_size
 from freqbias.attacks import driver
 
 EPSILON = 0.5
@@ -55,7 +56,7 @@ def _products(problem: networks.Problem) -> Callable[[int, int], Any]:
     """The matrix products alone, of as many images at a time as freqbias takes."""
     num_images, *shape = problem.images.shape
     apply = partial(problem.model.apply, problem.params(0))
-    size = driver._images_at_once(num_images, apply, problem.images)
+    size = block_size(apply, problem.images, driver._NEAR)
     run = products.runner(products.of_step(problem.model, shape, size, training=False))
     return lambda seeds, steps: run(seeds, steps * (num_images // size))
 

@@ -18,7 +18,8 @@ import freqbias as fb
 from benchmarks import networks, products
 from benchmarks.harness import OURS, PRODUCTS, Case, Runner, Settings, Suite, Timed, interleaved
 from benchmarks.pgd import total_loss
-from freqbias.training import course
+from freqbias._blocks import block_size
+from freqbias.training import course, loop
 
 RATE, MOMENTUM = 0.002, 0.9
 BATCHES = 32, 128
@@ -120,9 +121,12 @@ class Task:
         return lambda seeds, steps: [one(seed, steps) for seed in range(seeds)]
 
     def products(self) -> Callable[[int, int], Any]:
-        """A function (seeds, steps): the matrix products alone."""
-        shape = self.split.images.shape[1:]
-        return products.runner(products.of_step(self.model, shape, self.batch_size, training=True))
+        """The matrix products alone, of as many images at a time as freqbias takes."""
+        batch = self.split.images[: self.batch_size]
+        apply = partial(self.model.apply, self._starts()[0])
+        size = block_size(apply, batch, loop._NEAR)
+        run = products.runner(products.of_step(self.model, batch.shape[1:], size, training=True))
+        return lambda seeds, steps: run(seeds, steps * (self.batch_size // size))
 
     def _starts(self) -> list[Any]:
         return [fb.ensemble.select(self.start, seed) for seed in range(len(self.seeds))]

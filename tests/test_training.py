@@ -108,6 +108,19 @@ def advance(step, params, batches, images, labels):
     return run(ensemble.select(state, 0), {}, batches, bounds, images, labels)
 
 
+def test_a_batch_in_blocks_takes_the_same_steps(monkeypatch):
+    """As many images at a time as stay near in memory, and the mean of their gradients."""
+
+    def steps(size):
+        jax.clear_caches()
+        monkeypatch.setattr(loop, "block_size", lambda *_: size)
+        nets = train_on(make_split(), conv(), epochs=2)
+        return nets.params, nets.history.loss, nets.history.accuracy
+
+    leaves_close(steps(4), steps(16), rtol=1e-5, atol=1e-6)
+    jax.clear_caches()
+
+
 @pytest.mark.parametrize("num_images", [None, 40])
 def test_each_seed_sees_its_own_images_once_per_epoch(num_images):
     plan = course.Plan(96, num_images or 96, 8, 3)

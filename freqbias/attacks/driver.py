@@ -13,7 +13,6 @@ networks of XLA's convolution on CPU, which is several times slower inside a loo
 `freqbias.models` have none on CPU.
 """
 
-import math
 from collections.abc import Callable
 from functools import lru_cache, partial, reduce
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
+from freqbias._blocks import block_size
 from freqbias._checked import checked
 from freqbias.attacks.compiling import compiled
 from freqbias.attacks.norms import Bounds, Norm, check_norm
@@ -308,6 +308,7 @@ def _convolves(apply_fn: ApplyFn, structure: Any, shapes: tuple[jax.ShapeDtypeSt
 
 
 _compiled = lru_cache(compiled)
+_NEAR = 2**22  # bytes of a network's largest array of values that a core is to have at once
 
 
 def _on_host(  # noqa: PLR0917 (the arguments of a call)
@@ -395,24 +396,9 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
         return attack.finalize(reduce(run, attack.program(logits.shape[-1]), at(state))[0])
 
     inputs, num_images = (images, labels, keys, targets), images.shape[0]
-    size = _images_at_once(num_images, partial(apply_fn, params), images)
+    size = block_size(partial(apply_fn, params), images, _NEAR)
     if size == num_images:
         return some(*inputs)
     chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), inputs)
     found = jax.lax.map(lambda chunk: some(*chunk), chunks)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
-
-
-_NEAR = 2**22  # bytes of a network's largest array of values that a core is to have at once
-
-
-def _images_at_once(num_images: int, network: Callable[[Array], Array], images: Array) -> int:
-    """The number of images, or on CPU its largest divisor, from 32 on, that `_NEAR` allows."""
-    if jax.default_backend() != "cpu" or num_images < 64:
-        return num_images
-    program = jax.make_jaxpr(network)(images)
-    arrays = [variable.aval for each in program.eqns for variable in each.outvars]
-    largest = max(math.prod(array.shape) * array.dtype.itemsize for array in (images, *arrays))
-    allowed = max(32, _NEAR * num_images // largest)
-    sizes = range(min(num_images, allowed), 31, -1)
-    return next((size for size in sizes if num_images % size == 0), num_images)

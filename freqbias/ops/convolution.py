@@ -92,7 +92,7 @@ def choose_method(
             by_transforms = 0.7 * (in_channels + out_channels) * per_channel
         else:
             by_columns = num_taps * in_channels * (2 * out_channels + 8)
-            by_transforms = 3 * (in_channels + 2 * out_channels) * per_channel
+            by_transforms = (in_channels + 2 * out_channels) * per_channel
         if by_columns <= by_transforms:
             return "im2col"
         return "dft" if max(shape) <= _DFT_MAX_SIDE else "fft"

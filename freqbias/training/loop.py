@@ -17,8 +17,8 @@ such as batch normalisation to its running statistics, is refused.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.errors
@@ -29,6 +29,7 @@ import optax
 from flax import linen as nn
 
 from freqbias import _checks, ops
+from freqbias._blocks import block_size
 from freqbias._checked import checked
 from freqbias.ensemble import Ensemble, Strategy, map_seeds, seed_keys
 from freqbias.training.course import (
@@ -43,6 +44,8 @@ from freqbias.training.course import (
 )
 from freqbias.training.objectives import LOSSES, sgd
 from freqbias.typing import ApplyFn, Array, ArrayLike, Key, LossFn, Params, Status
+
+_NEAR = 2**21  # bytes of a network's largest array of values that a core is to have at once
 
 
 class History(NamedTuple):
@@ -308,12 +311,31 @@ class _Step:
     ) -> tuple[Params, Any, tuple[Array, Array]]:
         """What is trained, the optimiser's state; loss and accuracy before the step."""
 
-        def mean_loss(trained: Params) -> tuple[Array, Array]:
-            return self._mean_loss({**params, "params": trained}, images, labels)
+        def mean_loss(trained: Params, *batch: Array) -> tuple[Array, Array]:
+            return self._mean_loss({**params, "params": trained}, *batch)
 
-        metrics, slopes = jax.value_and_grad(mean_loss, has_aux=True)(params["params"])
+        slope = jax.value_and_grad(mean_loss, has_aux=True)
+        metrics, slopes = self._by_blocks(partial(slope, params["params"]), params, images, labels)
         updates, moments = self.optimizer.update(slopes, moments, params["params"])
         return optax.apply_updates(params["params"], updates), moments, metrics
+
+    def _by_blocks(
+        self, means: Callable[..., Any], params: Params, images: Array, labels: Array
+    ) -> Any:
+        """``means(images, labels)``, means over a batch, of blocks of images near in memory."""
+        network = partial(self.apply_fn, params)
+        size = len(images) if self.affine else block_size(network, images, _NEAR)  # type: ignore[arg-type]
+        if size == len(images):
+            return means(images, labels)
+        blocks = [x.reshape(-1, size, *x.shape[1:]) for x in (images, labels)]
+        like = jax.eval_shape(means, *(x[0] for x in blocks))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+
+        def add(total: Any, block: list[Array]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, means(*block)), None
+
+        total, _ = jax.lax.scan(add, zeros, blocks)
+        return jax.tree.map(lambda leaf: leaf * (size / len(images)), total)
 
     def input_slope(self, params: Params, images: Array, labels: Array) -> Array:
         """Gradient of the loss with respect to the images."""

@@ -54,26 +54,6 @@ def test_our_convolutions_have_none_on_cpu(kernel_size, padding):
     assert choose_driver("auto", model.apply, params, IMAGES) == "scan"
 
 
-@pytest.mark.parametrize(
-    ("num_images", "channels", "expected"),
-    [
-        (8, 64, 8),  # few
-        (128, 16, 64),  # 28 x 28 x 16 floats of an image: 83 are allowed, 64 divide
-        (100, 16, 50),
-        (127, 16, 127),  # no divisor
-        (128, 128, 32),  # never fewer than 32
-        (1024, 1, 1024),
-    ],
-)
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only on CPU")
-def test_images_at_once_on_cpu_are_a_divisor_that_stays_near(num_images, channels, expected):
-    def network(images):
-        return jnp.sum(jnp.tile(images, (1, 1, 1, channels)), (1, 2, 3))[:, None]
-
-    images = jax.ShapeDtypeStruct((num_images, 28, 28, 1), jnp.float32)
-    assert driver._images_at_once(num_images, network, images) == expected
-
-
 @pytest.mark.parametrize("attack", ["pgd", "ddn"])
 def test_images_some_at_a_time_are_perturbed_as_all_at_once(attack, monkeypatch):
     rng = np.random.default_rng(0)
@@ -87,7 +67,7 @@ def test_images_some_at_a_time_are_perturbed_as_all_at_once(attack, monkeypatch)
 
     def found(size):
         jax.clear_caches()
-        monkeypatch.setattr(driver, "_images_at_once", lambda *_: size)
+        monkeypatch.setattr(driver, "block_size", lambda *_: size)
         return made(model.apply, params, images, labels, jax.random.key(1))
 
     whole, some = found(12), found(4)

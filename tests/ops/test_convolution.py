@@ -164,20 +164,20 @@ def test_the_rule_goes_by_shape_and_backend():
 
 def test_the_rule_takes_larger_kernels_by_columns_where_images_need_no_gradient():
     side = (28, 28)
-    assert ops.choose_method(49, 1, 8, side, "cpu") == "dft"
-    assert ops.choose_method(49, 1, 8, side, "cpu", images_gradient=False) == "im2col"
+    assert ops.choose_method(25, 1, 8, side, "cpu") == "dft"
+    assert ops.choose_method(25, 1, 8, side, "cpu", images_gradient=False) == "im2col"
 
 
 def _is_by_columns(function, *arguments):
-    """Whether a program has a product with 49 columns, as im2col of 7 x 7 taps does."""
-    return "f32[49," in str(jax.make_jaxpr(function)(*arguments))
+    """Whether a program has a product with 25 columns, as im2col of 5 x 5 taps does."""
+    return "f32[25," in str(jax.make_jaxpr(function)(*arguments))
 
 
 def test_the_gradient_of_the_kernel_alone_goes_by_columns_and_every_gradient_is_right():
-    """7 x 7 taps, one input channel: im2col without, dft with a gradient of the images."""
+    """5 x 5 taps, one input channel: im2col without, dft with a gradient of the images."""
     if jax.default_backend() != "cpu":
         pytest.skip("the rule sees what is differentiated on CPU alone")
-    images, kernel = _random(0, 2, 28, 28, 1), _random(1, 7, 7, 1, 8)
+    images, kernel = _random(0, 2, 28, 28, 1), _random(1, 5, 5, 1, 8)
 
     def loss(images, kernel, method="auto"):
         return jnp.tanh(ops.conv(images, kernel, method=method)).sum()

@@ -1,0 +1,33 @@
+"""How many images a processor's core works on at once.
+
+The values of a network on all images of a batch fall out of a core's cache between the operation
+that makes them and the one that reads them; those of a part of the images stay.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+
+from freqbias.typing import Array
+
+_FEWEST = 32  # images: the products of fewer are too short
+
+
+def block_size(network: Callable[[Array], Array], images: Array, near: int) -> int:
+    """The number N of images or, on CPU, its largest divisor from 32 on that keeps values near.
+
+    Args:
+      network: images [N, H, W, C] -> anything.
+      images: [N, H, W, C], or their shape and dtype.
+      near: bytes that the largest array of the network's values on a block may have.
+    """
+    num_images = images.shape[0]
+    if jax.default_backend() != "cpu" or num_images < 2 * _FEWEST:
+        return num_images
+    program = jax.make_jaxpr(network)(images)
+    arrays = [variable.aval for each in program.eqns for variable in each.outvars]
+    largest = max(math.prod(array.shape) * array.dtype.itemsize for array in (images, *arrays))
+    allowed = max(_FEWEST, near * num_images // largest)
+    sizes = range(min(num_images, allowed), _FEWEST - 1, -1)
+    return next((size for size in sizes if num_images % size == 0), num_images)
