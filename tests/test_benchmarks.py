@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -252,7 +253,7 @@ ALIKE = ("fc_2x7", "conv_3_2x4", "conv_4_1x5", "conv_6_1x4")  # even, odd and fu
 def _network(name, key, side=6, channels=3):
     model = networks.named(name)
     images = jax.random.uniform(key, (5, side, side, channels))
-    params = model.init(jax.random.key(1), images)
+    params = jax.jit(model.init)(jax.random.key(1), images)
     noise = lambda leaf: leaf + 0.1 * jax.random.normal(key, leaf.shape)  # noqa: E731 (of biases)
     return model, jax.tree.map(noise, params), images
 
@@ -260,8 +261,8 @@ def _network(name, key, side=6, channels=3):
 @pytest.mark.parametrize("name", ALIKE)
 def test_plain_jax_has_the_same_logits(name, key):
     model, params, images = _network(name, key)
-    found = networks.plain_apply(model, params, images)
-    np.testing.assert_allclose(found, model.apply(params, images), atol=1e-4)
+    found = jax.jit(partial(networks.plain_apply, model))(params, images)
+    np.testing.assert_allclose(found, jax.jit(model.apply)(params, images), atol=1e-4)
 
 
 def _smoke(suite, **more):
@@ -282,7 +283,8 @@ def test_winograd_is_a_convolution(key, side, inputs, outputs):
     kernel = jax.random.normal(jax.random.key(1), (3, 3, inputs, outputs)) / 3
 
     def slopes(conv):
-        return jax.value_and_grad(lambda *at: jnp.sum(jnp.tanh(conv(*at))), (0, 1))(images, kernel)
+        loss = jax.value_and_grad(lambda *at: jnp.sum(jnp.tanh(conv(*at))), (0, 1))
+        return jax.jit(loss)(images, kernel)
 
     plain = slopes(lambda *at: ops.conv(*at, method="im2col", images_last=True))
     found = slopes(winograd.conv)

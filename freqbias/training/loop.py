@@ -436,7 +436,8 @@ class _State(NamedTuple):
     alive: Array  # bool []
 
     @staticmethod
-    def first(step: _Step, params: Params, num_steps: int) -> "_State":
+    @partial(jax.jit, static_argnums=(0, 2))
+    def first(step: "_Step", params: Params, num_steps: int) -> "_State":
         """Before the first step, of all seeds."""
         # A copy: the state is overwritten, and some optimisers keep the parameters they start from.
         trained = jax.tree.map(jnp.copy, params["params"])
@@ -522,8 +523,15 @@ def _carried(params: Params) -> Params:
 def _stacked(kept: list[Params], like: Params) -> Params:
     """Checkpoints, leaves [S, ...], along a second axis; none of them are [S, 0, ...]."""
     if not kept:
-        return jax.tree.map(lambda leaf: leaf[:, None][:, :0], like)
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *kept)
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(np.zeros((len(leaf), 0, *leaf.shape[1:]), leaf.dtype)), like
+        )
+    return _stack(*kept)
+
+
+@jax.jit
+def _stack(*trees: Any) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *trees)
 
 
 def _ensemble(

@@ -61,7 +61,8 @@ def test_affine_without_activation(case, x64):
     images = images_of(0).astype(jnp.float64)
     params = init(model, jax.random.key(1), images)
     assert ops.is_affine(model.apply, params, SHAPE, jnp.float64)
-    predictor = ops.affine_predictor(model.apply, params, SHAPE, jnp.float64)
+    of = jax.jit(lambda params: ops.affine_predictor(model.apply, params, SHAPE, jnp.float64))
+    predictor = of(params)
     error = jnp.abs(predictor(images) - apply(model, params, images)).max()
     assert error <= 1e-12 * jnp.abs(predictor.weights).max() * images[0].size
 
@@ -95,7 +96,7 @@ def test_activations_keep_their_size(case):
         hidden = kept["intermediates"]
         return jnp.stack([jnp.mean(hidden[f"hidden_{i}"][0] ** 2) for i in range(2)])
 
-    found = jax.vmap(moments)(jax.random.split(jax.random.key(1), 64))
+    found = jax.jit(jax.vmap(moments))(jax.random.split(jax.random.key(1), 64))
     standard_error = found.std(axis=0) / 8
     # The input has second moment 1; ReLU halves what the gain of sqrt(2) doubled.
     assert (abs(found.mean(axis=0) - 1.0) < 4 * standard_error + 0.02).all()
@@ -134,7 +135,7 @@ def test_parameter_counts():
         "scattered": 9 * 2 * 4 + 4 + 9 * 4 * 4 + 4 + 256 * 3 + 3,
     }
     for case, expected in counts.items():
-        params = make(case).init(jax.random.key(0), images_of(0, 1))
+        params = jax.eval_shape(make(case).init, jax.random.key(0), images_of(0, 1))
         assert models.num_parameters(params) == expected
 
 
@@ -144,6 +145,7 @@ def test_shared_weights_commute_with_shifts(case):
     model, images = make(case), images_of(0)
     params = init(model, jax.random.key(1), images)
 
+    @jax.jit
     def hidden(x):
         return model.apply(params, x, mutable=["intermediates"])[1]["intermediates"]["hidden_1"][0]
 
@@ -178,7 +180,7 @@ def test_full_width_relu_nets_live():
         params = init(model, key, images)
         return jax.grad(lambda x: jnp.sum(model.apply(params, x) ** 2))(images)
 
-    slopes = jax.vmap(gradient)(jax.random.split(jax.random.key(1), 64))
+    slopes = jax.jit(jax.vmap(gradient))(jax.random.split(jax.random.key(1), 64))
     assert (jnp.abs(slopes).max(axis=(2, 3, 4)) > 0).all()
 
 

@@ -92,7 +92,7 @@ def test_an_image_does_not_depend_on_its_batch_and_standardisation_is_inside(nam
         1, 1, 1, 2
     )
     np.testing.assert_allclose(apply(bare, params, shifted), logits, rtol=1e-4, atol=1e-5)
-    slopes = jax.grad(lambda x: jnp.sum(model.apply(params, x) ** 2))(images)
+    slopes = jax.jit(jax.grad(lambda x: jnp.sum(model.apply(params, x) ** 2)))(images)
     assert (jnp.abs(slopes).max(axis=(1, 2, 3)) > 0).all()
 
 
