@@ -76,7 +76,7 @@ def test_the_rule_takes_a_route_that_is_fast_in_the_committed_table():
     lines = convolution.chosen(found, "cpu")
     assert len(lines) > 150 and lines["to_best"].notna().all()
     assert (lines["to_best"] <= 1.15).mean() > 0.9 and (lines["to_best"] <= 1.5).mean() > 0.97
-    assert np.exp(np.log(lines["to_best"]).mean()) < 1.04
+    assert np.exp(np.log(lines["to_best"]).mean()) < 1.03
     ours = lines[["direct", "im2col", "dft", "fft"]].min(axis=1)
     ahead = (ours / lines["winograd"]).dropna()  # as BUILD says of Winograd's
     assert ahead.max() < 1.2 and (ahead > 1).sum() <= 3 < len(ahead)

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up; rooms of one floor import each other only as `BESIDE` says
     ("_checked",),
     ("typing", "_checks", "_pytree", "_terminal", "schema", "distributed"),
-    ("spectral", "ops", "inference"),
+    ("spectral", "ops", "inference", "_blocks"),
     ("ensemble", "runs"),
     ("models", "data", "training", "attacks", "theory", "interop"),
     ("plotting",),
