@@ -4,6 +4,7 @@ Compiled fast rather than well. Examples of hypothesis are the same at every run
 is a change's doing; new ones are sought by `--hypothesis-profile=default`.
 """
 
+import gc
 import importlib.util
 import os
 import warnings
@@ -25,6 +26,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # GPUs keep 10 bits by default
 jax.config.update("jax_disable_most_optimizations", True)  # tests spend their time compiling
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # of the programs that tests start
+
+gc.set_threshold(50_000, 20, 100)  # of the graphs of programs few are garbage: 3 % of the time
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")

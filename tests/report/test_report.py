@@ -40,6 +40,12 @@ def page(study):
     return _report(study)
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Tables alone: figures take most of the time of a page."""
+    monkeypatch.setattr("freqbias.report.sweep.make_figures", lambda *_: [])
+
+
 class _Page(HTMLParser):
     """Checks nesting, collects ids, links, images and text."""
 
@@ -122,6 +128,7 @@ def test_claims_come_before_figures(page):
     assert page.index('id="claims"') < page.index('id="figures"') < page.index('id="method"')
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_verdicts_are_words_and_are_counted(study):
     claims = {"claims": [dict(claim) for claim in study.claims["claims"]]}
     for claim, verdict in zip(claims["claims"], ("opposite", "equivalent"), strict=False):
@@ -142,6 +149,7 @@ def test_failures_are_counted_and_named(page):
     assert "no seed of conv_full_d1 is live" in words  # the reason of a claim not decided
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_no_failures_are_said_to_be_none():
     study = synthetic_study(
         datasets=("fashion_mnist_mini",), regimes=("linear",), arms=ARMS[:2], num_seeds=2
@@ -163,6 +171,7 @@ def test_text_from_the_inputs_is_escaped(study):
     assert "&lt;b&gt;K&lt;/b&gt; &amp;" in page
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_null_numbers_give_dashes_never_none_or_nan(study):
     nulls = ("estimate", "low", "high", "standard_error", "degrees_of_freedom", "margin", "p_holm",
              "other_scales", "detectable_effect", "unit", "reason")  # fmt: skip
@@ -255,7 +264,8 @@ def test_factors_have_a_section_with_figure_and_table(page, study):
     assert 'id="factors"' not in _tables(study, rows=one, claims={})
 
 
-def test_dependence_on_the_data_set_is_said_beside_the_claims(study):
+@pytest.mark.usefixtures("no_figures")
+def test_dependence_on_the_data_set_is_said_beside_the_claims(page, study):
     entry = {
         "id": "C4-C1", "title": "Alike", "regime": "relu", "attack": "l2", "verdict": "opposite",
         "margin": 0.01, "range": 0.0321, "range_low": 0.02, "range_high": 0.05,
@@ -271,10 +281,11 @@ def test_dependence_on_the_data_set_is_said_beside_the_claims(study):
     ):
         assert shown in words, shown
     assert words.index("C4-C1 Alike") < words.index("Which factor moves")
-    assert "C4-C1" not in _words(_report(study))
+    assert "C4-C1" not in _words(page)
 
 
-def test_three_readings_stand_side_by_side(study):
+@pytest.mark.usefixtures("no_figures")
+def test_three_readings_stand_side_by_side(page, study):
     reading = {"verdict": "supported", "estimate": 0.03, "low": 0.02, "high": 0.04, "reason": ""}
     entry = {
         "id": "C1", "title": "Conv above FC", "dataset": "natural_patches", "regime": "linear",
@@ -290,7 +301,7 @@ def test_three_readings_stand_side_by_side(study):
     entry["course"]["holds_from"] = None
     words = _words(_report(study, claims={**study.claims, "readings": [entry]}))
     assert "only at the last step" in words
-    assert "In the course of training" not in _words(_report(study))
+    assert "In the course of training" not in _words(page)
 
 
 def test_heat_maps_and_the_exact_control_are_shown_where_they_were_made(study):
@@ -316,12 +327,6 @@ def large():
     study = large_study(2, arms, minor, scales=(1.0, 0.5))
     kept = ("frequency", "spectrum")
     return study._replace(spectra={k: v for k, v in study.spectra.items() if k.endswith(kept)})
-
-
-@pytest.fixture
-def no_figures(monkeypatch):
-    """Tables alone: figures take most of the time of a page."""
-    monkeypatch.setattr("freqbias.report.sweep.make_figures", lambda *_: [])
 
 
 def _table(page, caption):

@@ -1,5 +1,7 @@
 """The number of changed entries, L0: no norm, but a distance for minimal attacks."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -63,9 +65,8 @@ class L0(Norm):
         """The entries (or pixels) of the largest weight (per pixel: root of summed squares)."""
         if self.per_pixel:
             weight = jax.vmap(jax.vmap(length))(weight)[..., None]
-        order = jnp.argsort(-weight.ravel())
-        rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
-        return jnp.where(rank.reshape(weight.shape) < jnp.floor(epsilon), delta, 0)
+        kept = _largest(weight.ravel(), jnp.floor(epsilon)).reshape(weight.shape)
+        return jnp.where(kept, delta, 0)
 
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Raises ValueError: the ball has no end."""
@@ -122,23 +123,47 @@ class L0(Norm):
 def _worthiest(plane: Plane, point: Array, goal: Array, group: int) -> Array:
     """Which entries [D] of the clipped point to keep: as few as reach <b, z> = goal, or all.
 
-    Of consecutive ``group`` entries, all or none. The least worth that is kept is found by
-    bisection of its bits, which are ordered as floats that are not negative are: on CPU ten times
-    as fast as to sort.
+    Of consecutive ``group`` entries, all or none; by the least worth that is kept.
     """
     z = jnp.clip(point, plane.lower, plane.upper)
     worth, gain = z * (2 * point - z), jnp.where(goal < 0, -plane.normal, plane.normal) * z
     worth, gain = (each.reshape(-1, group).sum(axis=1) for each in (worth, gain))
-    integer = jnp.dtype(f"int{8 * worth.dtype.itemsize}")
-    bits = jax.lax.bitcast_convert_type(jnp.abs(jnp.maximum(worth, 0)), integer)
+    bits = _ordered(worth)
+    least = _highest(
+        lambda level: jnp.sum(jnp.where(bits >= level, gain, 0)) >= jnp.abs(goal), bits
+    )
+    # The least one kept has to pass for itself, even if XLA computes it twice and rounds otherwise.
+    return jnp.repeat(bits >= least - _ROUNDING_BITS, group)
+
+
+def _largest(weight: Array, count: Array) -> Array:
+    """Which entries [D] are the ``count`` largest, of equals the first; all, if there are fewer."""
+    bits, count = _ordered(weight), jnp.minimum(count, weight.size)
+    least = _highest(lambda level: jnp.sum(bits >= level) >= count, bits)
+    above, equal, index = bits > least, bits == least, jnp.arange(weight.size)
+    left = count - jnp.sum(above)
+    first = _highest(lambda end: jnp.sum(equal & (index < end)) <= left, index, weight.size)
+    return above | (equal & (index < first))
+
+
+def _ordered(values: Array) -> Array:
+    """The bits of what is above 0, and 0 else, as integers: ordered as the floats are."""
+    bits = jnp.finfo(values.dtype).bits
+    return jax.lax.bitcast_convert_type(jnp.where(values > 0, values, 0), f"int{bits}")
+
+
+def _highest(holds: Callable[[Array], Array], like: Array, most: int | None = None) -> Array:
+    """The highest integer, at most ``most``, at which ``holds``; it does so up to there, or at 0.
+
+    By bisection, of integers like those of an array: on CPU ten times as fast as to sort.
+    """
+    most = jnp.iinfo(like.dtype).max if most is None else most
 
     def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
-        middle = low + (high - low) // 2
-        reached = jnp.sum(jnp.where(bits >= middle, gain, 0)) >= jnp.abs(goal)
-        return jnp.where(reached, middle, low), jnp.where(reached, high, middle)
+        middle = high - (high - low) // 2
+        found = holds(middle)
+        return jnp.where(found, middle, low), jnp.where(found, high, middle - 1)
 
-    ends = jnp.zeros((), integer), jnp.full((), jnp.iinfo(integer).max, integer)
-    least, _ = jax.lax.fori_loop(0, jnp.iinfo(integer).bits - 1, halve, ends)
-    # The least one kept has to pass for itself, even if XLA computes it twice and rounds otherwise.
-    return jnp.repeat(bits >= least - _ROUNDING_BITS, group)
+    ends = jnp.zeros((), like.dtype), jnp.full((), most, like.dtype)
+    return jax.lax.fori_loop(0, most.bit_length(), halve, ends)[0]

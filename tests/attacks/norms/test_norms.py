@@ -465,6 +465,16 @@ def test_l0_projections_are_the_nearest_of_all_supports(per_pixel):
             assert value(norm, found) <= 2
 
 
+def test_l0_keeps_of_equals_the_first():
+    """As a stable sort does, for every number of changes, up to more than there are."""
+    delta = np.random.default_rng(0).integers(-2, 3, (4, 5, 1)).astype(np.float32)
+    order = np.argsort(-abs(delta).ravel(), kind="stable")
+    for count in range(delta.size + 2):
+        expected = np.zeros_like(delta)
+        expected.flat[order[:count]] = delta.flat[order[:count]]
+        np.testing.assert_array_equal(project(L0(), delta, count + 0.5), expected)
+
+
 def test_l0_counts_entries_or_pixels_and_has_no_gradient_geometry():
     delta = np.zeros((3, 3, 3), np.float32)
     delta[0, 1], delta[2, 2, 0] = 1e-9, -5
