@@ -139,11 +139,16 @@ def _worthiest(plane: Plane, point: Array, goal: Array, group: int) -> Array:
 def _largest(weight: Array, count: Array) -> Array:
     """Which entries [D] are the ``count`` largest, of equals the first; all, if there are fewer."""
     bits, count = _ordered(weight), jnp.minimum(count, weight.size)
-    least = _highest(lambda level: jnp.sum(bits >= level) >= count, bits)
+    least = _highest(lambda level: _number(bits >= level) >= count, bits)
     above, equal, index = bits > least, bits == least, jnp.arange(weight.size)
-    left = count - jnp.sum(above)
-    first = _highest(lambda end: jnp.sum(equal & (index < end)) <= left, index, weight.size)
+    left = count - _number(above)
+    first = _highest(lambda end: _number(equal & (index < end)) <= left, index, weight.size)
     return above | (equal & (index < first))
+
+
+def _number(chosen: Array) -> Array:
+    """How many are chosen; as a sum of floats, which XLA on CPU adds up several at a time."""
+    return jnp.sum(jnp.where(chosen, 1.0, 0.0))
 
 
 def _ordered(values: Array) -> Array:
