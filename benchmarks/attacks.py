@@ -239,7 +239,7 @@ def strength(pair: Pair, problem: networks.Problem, found: Any) -> dict[str, flo
     distance = np.asarray(jax.vmap(pair.norm.value)(delta))
     if float(np.min(found)) < -1e-6 or float(np.max(found)) > 1 + 1e-6:
         return {column: float("nan")}
-    logits = problem.model.apply(problem.params(0), jnp.clip(jnp.asarray(found), 0, 1))
+    logits = jax.jit(problem.model.apply)(problem.params(0), jnp.clip(jnp.asarray(found), 0, 1))
     broken = np.asarray(jnp.argmax(logits, -1) != problem.labels)
     if pair.epsilon is None:
         return {column: float(np.median(np.where(broken, distance, np.inf)))}
