@@ -1,5 +1,6 @@
 """The one command: libraries agree, what it writes is whole, and the committed table holds."""
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -69,6 +70,28 @@ def test_the_ratios_in_readme_are_those_of_the_committed_runs(row):
     found = tables.ratios(suite, table).set_index("network")
     cells = [f"{_two_digits(found['ratio'][n])}" if n in found.index else "-" for n in names]
     assert [cell.strip() for cell in written.split("|")[:6]] == cells
+
+
+SENTENCES = {  # of README.md: the suite, and its attacks in the order of their ratios
+    "AutoAttack": (attacks.AUTOATTACK, ("auto_attack_linf", "auto_attack_l2", "auto_attack_l1")),
+    "Minimal attacks": (
+        attacks.MINIMALS,
+        ("ddn_l2", "carlini_wagner_l2", "fmn_l2", "fmn_linf", "fmn_l1", "fmn_l0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("start", SENTENCES)
+def test_what_readme_says_of_attacks_is_in_the_committed_runs(start):
+    """Ratios of rates, and that what was reached with them is no worse."""
+    suite, names = SENTENCES[start]
+    line = next(x for x in (ROOT / "README.md").read_text().split("\n\n") if x.startswith(start))
+    table = pd.read_csv(ROOT / "benchmarks" / "results" / "cpu-2-cores" / f"{suite.name}.csv")
+    found = tables.ratios(suite, table).set_index("attack").loc[list(names)]
+    written = re.findall(r"(?<![\w.])\d\.\d", line)
+    assert written == [f"{ratio:.1f}" for ratio in found["ratio"]]
+    reached = "distance" if suite is attacks.MINIMALS else "robust_accuracy"
+    assert (found[reached] <= found[f"{reached} of peer"] * 1.001).all()
 
 
 def test_the_rule_takes_a_route_that_is_fast_in_the_committed_table():
