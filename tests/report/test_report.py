@@ -264,7 +264,6 @@ def test_factors_have_a_section_with_figure_and_table(page, study):
     assert 'id="factors"' not in _tables(study, rows=one, claims={})
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_dependence_on_the_data_set_is_said_beside_the_claims(page, study):
     entry = {
         "id": "C4-C1", "title": "Alike", "regime": "relu", "attack": "l2", "verdict": "opposite",
