@@ -92,6 +92,8 @@ def test_what_readme_says_of_attacks_is_in_the_committed_runs(start):
     assert written == [f"{ratio:.1f}" for ratio in found["ratio"]]
     reached = "distance" if suite is attacks.MINIMALS else "robust_accuracy"
     assert (found[reached] <= found[f"{reached} of peer"] * 1.001).all()
+    if suite is attacks.AUTOATTACK:
+        assert (found["first_seconds"] < found["first_seconds of peer"]).all()
 
 
 def test_the_rule_takes_a_route_that_is_fast_in_the_committed_table():
