@@ -99,12 +99,12 @@ def test_what_readme_says_of_attacks_is_in_the_committed_runs(start):
 def test_the_rule_takes_a_route_that_is_fast_in_the_committed_table():
     found = pd.read_csv(ROOT / "benchmarks" / "results" / "cpu-2-cores" / "routes.csv")
     lines = convolution.chosen(found, "cpu")
-    assert len(lines) > 150 and lines["to_best"].notna().all()
+    assert len(lines) == 222 and lines["to_best"].notna().all()
     assert (lines["to_best"] <= 1.15).mean() > 0.9 and (lines["to_best"] <= 1.5).mean() > 0.97
     assert np.exp(np.log(lines["to_best"]).mean()) < 1.03
     ours = lines[["direct", "im2col", "dft", "fft"]].min(axis=1)
     ahead = (ours / lines["winograd"]).dropna()  # as BUILD says of Winograd's
-    assert ahead.max() < 1.2 and (ahead > 1).sum() <= 3 < len(ahead)
+    assert ahead.max() < 1.2 and (ahead > 1).sum() <= 5 < len(ahead)
 
 
 # --- The committed table of attacks --------------------------------------------------------------
