@@ -233,7 +233,11 @@ def pairs(steps: int = 40, queries: int = 1000, *, short: bool = False) -> list[
 
 
 def strength(pair: Pair, problem: networks.Problem, found: Any) -> dict[str, float]:
-    """Accuracy left in [0, 1], or median distance, of images [N, H, W, C]."""
+    """Accuracy left in [0, 1], or median distance, of images [N, H, W, C].
+
+    Judged by the compiled network. Applied operation by operation it rounds otherwise, and an image
+    that a minimal attack left on the boundary can fall back.
+    """
     column = "distance" if pair.epsilon is None else "robust_accuracy"
     delta = jnp.asarray(found) - problem.images
     distance = np.asarray(jax.vmap(pair.norm.value)(delta))

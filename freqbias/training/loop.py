@@ -97,6 +97,8 @@ def train(
       hyperparameters: of an optimiser made by ``optax.inject_hyperparams``, its values from the
         first step on; other values compile nothing anew.
       loss: "cross_entropy", "exponential", "logistic" or a `LossFn`; the batch's mean is descended.
+        Loss and logits of an image must not depend on the others of its batch: on CPU a large one
+        is taken in blocks.
       checkpoint_steps: ascending numbers of steps after which parameters are kept (0: at init).
       until: when a seed stops early, asked after each epoch: "fitted" (every image of the epoch was
         classified correctly, before the step that it was part of), a share of them in (0, 1],

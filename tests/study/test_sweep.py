@@ -1,5 +1,6 @@
 """What all binaries share: designs, flags that change them, parts that merge, what is asked."""
 
+import contextlib
 import dataclasses
 import importlib
 import re
@@ -31,10 +32,12 @@ BUDGET = Budget(
 )  # fmt: skip
 
 
-@pytest.fixture
-def without_pages(monkeypatch):
-    """Runs that write their tables and no page, whose figures take longest to draw."""
-    monkeypatch.setattr(library.report, "write_report", lambda run: Path(run) / "no page")
+@contextlib.contextmanager
+def without_pages():
+    """Runs write their tables and no page, whose figures take longest to draw."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(library.report, "write_report", lambda run: Path(run) / "no page")
+        yield
 
 
 def run(*given):
@@ -151,7 +154,7 @@ def test_bad_input_is_named_before_anything_is_written(flag, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_parts_merge_to_what_one_run_gives(tmp_path, request):
+def test_parts_merge_to_what_one_run_gives(tmp_path):
     for part in ("1/2", "2/2"):
         run(f"--shard={part}", f"--out={tmp_path / part[0]}")
         assert not (tmp_path / part[0] / "report.html").exists()
@@ -160,19 +163,20 @@ def test_parts_merge_to_what_one_run_gives(tmp_path, request):
     assert not (tmp_path / "merged").exists()
     join([tmp_path / "1", tmp_path / "2"], tmp_path / "merged")
     assert (tmp_path / "merged" / "report.html").exists()
-    request.getfixturevalue("without_pages")
-    run(f"--out={tmp_path / 'once'}")
+    with without_pages():
+        run(f"--out={tmp_path / 'once'}")
     for name in ("rows.csv", "claims.json"):
         assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
 
 
-@pytest.mark.usefixtures("without_pages")
 def test_runs_on_different_data_sets_merge_to_what_one_run_gives(tmp_path):
     """A person's own data beside the packaged ones, in one report."""
     sets = ("digits", "digits+low_pass_0.125")
-    for part, names in (("1", sets[:1]), ("2", sets[1:]), ("once", sets)):
-        run(f"--datasets={','.join(names)}", f"--out={tmp_path / part}")
+    with without_pages():
+        for part, names in (("1", sets[:1]), ("2", sets[1:]), ("once", sets)):
+            run(f"--datasets={','.join(names)}", f"--out={tmp_path / part}")
     join([tmp_path / "1", tmp_path / "2"], tmp_path / "merged")
+    assert (tmp_path / "merged" / "report.html").exists()
     for name in ("rows.csv", "claims.json"):
         assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
     merged, once = (runs.read_config(tmp_path / name)["config"] for name in ("merged", "once"))
