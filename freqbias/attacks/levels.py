@@ -5,7 +5,6 @@ objective, are known pixel by pixel up to one multiplier s, which all pixels sha
 here solve the equation that s has to meet.
 """
 
-import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -17,43 +16,38 @@ from freqbias.typing import Array
 Scalar: TypeAlias = float | Array
 
 
-def water_level(slopes: Array, caps: Array, target: Scalar, *, at_most: float = math.inf) -> Array:
-    """Smallest s >= 0 with sum_i min(s slopes_i, caps_i) = target, or ``at_most`` if that is less.
+def water_level(slopes: Array, caps: Array, target: Scalar) -> Array:
+    """Smallest s >= 0 with sum_i min(s slopes_i, caps_i) = target.
 
     The sum is concave, increasing and piecewise linear in s. So Newton's method from s = 0 climbs
     to the root from the left, passes at least one breakpoint in each step, and ends exactly on the
-    root. From ``at_most`` its first step leads to the left of the root, or beyond ``at_most`` if
-    the root lies there; near the root that saves steps. It is used by the projection onto L2 ball
-    and box, and by `freqbias.attacks.affine`.
+    root.
 
     Args:
       slopes: non-negative, any shape.
       caps: non-negative, infinity for no cap, the shape of ``slopes``.
       target: positive scalar.
-      at_most: positive scalar.
 
     Returns:
-      s, a scalar; ``at_most`` where sum_i caps_i < target (over the i with positive slope).
+      s, a scalar; infinity where sum_i caps_i < target (over the i with positive slope).
     """
     caps = jnp.where(slopes > 0, caps, 0)
-    limit = jnp.asarray(at_most, slopes.dtype)
 
-    def newton(level: Array, beyond: Array) -> Array:
+    def newton(level: Array) -> Array:
         free = level * slopes < caps
         rest = target - jnp.sum(jnp.where(free, 0, caps))
         slope = jnp.sum(jnp.where(free, slopes, 0))
-        capped = jnp.where(rest > 0, limit, beyond)
+        capped = jnp.where(rest > 0, jnp.inf, level)
         return jnp.where(slope > 0, rest / jnp.where(slope > 0, slope, 1), capped)
 
     def climbs(levels: tuple[Array, Array]) -> Array:
-        return (levels[1] > levels[0]) & (levels[1] < limit)
+        return (levels[1] > levels[0]) & (levels[1] < jnp.inf)
 
     def climb(levels: tuple[Array, Array]) -> tuple[Array, Array]:
-        return levels[1], newton(levels[1], levels[1])
+        return levels[1], newton(levels[1])
 
-    zero = jnp.zeros_like(limit)
-    first = jnp.maximum(newton(limit, zero), 0) if at_most < math.inf else zero
-    return jnp.minimum(jnp.maximum(*jax.lax.while_loop(climbs, climb, (zero - 1, first))), limit)
+    zero = jnp.zeros((), slopes.dtype)
+    return jnp.maximum(*jax.lax.while_loop(climbs, climb, (zero - 1, zero)))
 
 
 def threshold_level(gaps: Array, caps: Array, target: Scalar) -> Array:

@@ -52,30 +52,53 @@ def _shorter(values: Array, where: Array) -> Array:
 
 
 def length(delta: Array) -> Array:
-    """||delta||_2, scaled by its largest entry so that squares neither over- nor underflow."""
-    scale, scaled = _scaled(delta)
-    squares = jnp.sum(scaled**2)
+    """||delta||_2, of squares that neither over- nor underflow."""
+    scale, squares = _squares(jnp.asarray(delta))
     zero = squares == 0
     return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squares)))
 
 
 def unit(gradient: Array) -> Array:
     """The vector gradient / ||gradient||_2, whatever the scale of the gradient; of zero, zero."""
-    _, scaled = _scaled(gradient)
-    squares = jnp.sum(scaled**2)
-    return (scaled * (1 / jnp.sqrt(jnp.where(squares == 0, 1, squares)))).reshape(gradient.shape)
+    scale, squares = _squares(jnp.asarray(gradient))
+    return gradient * (1 / scale) * (1 / jnp.sqrt(jnp.where(squares == 0, 1, squares)))
 
 
-def _scaled(values: Array) -> tuple[Array, Array]:
-    """A power of two near the largest entry, and the entries [D] divided by it, without rounding.
+@jax.custom_jvp
+def _squares(values: Array) -> tuple[Array, Array]:
+    """A power of two s, and sum_i (values_i / s)^2.
 
-    Entries below the smallest normal number count as zero, as they do to processors.
+    It is 1, unless squares over- or underflow: then it is near the largest entry, and divides
+    without rounding. Entries below the smallest normal number count as zero, as they do to
+    processors.
     """
-    values = jnp.asarray(values)
     kind = jnp.finfo(values.dtype)
-    top = jnp.clip(jax.lax.stop_gradient(largest(values)), 4 * kind.tiny, kind.max / 8)
-    scale = jax.lax.reduce_precision(top, exponent_bits=kind.nexp, mantissa_bits=0)
-    return scale, values.ravel() * (1 / scale)
+    lowest = min(2.0**40 * float(kind.tiny), float(kind.max))
+
+    def goes_on(state: tuple[Array, Array]) -> Array:
+        scale, squares = state
+        return (scale == 1) & ~((squares >= lowest) & (squares <= kind.max))
+
+    def rescale(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        top = jnp.clip(largest(values * state[0]), 4 * kind.tiny, kind.max / 8)
+        scale = jax.lax.reduce_precision(top, exponent_bits=kind.nexp, mantissa_bits=0)
+        return jnp.where(scale == 1, 2, scale), _sum_of_squares(values * (1 / scale))
+
+    # A loop of one round at most: of many vectors at once, none has it unless one needs it.
+    first = jnp.ones((), values.dtype), _sum_of_squares(values)
+    return jax.lax.while_loop(goes_on, rescale, first)
+
+
+@_squares.defjvp
+def _squares_jvp(primals: tuple[Array], tangents: tuple[Array]) -> Any:
+    (values,), (change,) = primals, tangents
+    scale, squares = _squares(values)
+    slope = 2 * jnp.sum((values * (1 / scale)) * (change * (1 / scale)))
+    return (scale, squares), (jnp.zeros_like(scale), slope)
+
+
+def _sum_of_squares(values: Array) -> Array:
+    return jnp.sum(values.ravel() ** 2)  # flat: XLA's CPU compiler sums along short axes slowly
 
 
 def along(gradient: Array, steepest: Array) -> Array:

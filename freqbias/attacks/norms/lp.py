@@ -199,15 +199,36 @@ class L2(Norm):
         """Exact projection onto the ball and the box at once.
 
         The KKT conditions give z = clip(t delta, low - image, high - image) with one t in (0, 1].
-        Since ||z||^2 = sum_i min(t^2 delta_i^2, c_i^2), with c_i the room of pixel i, t^2 is a
-        `water_level`.
+        ||z||^2 is concave, increasing and piecewise linear in t^2, of slope sum_i delta_i^2 over
+        the pixels that are not clipped. So Newton's method, from the t that the ball alone would
+        have, climbs to the root from the left, mostly in one step.
         """
         lower, upper = reach(image, bounds)
-        room = jnp.where(delta > 0, upper, -lower)
-        scale = 1 / epsilon
-        level = water_level((scale * delta) ** 2, (scale * room) ** 2, 1.0, at_most=1.0)
-        clipped = jnp.clip(jnp.sqrt(level) * delta, lower, upper)
-        return self.project(clipped, epsilon)  # removes rounding; stays in the box, which holds 0
+        size = self.value(delta)
+        first = jnp.where(size > epsilon, epsilon / jnp.where(size > 0, size, 1), 1)
+        # Epsilon; but one number for all images makes XLA sum ten times slower on CPU.
+        radius = jnp.where(size > epsilon, first * size, epsilon)
+        tolerance = 8 * jnp.finfo(delta.dtype).eps
+
+        def at(factor: Array) -> tuple[Array, Array]:
+            z = jnp.clip(factor * delta, lower, upper)
+            return z, jnp.sum((z.ravel() * (1 / radius)) ** 2)
+
+        def climbs(state: tuple[Array, Array, Array, Array]) -> Array:
+            previous, factor, _, squares = state
+            return (previous < factor) & (factor < 1) & (squares < 1 - tolerance)
+
+        def climb(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+            _, factor, z, squares = state
+            free = self.value(jnp.where(z == factor * delta, delta, 0))
+            inverse_slope = (epsilon / jnp.where(free > 0, free, 1)) ** 2
+            higher = jnp.minimum(jnp.sqrt(factor**2 + (1 - squares) * inverse_slope), 1)
+            higher = jnp.where(free > 0, higher, 1)
+            return factor, higher, *at(higher)
+
+        start = jnp.zeros_like(first), first, *at(first)
+        _, _, clipped, squares = jax.lax.while_loop(climbs, climb, start)
+        return clipped * (1 / jnp.sqrt(jnp.maximum(squares, 1)))  # removes rounding; keeps the box
 
     def sample(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """Uniform in the ball of dimension D.

@@ -302,14 +302,20 @@ def test_water_level_out_of_reach_is_infinite():
 
 @seeds
 @few
-def test_water_level_from_above_is_the_same_or_the_bound(seed):
+def test_projection_onto_l2_ball_and_box_is_at_the_level_of_its_squares(seed):
+    """z = clip(t delta, lower, upper), with t^2 the water level of the squares, or t = 1."""
     generator = np.random.default_rng(seed)
-    slopes, caps = generator.exponential(size=(2, 50)) * generator.integers(2, size=(2, 50))
+    image = np.float32(generator.uniform(size=(5, 5, 1)) * generator.integers(2, size=(5, 5, 1)))
+    delta = np.float32(generator.normal(size=image.shape) * 10.0 ** generator.integers(-2, 12))
+    delta[0] *= np.float32(1e-9)  # still free where the others are cut off
+    epsilon = 10.0 ** generator.uniform(-3, 1)
+    found = project_box(L2(), delta, image, np.float32(epsilon))
     with jax.enable_x64(True):
-        for bound in (0.01, 0.1, 1.0, 10.0):
-            level = float(water_level(slopes, caps, 1.0))
-            bounded = float(water_level(slopes, caps, 1.0, at_most=bound))
-            np.testing.assert_allclose(bounded, min(level, bound), rtol=1e-12)
+        exact, image = np.float64(delta), np.float64(image)
+        room = np.where(exact > 0, 1 - image, image)
+        level = float(level_of((exact / epsilon) ** 2, (room / epsilon) ** 2, 1.0))
+    expected = np.clip(np.sqrt(min(level, 1.0)) * exact, -image, 1 - image)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6 * epsilon)
 
 
 def test_the_largest_entry_is_found_by_its_bits():
