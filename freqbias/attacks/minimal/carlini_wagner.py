@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -23,6 +24,11 @@ _WIDENING = 1.5
 _ADAM = optax.scale_by_adam()
 
 
+def _tanh(variable: Array) -> Array:
+    """To the rounding of a pixel, in 2 fifths of the time of XLA's on CPU."""
+    return 2 * jax.nn.sigmoid(2 * variable) - 1
+
+
 class Balance(NamedTuple):
     """The weight of the hinge, its bracket, and the minimiser under way."""
 
@@ -31,6 +37,7 @@ class Balance(NamedTuple):
     high: Array  # [N], a weight that made it fall; at first infinity
     fell: Array  # bool [N], whether it fell under the present weight
     variable: Array  # [N, H, W, C]
+    squashed: Array  # [N, H, W, C], its tanh; without a box itself
     adam: optax.OptState
 
 
@@ -73,13 +80,14 @@ class CarliniWagner(IterativeAttack):
         del keys
         state = boundary.start(images, labels, targets, logits, num_rivals=self.num_rivals)
         low = jnp.zeros(images.shape[0], images.dtype)
-        variable = self._variable(images)
+        variable, squashed = self._clean(images)
         own = Balance(
             weight=jnp.broadcast_to(self.weight, low.shape).astype(low.dtype),
             low=low,
             high=low + jnp.inf,
             fell=jnp.zeros(images.shape[0], bool),
             variable=variable,
+            squashed=squashed,
             adam=_ADAM.init(variable),
         )
         return state._replace(own=own)
@@ -106,13 +114,14 @@ class CarliniWagner(IterativeAttack):
         stands = ~boundary.counts(labels, state, answer)
         pull = jnp.where(stands, own.weight / clean_gap, 0)
         slope = 2 * state.delta / column(length**2) - column(pull) * gradients
-        slope = slope * self._slope(own.variable) * column(length)
+        slope = slope * self._slope(own.squashed) * column(length)
         moves, adam = _ADAM.update(slope, own.adam)
         decay = boundary.decay(state.step, self.num_steps, length.dtype, last=0.01)
         rate = self.step_size * decay * length / images[0].size ** 0.5 / self._half_width
         variable = own.variable - column(rate) * moves
-        delta = self._delta(images, variable)
-        own = own._replace(variable=variable, adam=adam)
+        squashed = variable if self.bounds is None else _tanh(variable)
+        delta = self._delta(images, squashed)
+        own = own._replace(variable=variable, squashed=squashed, adam=adam)
         state = state._replace(step=state.step + 1, delta=delta, best=best, own=own)
         return state._replace(goal=(state.goal[0], boundary.aims(state)))
 
@@ -125,8 +134,8 @@ class CarliniWagner(IterativeAttack):
         low = jnp.where(own.fell, own.low, own.weight)
         high = jnp.where(own.fell, own.weight, own.high)
         weight = jnp.where(jnp.isfinite(high), (low + high) / 2, 10 * own.weight)
-        variable = self._variable(images)
-        own = Balance(weight, low, high, jnp.zeros_like(own.fell), variable, _ADAM.init(variable))
+        clean = self._clean(images)
+        own = Balance(weight, low, high, jnp.zeros_like(own.fell), *clean, _ADAM.init(clean[0]))
         zero = jnp.zeros_like(state.step)
         return state._replace(step=zero, delta=jnp.zeros_like(images), own=own)
 
@@ -144,23 +153,27 @@ class CarliniWagner(IterativeAttack):
         """Of the widened box; 1 without a box."""
         return 1.0 if self.bounds is None else _WIDENING * (self.bounds[1] - self.bounds[0]) / 2
 
-    def _variable(self, images: Array) -> Array:
-        """At the clean images."""
-        if self.bounds is None:
-            return jnp.zeros_like(images)
-        middle = (self.bounds[0] + self.bounds[1]) / 2
-        return jnp.arctanh((images - middle) / self._half_width)
+    @property
+    def _middle(self) -> float:
+        """Of the box."""
+        return 0.0 if self.bounds is None else (self.bounds[0] + self.bounds[1]) / 2
 
-    def _delta(self, images: Array, variable: Array) -> Array:
+    def _clean(self, images: Array) -> tuple[Array, Array]:
+        """The variable at the clean images, and squashed."""
         if self.bounds is None:
-            return variable
-        middle = (self.bounds[0] + self.bounds[1]) / 2
-        delta = self._half_width * jnp.tanh(variable) - (images - middle)
+            return jnp.zeros_like(images), jnp.zeros_like(images)
+        squashed = (images - self._middle) / self._half_width
+        return jnp.arctanh(squashed), squashed
+
+    def _delta(self, images: Array, squashed: Array) -> Array:
+        if self.bounds is None:
+            return squashed
+        delta = self._half_width * squashed - (images - self._middle)
         return boundary.clip(images, delta, bounds=self.bounds)
 
-    def _slope(self, variable: Array) -> Array:
+    def _slope(self, squashed: Array) -> Array:
         """Derivative of delta by the variable, in half widths; the clip passes it through."""
-        return jnp.ones_like(variable) if self.bounds is None else 1 - jnp.tanh(variable) ** 2
+        return jnp.ones_like(squashed) if self.bounds is None else 1 - squashed**2
 
 
 @checked
