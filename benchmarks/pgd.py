@@ -16,7 +16,7 @@ import numpy as np
 import freqbias as fb
 from benchmarks import networks, products
 from benchmarks.harness import OURS, PRODUCTS, Case, Runner, Settings, Suite, interleaved
-from freqbias._blocks import block_size
+from freqbias._blocks import equal_blocks
 from freqbias.attacks import driver
 
 EPSILON = 0.5
@@ -54,11 +54,11 @@ def runners(problem: networks.Problem, length: float, settings: Settings) -> lis
 
 def _products(problem: networks.Problem) -> Callable[[int, int], Any]:
     """The matrix products alone, of as many images at a time as freqbias takes."""
-    num_images, *shape = problem.images.shape
+    shape = problem.images.shape[1:]
     apply = partial(problem.model.apply, problem.params(0))
-    size = block_size(apply, problem.images, driver._NEAR)
+    number, size = equal_blocks(apply, problem.images, driver._NEAR)
     run = products.runner(products.of_step(problem.model, shape, size, training=False))
-    return lambda seeds, steps: run(seeds, steps * (num_images // size))
+    return lambda seeds, steps: run(seeds, steps * number)
 
 
 def _torch(problem: networks.Problem, length: float) -> Callable[[int, int], Any]:

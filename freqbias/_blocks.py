@@ -14,8 +14,10 @@ from freqbias.typing import Array
 _FEWEST = 32  # images: the products of fewer are too short
 
 
-def block_size(network: Callable[[Array], Array], images: Array, near: int) -> int:
-    """The number N of images or, on CPU, its largest divisor from 32 on that keeps values near.
+def equal_blocks(network: Callable[[Array], Array], images: Array, near: int) -> tuple[int, int]:
+    """(number, size) of the fewest equal blocks that keep values near and hold all N images.
+
+    They may hold up to ``number - 1`` images more. Off CPU, and of few images, one block.
 
     Args:
       network: images [N, H, W, C] -> anything.
@@ -23,11 +25,25 @@ def block_size(network: Callable[[Array], Array], images: Array, near: int) -> i
       near: bytes that the largest array of the network's values on a block may have.
     """
     num_images = images.shape[0]
+    number = -(-num_images // _at_once(network, images, near))
+    return number, -(-num_images // number)
+
+
+def block_size(network: Callable[[Array], Array], images: Array, near: int) -> int:
+    """The largest divisor of N, from 32 on, that keeps values near; N if there is none, or off CPU.
+
+    Arguments as of `equal_blocks`.
+    """
+    num_images = images.shape[0]
+    sizes = range(_at_once(network, images, near), _FEWEST - 1, -1)
+    return next((size for size in sizes if num_images % size == 0), num_images)
+
+
+def _at_once(network: Callable[[Array], Array], images: Array, near: int) -> int:
+    num_images = images.shape[0]
     if jax.default_backend() != "cpu" or num_images < 2 * _FEWEST:
         return num_images
     program = jax.make_jaxpr(network)(images)
     arrays = [variable.aval for each in program.eqns for variable in each.outvars]
     largest = max(math.prod(array.shape) * array.dtype.itemsize for array in (images, *arrays))
-    allowed = max(_FEWEST, near * num_images // largest)
-    sizes = range(min(num_images, allowed), _FEWEST - 1, -1)
-    return next((size for size in sizes if num_images % size == 0), num_images)
+    return min(num_images, max(_FEWEST, near * num_images // largest))

@@ -4,24 +4,26 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from freqbias._blocks import block_size
+from freqbias._blocks import block_size, equal_blocks
 
 
 @pytest.mark.parametrize(
-    ("num_images", "channels", "expected"),
+    ("num_images", "channels", "divisor", "equal"),
     [
-        (8, 64, 8),  # few
-        (128, 16, 64),  # 28 x 28 x 16 floats of an image: 83 are allowed, 64 divide
-        (100, 16, 50),
-        (127, 16, 127),  # no divisor
-        (128, 128, 32),  # never fewer than 32
-        (1024, 1, 1024),
+        (8, 64, 8, (1, 8)),  # few
+        (128, 16, 64, (2, 64)),  # 28 x 28 x 16 floats of an image: 83 are allowed, 64 divide
+        (100, 16, 50, (2, 50)),
+        (127, 16, 127, (2, 64)),  # no divisor; one is left over
+        (199, 16, 199, (3, 67)),
+        (128, 128, 32, (4, 32)),  # never fewer than 32
+        (1024, 1, 1024, (1, 1024)),
     ],
 )
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="only on CPU")
-def test_images_at_once_on_cpu_are_a_divisor_that_stays_near(num_images, channels, expected):
+def test_blocks_on_cpu_stay_near(num_images, channels, divisor, equal):
     def network(images):
         return jnp.sum(jnp.tile(images, (1, 1, 1, channels)), (1, 2, 3))[:, None]
 
     images = jax.ShapeDtypeStruct((num_images, 28, 28, 1), jnp.float32)
-    assert block_size(network, images, 2**22) == expected
+    assert block_size(network, images, 2**22) == divisor
+    assert equal_blocks(network, images, 2**22) == equal

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
-from freqbias._blocks import block_size
+from freqbias._blocks import equal_blocks
 from freqbias._checked import checked
 from freqbias.attacks.compiling import compiled
 from freqbias.attacks.norms import Bounds, Norm, check_norm
@@ -375,6 +375,9 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
                 return reduce(run, part.parts, carry)
             state, point = carry
             answer = part.oracle(apply_fn, params, point, state.goal)
+            # Gradients are made once. Fused into each of its readers on CPU, the transposition that
+            # ends a network's backward pass would be made as often.
+            answer = jax.lax.optimization_barrier(answer)
             return at(part.update(attack, images, labels, state, answer))
 
         def run(carry: tuple[Any, Array], part: Phase | Loop) -> tuple[Any, Array]:
@@ -396,9 +399,10 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
         return attack.finalize(reduce(run, attack.program(logits.shape[-1]), at(state))[0])
 
     inputs, num_images = (images, labels, keys, targets), images.shape[0]
-    size = block_size(partial(apply_fn, params), images, _NEAR)
-    if size == num_images:
+    number, size = equal_blocks(partial(apply_fn, params), images, _NEAR)
+    if number == 1:
         return some(*inputs)
-    chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), inputs)
-    found = jax.lax.map(lambda chunk: some(*chunk), chunks)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
+    places = jnp.minimum(jnp.arange(number * size), num_images - 1)  # left over: the last image
+    blocks = jax.tree.map(lambda leaf: leaf[places.reshape(number, size)], inputs)
+    found = jax.lax.map(lambda block: some(*block), blocks)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_images], found)
