@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -117,14 +117,19 @@ def make_model(name, seed=0, num_classes=NUM_CLASSES, bounds=BOX):
 def _make_model(name, seed, num_classes, bounds, dtype):
     """One for each precision in force: ``dtype`` is only a key."""
     del dtype
-    key = jax.random.key(seed)
     apply_fn, params_fn = {"affine": (affine, affine_params), "mlp": (mlp, mlp_params)}[name]
+    return Model(apply_fn, *_draw_model(apply_fn, params_fn, seed, num_classes, bounds))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 3, 4))
+def _draw_model(apply_fn, params_fn, seed, num_classes, bounds):
+    key = jax.random.key(seed)
     params = params_fn(key, num_classes)
     images = make_images(jax.random.fold_in(key, 1))
     if bounds != BOX:
         images = jnp.clip(bounds[0] + (1.1 * images - 0.05) * (bounds[1] - bounds[0]), *bounds)
     labels = jnp.argmax(apply_fn(params, images), axis=-1).astype(jnp.int32)
-    return Model(apply_fn, params, images, (labels.at[-2:].add(1)) % num_classes)
+    return params, images, (labels.at[-2:].add(1)) % num_classes
 
 
 def with_bounds(attack, bounds):
