@@ -184,10 +184,16 @@ def test_on_affine_models_l0_is_within_one_entry_of_the_optimum(per_pixel, key):
     assert excess.min() >= 0 and np.median(excess) == 0 and excess.max() <= 1
 
 
-def _wall(params, images):
-    """Class 1 beyond a curved wall: a sphere of radius 1/2 about the grey image."""
-    distance = jnp.sum((images - 0.5) ** 2, (1, 2, 3))
-    return jnp.stack([jnp.full_like(distance, 0.25), params * distance], axis=-1)
+def _hill(params, images):
+    """Class 1 where what rises from the grey image, or from a mean of 0.8, is high enough."""
+    height, slope, plateau = params
+    rise = slope * jnp.sum((images - 0.5) ** 2, (1, 2, 3))
+    rise += plateau * jax.nn.relu(jnp.mean(images, (1, 2, 3)) - 0.8)
+    return jnp.stack([jnp.full_like(rise, height), rise], axis=-1)
+
+
+WALL = np.float32([0.25, 1, 0])  # curved: a sphere of radius 1/2 about the grey image
+PLATEAU = np.float32([0.1, 0, 1])  # class 1 beyond a mean of 0.9; flat below a mean of 0.8
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), None], ids=["box", "free"])
@@ -197,26 +203,20 @@ def test_a_curved_boundary_is_followed_to_its_nearest_point(bounds, key):
     offset = np.random.default_rng(0).normal(size=images.shape) / 30
     images = (images + offset).astype(np.float32)
     attack = brendel_bethge(L2(), num_steps=30, bounds=bounds)
-    found = attack(_wall, jnp.float32(1), images, np.zeros(8, int), key)
+    found = attack(_hill, WALL, images, np.zeros(8, int), key)
     exact = 0.5 - np.linalg.norm(offset.reshape(8, -1), axis=1)
     ratio = np.asarray(found.distance) / exact
     assert ratio.min() > 1 - 1e-3 and ratio.max() < 1.01
 
 
-def _plateau(params, images):
-    """Class 1 beyond a mean of 0.9; flat below a mean of 0.8."""
-    rise = jax.nn.relu(jnp.mean(images, (1, 2, 3)) - 0.8)
-    return jnp.stack([jnp.full_like(rise, 0.1), params * rise], axis=-1)
-
-
 def test_a_given_start_is_walked_from_where_no_gradient_leads(key):
     images = np.full((8, 3, 3, 1), 0.5, np.float32)
     labels = np.zeros(8, int)
-    attack = brendel_bethge(L2(), num_steps=30)
-    lost = attack(_plateau, jnp.float32(1), images, labels, key)
+    lost = brendel_bethge(L2(), num_steps=30)(_hill, PLATEAU, images, labels, key)
     assert not lost.is_adversarial.any() and (lost.status == Status.DEAD).all()
     starts = np.random.default_rng(0).uniform(0.91, 1.0, images.shape).astype(np.float32)
-    found = attack(_plateau, jnp.float32(1), images, labels, key, starts=starts)
+    attack = brendel_bethge(L2(), num_steps=30, num_starts=1)  # nothing but the given one
+    found = attack(_hill, PLATEAU, images, labels, key, starts=starts)
     assert found.is_adversarial.all() and (found.status == Status.OK).all()
     np.testing.assert_allclose(found.distance, 0.4 * 3, rtol=1e-3)
 
@@ -230,7 +230,7 @@ def test_a_start_that_is_not_adversarial_changes_nothing(key):
         useless[:, None, None, None], 0.5, np.round(generator.uniform(size=(3, 3, 1)))
     )
     attack = brendel_bethge(L2(), num_steps=30, num_starts=1)  # a second, from noise, is both's
-    arguments = _wall, jnp.float32(1), images, np.zeros(8, int), key
+    arguments = _hill, WALL, images, np.zeros(8, int), key
     free, given = attack(*arguments), attack(*arguments, starts=np.float32(starts))
     assert given.is_adversarial.all()
     np.testing.assert_allclose(given.delta[useless], free.delta[useless], atol=1e-6)
@@ -256,7 +256,7 @@ def test_bad_starts_raise(key):
 def test_images_without_an_adversarial_start_have_an_infinite_distance(key):
     images = np.full((8, 3, 3, 1), 0.5, np.float32)
     attack = brendel_bethge(L2(), num_steps=30)
-    found = attack(_wall, jnp.float32(0.1), images, np.zeros(8, int), key)
+    found = attack(_hill, WALL * np.float32([1, 0.1, 1]), images, np.zeros(8, int), key)
     np.testing.assert_array_equal(found.distance, np.inf)
     np.testing.assert_array_equal(found.delta, 0)
     assert not found.is_adversarial.any() and (found.status != Status.DIVERGED).all()
