@@ -22,7 +22,7 @@ ATTACKS = {  # all begin with a step to the best point of the ball
         norm, epsilon=epsilon, num_steps=2, bounds=None
     ),
     "pgd": lambda norm, epsilon: pgd(
-        norm, epsilon=epsilon, step_size=epsilon, num_steps=2, random_start=False, bounds=None
+        norm, epsilon=epsilon, step_size=epsilon, num_steps=3, random_start=False, bounds=None
     ),
 }
 
