@@ -268,10 +268,6 @@ def test_inputs_are_not_changed(case, key):
     np.testing.assert_array_equal(labels, kept[1])
 
 
-def _nan(params, images):
-    return jnp.full((images.shape[0], NUM_CLASSES), jnp.nan)
-
-
 BAD = {
     "images rank": (dict(images=np.zeros((3, 6, 5), np.float32)), ValueError, "images"),
     "images dtype": (dict(images=np.zeros((12, 6, 5, 2), int)), TypeError, "images"),
@@ -283,7 +279,6 @@ BAD = {
     "labels negative": (dict(labels=np.full(12, -1)), ValueError, "labels"),
     "labels shape": (dict(labels=np.zeros(11, int)), ValueError, "labels"),
     "logits rank": (dict(apply_fn=lambda p, x: x.mean((1, 2, 3))), ValueError, "logits"),
-    "logits nan": (dict(apply_fn=_nan), ValueError, "apply_fn must return finite logits"),
     "one class": (dict(apply_fn=lambda p, x: x.mean((1, 2, 3))[:, None]), ValueError, "logits"),
 }
 
@@ -299,6 +294,15 @@ def test_bad_input_raises_an_error_that_names_it(case, bad, key):
     options = {"targets": targets_of(case, model.labels)} if case.targeted else {}
     with pytest.raises(error, match=words):
         attack(*model._replace(**changes), key, **options)
+
+
+@all_cases
+def test_a_network_without_one_finite_logit_is_refused(case, key):
+    """Its parameters are finite, so that no training is to blame; all its logits overflow."""
+    model = attack_table.make_model(case.model, case.seed)
+    params = jax.tree.map(lambda leaf: np.full_like(leaf, 3e38), model.params)
+    with pytest.raises(ValueError, match="apply_fn must return finite logits"):
+        run(case, model._replace(params=params), key)
 
 
 @budget_cases
