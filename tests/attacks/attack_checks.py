@@ -1,5 +1,7 @@
 """What the tests of the attack table share."""
 
+from functools import partial
+
 import attack_table
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,18 @@ from attack_table import CASES, EPSILON, NUM_CLASSES, SLOW_CASES
 from freqbias.typing import Status
 
 NOISE = 1e-5  # float32, two routes or two batch sizes through one small network
+
+
+@partial(jax.jit, static_argnames="apply_fn")
+def init(attack, apply_fn, *network_and_keys):
+    """`IterativeAttack.init`, of an attack step by step, in one program."""
+    return attack.init(apply_fn, *network_and_keys)
+
+
+@partial(jax.jit, static_argnames=("apply_fn", "phase"))
+def step(attack, apply_fn, params, images, labels, state, phase):
+    """`IterativeAttack.step`, in one program."""
+    return attack.step(apply_fn, params, images, labels, state, phase)
 
 
 def parametrize(keep=lambda case: True, more=()):

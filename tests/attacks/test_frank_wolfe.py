@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from attack_checks import init, step
 from attack_table import BOX, affine, affine_params, make_images
 from norm_table import norm_id
 
@@ -43,22 +44,25 @@ def test_step_by_step_it_is_the_recursion_of_the_paper(key):
     """delta + 2 / (k + 2) (epsilon sign(g) - delta), by NumPy, without the box."""
     model = attack_table.make_model("mlp")
 
+    @jax.jit
+    @jax.value_and_grad
     def loss(images):
         logits = jax.nn.log_softmax(model.apply_fn(model.params, images))
         return -jnp.sum(jnp.take_along_axis(logits, model.labels[:, None], axis=1))
 
     options = dict(epsilon=0.02, bounds=None, random_start=False)
+    keys = jax.random.split(key, len(model.labels))
     delta, losses = np.zeros(model.images.shape), []
-    for step in range(4):
-        gradient = np.asarray(jax.grad(loss)(model.images + jnp.float32(delta)))
-        delta += 2 / (step + 2) * (0.02 * np.sign(gradient) - delta)
-        attack = frank_wolfe(Linf(), num_steps=step + 1, **options)
+    for number in range(4):
+        gradient = np.asarray(loss(model.images + np.float32(delta))[1])
+        delta += 2 / (number + 2) * (0.02 * np.sign(gradient) - delta)
+        attack = frank_wolfe(Linf(), num_steps=number + 1, **options)
         ((_, ascent, _), _) = attack.program(4)[0]
-        state = attack.init(*model, jax.random.split(key, len(model.labels)))
-        for _ in range(step + 1):
-            state = attack.step(*model, state, ascent)
+        state = init(attack, *model, keys)
+        for _ in range(number + 1):
+            state = step(attack, *model, state, ascent)
         np.testing.assert_allclose(state.delta, delta, atol=1e-6)
-        losses.append(float(loss(model.images + state.delta)))
+        losses.append(float(loss(model.images + state.delta)[0]))
     assert losses[-1] > 0.99 * max(losses)
 
 
