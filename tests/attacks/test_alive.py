@@ -1,12 +1,15 @@
-"""Alive means a gradient was seen: one rule for the status of every attack of the table."""
+"""Alive means a gradient was seen: one rule for the status of every attack.
+
+Attacks of the table that go by gradients are tried in `test_attack_variants`.
+"""
 
 import attack_table
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from attack_checks import check_status, parametrize, run
-from attack_table import CASES, EPSILON, SLOW_CASES, affine, mlp
+from attack_checks import parametrize, run
+from attack_table import CASES, SLOW_CASES, affine, mlp
 
 from freqbias.attacks import (
     L2,
@@ -21,55 +24,12 @@ from freqbias.attacks import (
 )
 from freqbias.typing import Status
 
-by_gradients = parametrize(lambda case: case.gradients > 0 and case.model == "mlp")
 black_boxes = parametrize(lambda case: case.gradients == 0)
 
 
 def masked(params, images):
     """The logits of the `mlp` without their gradient."""
     return mlp(params, jax.lax.stop_gradient(images))
-
-
-def half_masked(params, images):
-    """Bright images have the gradient of the `mlp`, others none."""
-    bright = jnp.mean(images, axis=(1, 2, 3)) > 0.6
-    return jnp.where(bright[:, None], mlp(params, images), masked(params, images))
-
-
-def all_dark(case):
-    """A model that gives its own images no gradient: none is bright."""
-    model = attack_table.make_model(case.model, case.seed)._replace(apply_fn=half_masked)
-    return model._replace(images=0.9 * model.images)
-
-
-@by_gradients
-def test_without_a_gradient_no_image_is_alive_however_it_ends(case, key):
-    """Not where a random start crossed the boundary, nor where the image is wrong as it is."""
-    found = run(case, all_dark(case), key)
-    check_status(case, found, Status.DEAD)
-
-
-def test_some_of_these_cross_the_boundary_without_a_gradient(key):
-    """Else the test above shows nothing."""
-    crossed = set()
-    for case in CASES:
-        if case.gradients and case.model == "mlp" and case.random:
-            found = run(case, all_dark(case), key, epsilon=4 * EPSILON[case.norm])
-            if found.flipped.any():
-                crossed.add(case.name)
-                check_status(case, found, Status.DEAD)
-    assert crossed >= {"pgd_l2", "pgd_linf_margin", "apgd_linf", "auto_attack_linf"}
-
-
-@by_gradients
-def test_an_image_is_alive_by_its_own_gradient(case, key):
-    """Of one network, some images see a gradient and others none."""
-    model = attack_table.make_model(case.model, case.seed)
-    bright = np.arange(len(model.labels)) % 2 == 0
-    images = jnp.where(bright[:, None, None, None], 0.95 + 0.05 * model.images, 0.5 * model.images)
-    labels = jnp.argmax(mlp(model.params, images), -1).at[-2:].add(1) % 4
-    found = run(case, model._replace(apply_fn=half_masked, images=images, labels=labels), key)
-    check_status(case, found, np.where(bright, Status.OK, Status.DEAD))
 
 
 @black_boxes
