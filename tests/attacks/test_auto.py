@@ -166,32 +166,6 @@ def test_a_second_call_compiles_nothing_at_all(model, key):
     assert not compilations
 
 
-@pytest.mark.parametrize(
-    "norm, epsilon",
-    [
-        (Linf(), 0.002),
-        pytest.param(L2(), 0.02, marks=pytest.mark.slow),
-        pytest.param(L1(), 0.1, marks=pytest.mark.slow),
-    ],
-)
-def test_a_first_call_compiles_a_program_for_each_member_and_little_else(norm, epsilon, key):
-    """Besides the clean images' and the keys'; what is done between the members is NumPy's."""
-    model = attack_table.make_model("mlp", seed=3)
-    attack = auto_attack(norm, epsilon=epsilon)
-    few = [member.replace(num_steps=2) for member in attack.attacks]
-    attack = attack.replace(attacks=tuple(few))
-    jax.clear_caches()
-    with Compilations() as compilations:
-        found = attack(*model, key)
-    assert (~found.is_adversarial & found.clean_correct).any()  # each member was called
-    programs = [name for name in compilations if not name.startswith("jit(stage)")]
-    assert len(programs) <= len(few) + 4, programs
-    others = attack_table.make_model("mlp", seed=4)
-    with Compilations() as compilations:
-        at_epsilon(attack, 0.9 * epsilon)(*others, key)
-    assert not compilations
-
-
 @pytest.mark.parametrize("standing", [0, 1])
 def test_none_or_one_image_stands(standing, model, key):
     """Nothing to attack is no error, and one image is one batch."""
@@ -383,3 +357,29 @@ def test_bad_input_raises(model, key):
         auto_attack(Linf(), epsilon=0.1, targeted=True)(*model, key)
     with pytest.raises(ValueError, match="images"):
         ATTACK(*model._replace(images=model.images + 1), key)
+
+
+@pytest.mark.parametrize(
+    "norm, epsilon",
+    [
+        (Linf(), 0.002),
+        pytest.param(L2(), 0.02, marks=pytest.mark.slow),
+        pytest.param(L1(), 0.1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_first_call_compiles_a_program_for_each_member_and_little_else(norm, epsilon, key):
+    """Besides the clean images' and the keys'; what is done between the members is NumPy's."""
+    model = attack_table.make_model("mlp", seed=3)
+    attack = auto_attack(norm, epsilon=epsilon)
+    few = [member.replace(num_steps=2) for member in attack.attacks]
+    attack = attack.replace(attacks=tuple(few))
+    jax.clear_caches()  # so that this test is the file's last
+    with Compilations() as compilations:
+        found = attack(*model, key)
+    assert (~found.is_adversarial & found.clean_correct).any()  # each member was called
+    programs = [name for name in compilations if not name.startswith("jit(stage)")]
+    assert len(programs) <= len(few) + 4, programs
+    others = attack_table.make_model("mlp", seed=4)
+    with Compilations() as compilations:
+        at_epsilon(attack, 0.9 * epsilon)(*others, key)
+    assert not compilations
