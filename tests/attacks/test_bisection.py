@@ -31,7 +31,7 @@ def test_with_an_exact_attack_it_finds_the_exact_radius_of_each_image(norm, larg
     assert found.is_adversarial.all() and (found.status == Status.OK).all()
 
     out_of_reach = float(np.median(radius[:-2]))
-    attack = bisect(fgsm(norm, epsilon=out_of_reach, bounds=None), num_bisections=3)
+    attack = bisect(fgsm(norm, epsilon=out_of_reach, bounds=None), num_bisections=12)
     short = attack(affine, params, images, labels, key)
     np.testing.assert_array_equal(np.isinf(short.distance), radius > out_of_reach)
     np.testing.assert_array_equal(short.is_adversarial, radius <= out_of_reach)
@@ -62,7 +62,7 @@ def test_targets_are_passed_on(key):
 
 def test_broken_and_dead_networks(key):
     model = attack_table.make_model("mlp")
-    attack = bisect(pgd(L2(), epsilon=1.0, num_steps=2), num_bisections=2)
+    attack = bisect(pgd(L2(), epsilon=1.0, num_steps=4), num_bisections=3)
     for factor, status in ((0, Status.DEAD), (np.nan, Status.DIVERGED)):
         params = jax.tree.map(lambda leaf, factor=factor: factor * leaf, model.params)
         found = attack(model.apply_fn, params, model.images, 0 * model.labels, key)
