@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from freqbias import inference
 from freqbias._checked import checked
@@ -246,7 +246,7 @@ def _within_arms(claim: Claim, live: Sequence[pd.DataFrame]) -> list[list[np.nda
 
 
 def _centred_ranks(values: np.ndarray) -> np.ndarray:
-    ranks = stats.rankdata(values)
+    ranks = scipy.stats.rankdata(values)
     return ranks - ranks.mean()
 
 
