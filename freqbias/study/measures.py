@@ -20,7 +20,7 @@ from freqbias.data import Dataset, Split
 from freqbias.ensemble import Ensemble
 from freqbias.study import arms, bands, limits, log_amplitude
 from freqbias.study.setting import Asked, Budget, Setting
-from freqbias.typing import Array, Key
+from freqbias.typing import Array, ArrayLike, Key
 
 MINIMAL_STEPS = 40  # of DDN
 CUTOFFS = (1 / 16, 1 / 8, 1 / 4)  # cycles/pixel, of the images that are filtered
@@ -311,6 +311,7 @@ def alignment_columns(of: Measured) -> dict[str, Any]:
     }
 
 
+@jax.jit
 def _finite(images: Array) -> Array:
     """The same, with zero, which has no spectrum, for all that a diverged network gives."""
     good = jnp.all(jnp.isfinite(images), axis=(-3, -2, -1), keepdims=True)
@@ -336,6 +337,7 @@ def kernel_columns(of: Measured) -> dict[str, Any]:
     }
 
 
+@jax.jit
 def _contrasts(predictor: ops.AffinePredictor) -> Array:
     """Class weights less their mean over classes, classes as a leading axis: [S, K, H, W, C]."""
     weights = jnp.moveaxis(predictor.weights, -1, 1)
@@ -364,6 +366,7 @@ def limit_columns(of: Measured) -> dict[str, np.ndarray]:
     return limits.columns(limits.limit_of(of.dataset), of.dataset, predictor.weights)
 
 
+@jax.jit
 def white_share(deltas: Array, basis: np.ndarray) -> Array:
     r"""Share of energy outside the directions in which the data vary, [...].
 
@@ -384,6 +387,7 @@ def white_share(deltas: Array, basis: np.ndarray) -> Array:
     return jnp.where(known, jnp.clip(share, 0, 1), jnp.nan)
 
 
+@jax.jit
 def part_inside(deltas: Array, basis: np.ndarray) -> Array:
     """The part of delta within the directions of a basis, B B^T delta, [..., H, W, C]."""
     flat = deltas.reshape(*deltas.shape[:-3], -1)
@@ -475,38 +479,38 @@ def band_columns(of: Measured) -> dict[str, np.ndarray]:
     }
 
 
-def profile_of(power: Array) -> spectral.RadialProfile:
+def profile_of(power: ArrayLike) -> spectral.RadialProfile:
     """Radial profile of normalised power [..., H, W], in units of its white-noise value."""
-    height, width = power.shape[-2:]
-    return spectral.radial_profile(power * (height * width - 1))
+    height, width = np.shape(power)[-2:]
+    return spectral.radial_profile(np.asarray(power) * (height * width - 1))
 
 
 def arrays_to_draw(of: Measured) -> dict[str, np.ndarray]:
     """What the figures show of a setting's trained networks, by the names of ``spectra.npz``."""
     setting, delta = of.setting, of.perturbed.delta
     first_kernel = arms.family(setting.architecture).first_kernel
-    power = spectral.mean_spectrum(delta, axis=1)
+    power = np.asarray(spectral.mean_spectrum(delta, axis=1))
     some = ~np.isnan(power[:, 0, 0])
     arrays = {
         "profile": profile_of(power).mean,
         "spectrum": (power[some] if some.any() else power).mean(axis=0),
-        "examples": delta[0, :NUM_EXAMPLES],
+        "examples": np.asarray(delta)[0, :NUM_EXAMPLES],
     }
     if first_kernel is not None:
-        arrays["kernels"] = first_kernel(of.compact(of.nets.params))[0]
+        arrays["kernels"] = np.asarray(first_kernel(of.compact(of.nets.params)))[0]
     if setting.regime == "linear":
-        arrays["beta"] = of.attacked.params.weights[0]
+        arrays["beta"] = np.asarray(of.attacked.params.weights)[0]
     return {setting.array(name): np.asarray(value) for name, value in arrays.items()}
 
 
 def dataset_arrays(dataset: Dataset, num_images: int) -> dict[str, np.ndarray]:
     """The arrays of a data set that figures show beside those of the attacks."""
-    images = jnp.asarray(dataset.test.images[:num_images])
+    images = np.asarray(dataset.test.images[:num_images])
     profile = profile_of(spectral.mean_spectrum(images, axis=0))
     return {
         f"{dataset.name}.frequency": np.asarray(profile.frequency),
         f"{dataset.name}.data_profile": np.asarray(profile.mean),
-        f"{dataset.name}.example_images": np.asarray(images[:NUM_EXAMPLES]),
+        f"{dataset.name}.example_images": images[:NUM_EXAMPLES],
     }
 
 
@@ -514,8 +518,8 @@ def null_columns(dataset: Dataset, num_images: int, key: Key) -> dict[str, float
     """The white-noise value of each statistic of single images, and the data's mean frequency."""
     found = spectral.null(dataset.image_shape[:2], key=key, channels=dataset.image_shape[2])
     nulls = {f"null_{name}": float(value) for name, value in statistics(found.mean).items()}
-    data = spectral.mean_frequency(jnp.asarray(dataset.test.images[:num_images]))
-    return {**nulls, "data_mean_frequency": float(data[~jnp.isnan(data)].mean())}
+    data = np.asarray(spectral.mean_frequency(dataset.test.images[:num_images]))
+    return {**nulls, "data_mean_frequency": float(np.nanmean(data))}
 
 
 MEASUREMENTS: tuple[Measurement, ...] = (

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from freqbias import attacks, ensemble, models, ops, training
+from freqbias import attacks, models, ops, training
 from freqbias._checked import checked
 from freqbias.attacks import Perturbation
 from freqbias.data import Dataset
@@ -87,7 +87,7 @@ def run_setting(
         "arm": setting.arm,
         "kernel_size": setting.kernel_size(dataset.image_shape),
         "channels": arms.family(setting.architecture).width(setting, budget),
-        "num_parameters": models.num_parameters(ensemble.select(compact(nets.params), 0)),
+        "num_parameters": models.num_parameters(compact(nets.params)) // len(budget.seeds),
         "num_train": budget.num_images,
         "learning_rate": rate,
     }
@@ -230,10 +230,15 @@ class _Unstable:
 def _recorded(nets: Ensemble, steps: int) -> list[tuple[int, Any]]:
     """(steps done, parameters [S, ...]) at each checkpoint and at the end."""
     kept = [
-        (int(step), jax.tree.map(lambda leaf, at=index: leaf[:, at], nets.history.checkpoints))
+        (int(step), _checkpoint(nets.history.checkpoints, index))
         for index, step in enumerate(np.asarray(nets.history.checkpoint_steps)[0])
     ]
     return [*kept, (steps, nets.params)]
+
+
+@jax.jit
+def _checkpoint(checkpoints: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[:, index], checkpoints)
 
 
 def _fitted_at(setting: Setting, budget: Budget) -> float:
@@ -306,8 +311,11 @@ def _trained_form(setting: Setting, dataset: Dataset, budget: Budget) -> Any:
 def _compact_fn(trained: Any) -> Callable[[Any], Any]:
     """From parameters as trained to those of the model of `make_model`."""
     if isinstance(trained, models.MaskedConvNet):
-        return partial(models.tap_params, trained)
+        return partial(_tap_params, trained)
     return lambda params: params
+
+
+_tap_params = jax.jit(models.tap_params, static_argnums=0)
 
 
 def _geometries(setting: Setting, asked: Asked) -> tuple[str, ...]:

@@ -14,9 +14,10 @@ A bound here constrains *one layer*. A full-width readout removes it from the ne
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy
@@ -183,7 +184,12 @@ def kernel_mean_frequency(
     if kernel.ndim < 4:
         raise ValueError(f"kernel must be [..., Kh, Kw, Cin, Cout]; got shape {kernel.shape}.")
     _kernel_shape(kernel.shape[-4:-2], shape)
-    response = jnp.fft.fft2(kernel, s=tuple(shape), axes=(-4, -3))
+    return _mean_frequency(kernel, tuple(shape), bool(include_dc))
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _mean_frequency(kernel: Array, shape: tuple[int, int], include_dc: bool) -> Array:
+    response = jnp.fft.fft2(kernel, s=shape, axes=(-4, -3))
     power = jnp.sum(response.real**2 + response.imag**2, axis=(-2, -1))
     if not include_dc:
         power = power.at[..., 0, 0].set(0)

@@ -86,7 +86,7 @@ class Course(NamedTuple):
                     bar.add(int((upto - taken).sum()) * self.plan.batch_size)
                 taken = upto
                 if stop in self.checkpoints:
-                    kept.append(jax.tree.map(jnp.copy, state.trained))
+                    kept.append(_copied(state.trained))
                 if stop and stop % self.plan.steps_per_epoch == 0:
                     running &= ~self._fulfilled(state, stop, running)
                 if time.monotonic() > end:
@@ -172,6 +172,11 @@ class Bar:
         """Counts images of all seeds."""
         if self._bar is not None:
             self._bar.update(num_images)
+
+
+@jax.jit
+def _copied(params: Params) -> Params:
+    return jax.tree.map(jnp.copy, params)
 
 
 def split_key(seed_key: Key) -> Key:

@@ -172,7 +172,7 @@ def train(
         state.loss,
         state.accuracy,
         state.steps,
-        jnp.tile(jnp.asarray(checkpoints, jnp.int32), (len(seeds), 1)),
+        jnp.asarray(np.tile(np.asarray(checkpoints, np.int32), (len(seeds), 1))),
         {
             **jax.tree.map(
                 lambda leaf: jnp.broadcast_to(leaf[:, None], repeat + leaf.shape[1:]), carried
@@ -526,7 +526,7 @@ def _stacked(kept: list[Params], like: Params) -> Params:
     """Checkpoints, leaves [S, ...], along a second axis; none of them are [S, 0, ...]."""
     if not kept:
         return jax.tree.map(
-            lambda leaf: jnp.asarray(np.zeros((len(leaf), 0, *leaf.shape[1:]), leaf.dtype)), like
+            lambda leaf: jax.device_put(np.zeros((len(leaf), 0, *leaf.shape[1:]), leaf.dtype)), like
         )
     return _stack(*kept)
 
@@ -539,10 +539,15 @@ def _stack(*trees: Any) -> Any:
 def _ensemble(
     step: _Step, state: _State, carried: Params, history: History, seeds: tuple[int, ...]
 ) -> Ensemble:
-    taken = jnp.arange(state.loss.shape[1])[None] < state.steps[:, None]
-    status = jax.vmap(_status)(state.trained, jnp.where(taken, state.loss, 0), state.alive)
+    status = _statuses(state.trained, state.loss, state.steps, state.alive)
     params = {**carried, "params": state.trained}
     return Ensemble(params, status, history, seeds=seeds, apply_fn=step.apply_fn)
+
+
+@jax.jit
+def _statuses(params: Params, losses: Array, steps: Array, alive: Array) -> Array:
+    taken = jnp.arange(losses.shape[1])[None] < steps[:, None]
+    return jax.vmap(_status)(params, jnp.where(taken, losses, 0), alive)
 
 
 def _status(params: Params, losses: Array, alive: Array) -> Array:
