@@ -235,6 +235,7 @@ def test_checkpoints_are_rows_and_change_nothing_at_the_end(regime):
     rows = [row for row in rows if row["geometry"] == "l2"]
     assert [row["step"] for row in rows[::2]] == [0, 1, 2, 4, 8]  # half of the steps among them
     assert [row["final"] for row in rows[::2]] == [False] * 4 + [True]
+    assert len({row["mean_frequency"] for row in rows[::2]}) == 5  # each of networks of its own
     plain, plain_arrays = networks.run_setting(setting, digits, BUDGET)
     for one, other in zip(rows[-2:], plain, strict=True):
         for name in ("mean_frequency", "test_accuracy", "train_accuracy", "robust_accuracy"):
