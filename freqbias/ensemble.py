@@ -62,7 +62,7 @@ def seed_keys(key: Key, seeds: Iterable[int]) -> Keys:
       >>> bool(ensemble.seed_keys(key, [3, 7])[1] == ensemble.seed_keys(key, [7])[0])
       True
     """
-    return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(_checks.seeds(seeds), jnp.uint32))
+    return jax.vmap(partial(jax.random.fold_in, key))(np.asarray(_checks.seeds(seeds), np.uint32))
 
 
 @checked

@@ -539,15 +539,15 @@ def _stack(*trees: Any) -> Any:
 def _ensemble(
     step: _Step, state: _State, carried: Params, history: History, seeds: tuple[int, ...]
 ) -> Ensemble:
-    status = _statuses(state.trained, state.loss, state.steps, state.alive)
     params = {**carried, "params": state.trained}
-    return Ensemble(params, status, history, seeds=seeds, apply_fn=step.apply_fn)
+    return Ensemble(params, _statuses(state), history, seeds=seeds, apply_fn=step.apply_fn)
 
 
 @jax.jit
-def _statuses(params: Params, losses: Array, steps: Array, alive: Array) -> Array:
-    taken = jnp.arange(losses.shape[1])[None] < steps[:, None]
-    return jax.vmap(_status)(params, jnp.where(taken, losses, 0), alive)
+@jax.vmap
+def _statuses(state: _State) -> Array:
+    taken = jnp.arange(len(state.loss)) < state.steps
+    return _status(state.trained, jnp.where(taken, state.loss, 0), state.alive)
 
 
 def _status(params: Params, losses: Array, alive: Array) -> Array:
