@@ -11,6 +11,7 @@ import warnings
 
 import hypothesis
 import jax
+import numpy as np
 import pytest
 
 # With optimisations off, compiling takes half as long by XLA's older emitters, and a sixth less by
@@ -44,6 +45,12 @@ def bounded_memory():
 def key() -> jax.Array:
     """The key of a test."""
     return jax.random.key(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The numbers of a test that need no key: drawn by NumPy, they compile nothing."""
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

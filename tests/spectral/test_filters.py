@@ -18,150 +18,159 @@ each_shape = pytest.mark.parametrize("shape", SHAPES)
 
 @each_kind
 @pytest.mark.parametrize("shape", [(7, 6)])
-def test_low_and_high_pass_add_up_to_the_image(key, kind, shape):
-    images = jax.random.normal(key, (2, *shape, 3))
-    low = spectral.low_pass(images, 0.2, kind=kind)
-    high = spectral.high_pass(images, 0.2, kind=kind)
+def test_low_and_high_pass_add_up_to_the_image(rng, kind, shape):
+    images = rng.standard_normal((2, *shape, 3), np.float32)
+    low = np.asarray(spectral.low_pass(images, 0.2, kind=kind))
+    high = np.asarray(spectral.high_pass(images, 0.2, kind=kind))
     assert low.dtype == images.dtype
     np.testing.assert_allclose(low + high, images, atol=2e-6)
-    transfer = spectral.low_pass_transfer(shape, 0.2, kind=kind)
+    transfer = np.asarray(spectral.low_pass_transfer(shape, 0.2, kind=kind))
     np.testing.assert_array_equal(transfer + (1 - transfer), 1)
-    np.testing.assert_allclose(jnp.mean(low, (1, 2)), jnp.mean(images, (1, 2)), atol=1e-6)
-    np.testing.assert_allclose(jnp.mean(high, (1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(np.mean(low, (1, 2)), np.mean(images, (1, 2)), atol=1e-6)
+    np.testing.assert_allclose(np.mean(high, (1, 2)), 0, atol=1e-6)
 
 
 @each_kind
-def test_bands_add_up_to_the_low_pass(key, kind):
-    images = jax.random.normal(key, (9, 8, 1))
+def test_bands_add_up_to_the_low_pass(rng, kind):
+    images = rng.standard_normal((9, 8, 1), np.float32)
     cuts = (0, 0.1, 0.25, 0.4)
     bands = [spectral.band_pass(images, *cut, kind=kind) for cut in itertools.pairwise(cuts)]
-    np.testing.assert_allclose(sum(bands), spectral.low_pass(images, 0.4, kind=kind), atol=2e-6)
+    np.testing.assert_allclose(
+        np.sum(bands, axis=0), spectral.low_pass(images, 0.4, kind=kind), atol=2e-6
+    )
 
 
 @each_shape
-def test_the_ideal_filter_is_a_projection_onto_its_band(key, shape):
-    images = jax.random.normal(key, (*shape, 2))
+def test_the_ideal_filter_is_a_projection_onto_its_band(rng, shape):
+    images = rng.standard_normal((*shape, 2), np.float32)
     once = spectral.band_pass(images, 0.15, 0.4)
     np.testing.assert_allclose(spectral.band_pass(once, 0.15, 0.4), once, atol=2e-6)
     assert float(spectral.band_fraction(once, 0.15, 0.4)) == pytest.approx(1, abs=1e-6)
     mask = fourier.band_mask(shape, 0.15, 0.4)
     np.testing.assert_array_equal(spectral.band_pass_transfer(shape, 0.15, 0.4), mask)
-    orthogonal = jnp.vdot(spectral.low_pass(images, 0.3), spectral.high_pass(images, 0.3))
+    orthogonal = np.vdot(spectral.low_pass(images, 0.3), spectral.high_pass(images, 0.3))
     assert abs(float(orthogonal)) < 1e-4
 
 
 def test_transfer_at_the_cutoff_and_its_order():
-    at = {kind: spectral.low_pass_transfer((16, 16), 0.25, kind=kind) for kind in KINDS}
+    at = {kind: np.asarray(spectral.low_pass_transfer((16, 16), 0.25, kind=kind)) for kind in KINDS}
     assert float(at["ideal"][0, 4]) == 1.0
     assert float(at["ideal"][0, 5]) == 0.0
     assert float(at["gaussian"][0, 4]) == pytest.approx(np.exp(-0.5), rel=1e-6)
     assert float(at["butterworth"][0, 4]) == pytest.approx(0.5, rel=1e-6)
     for order in (1, 3):
-        steep = spectral.low_pass_transfer((16, 16), 0.25, kind="butterworth", order=order)
+        steep = np.asarray(
+            spectral.low_pass_transfer((16, 16), 0.25, kind="butterworth", order=order)
+        )
         assert float(steep[0, 8]) == pytest.approx(1 / (1 + 2 ** (2 * order)), rel=1e-5)
         assert float(steep[0, 0]) == 1.0
     sharp = spectral.low_pass_transfer((16, 16), 0.01, kind="butterworth", order=500)
-    assert bool(jnp.all(jnp.isfinite(sharp)))
+    assert np.isfinite(sharp).all()
 
 
 @each_kind
 def test_a_wave_is_scaled_by_the_transfer_at_its_frequency(kind):
-    wave = jnp.cos(2 * jnp.pi * 3 * jnp.arange(16) / 16)[None, :, None] * jnp.ones((16, 1, 1))
-    gain = spectral.low_pass_transfer((16, 16), 0.2, kind=kind)[0, 3]
+    wave = np.float32(
+        np.cos(2 * np.pi * 3 * np.arange(16) / 16)[None, :, None] + np.zeros((16, 1, 1))
+    )
+    gain = np.asarray(spectral.low_pass_transfer((16, 16), 0.2, kind=kind))[0, 3]
     np.testing.assert_allclose(spectral.low_pass(wave, 0.2, kind=kind), gain * wave, atol=1e-6)
 
 
 @each_kind
-def test_a_traced_cutoff_is_the_same_filter(key, kind):
-    images = jax.random.normal(key, (8, 7, 1))
+def test_a_traced_cutoff_is_the_same_filter(rng, kind):
+    images = rng.standard_normal((8, 7, 1), np.float32)
+    low_pass = jax.jit(lambda x, c: spectral.low_pass(x, c, kind=kind))
     for cutoff in (0.125, 0.25, 3 / 7):
-        traced = jax.jit(lambda x, c: spectral.low_pass(x, c, kind=kind))(images, cutoff)
+        traced = low_pass(images, cutoff)
         np.testing.assert_allclose(traced, spectral.low_pass(images, cutoff, kind=kind), atol=2e-6)
-    stacked = jax.vmap(lambda c: spectral.high_pass(images, c, kind=kind))(jnp.array([0.1, 0.3]))
+    high_passes = jax.jit(jax.vmap(lambda c: spectral.high_pass(images, c, kind=kind)))
+    stacked = np.asarray(high_passes(np.float32([0.1, 0.3])))
     np.testing.assert_allclose(stacked[1], spectral.high_pass(images, 0.3, kind=kind), atol=2e-6)
 
 
-def test_apply_transfer_is_multiplication_in_frequency(key):
-    images = jax.random.normal(key, (2, 6, 7, 2))
+def test_apply_transfer_is_multiplication_in_frequency(rng):
+    images = rng.standard_normal((2, 6, 7, 2), np.float32)
     fy, fx = fourier.frequency_grid((6, 7))
     fy = np.where(fy == -0.5, 0, fy)  # at Nyquist a shift by half a pixel is not Hermitian
     transfer = np.exp(-2j * np.pi * (2 * fy + fx)) * np.exp(-(fx**2))
     found = spectral.apply_transfer(images, transfer)
-    product = spectral.fft2(images) * jnp.asarray(transfer, jnp.complex64)[None, :, :, None]
+    product = spectral.fft2(images) * np.complex64(transfer)[None, :, :, None]
     np.testing.assert_allclose(found, spectral.ifft2(product), atol=2e-6)
     shift = np.exp(-2j * np.pi * fourier.frequency_grid((6, 7))[1])
     rolled = spectral.apply_transfer(images, shift)
-    np.testing.assert_allclose(rolled, jnp.roll(images, 1, axis=2), atol=2e-6)
+    np.testing.assert_allclose(rolled, np.roll(images, 1, axis=2), atol=2e-6)
 
 
-def test_a_mask_half_a_bin_off_is_refused(key):
-    images = jax.random.normal(key, (8, 8, 1))
+def test_a_mask_half_a_bin_off_is_refused(rng):
+    images = rng.standard_normal((8, 8, 1), np.float32)
     index = np.arange(8)
     off_centre = np.hypot(index[:, None] - 3.5, index[None, :] - 3.5) <= 2
     with pytest.raises(ValueError, match="symmetric"):
         spectral.apply_transfer(images, np.fft.ifftshift(off_centre))
 
 
-def test_float64_filters_in_float64(key, x64):
-    images = jax.random.normal(key, (8, 8, 1), jnp.float64)
+def test_float64_filters_in_float64(rng, x64):
+    images = rng.standard_normal((8, 8, 1))
     for kind in KINDS:
-        low = spectral.low_pass(images, 0.2, kind=kind)
-        high = spectral.high_pass(images, 0.2, kind=kind)
+        low = np.asarray(spectral.low_pass(images, 0.2, kind=kind))
+        high = np.asarray(spectral.high_pass(images, 0.2, kind=kind))
         assert low.dtype == jnp.float64
         np.testing.assert_allclose(low + high, images, atol=1e-14)
-    assert spectral.low_pass(images.astype(jnp.float32), 0.2).dtype == jnp.float32
+    assert spectral.low_pass(np.float32(images), 0.2).dtype == jnp.float32
 
 
 # Replacing the amplitude.
 
 
 @pytest.mark.parametrize("shape", [(7, 6)])
-def test_replaced_images_have_the_wanted_amplitude_and_their_own_phase(key, shape):
-    images = jax.random.uniform(key, (3, *shape, 2))
-    others = jax.random.normal(jax.random.key(1), (20, *shape, 2))
+def test_replaced_images_have_the_wanted_amplitude_and_their_own_phase(rng, shape):
+    images = rng.random((3, *shape, 2), np.float32)
+    others = rng.standard_normal((20, *shape, 2), np.float32)
     amplitude = spectral.mean_amplitude(others)
     found = spectral.replace_amplitude(images, amplitude, include_dc=True)
-    before, after = spectral.fft2(images), spectral.fft2(found)
+    before, after = (np.asarray(spectral.fft2(x)) for x in (images, found))
     np.testing.assert_allclose(
-        jnp.abs(after), jnp.broadcast_to(amplitude, after.shape), rtol=1e-3, atol=1e-5
+        np.abs(after), np.broadcast_to(amplitude, after.shape), rtol=1e-3, atol=1e-5
     )
-    aligned = (after * jnp.conj(before)).real
-    np.testing.assert_allclose(aligned, jnp.abs(after) * jnp.abs(before), rtol=1e-3, atol=1e-5)
+    aligned = (after * np.conj(before)).real
+    np.testing.assert_allclose(aligned, np.abs(after) * np.abs(before), rtol=1e-3, atol=1e-5)
 
 
-def test_the_own_amplitude_gives_the_image_back(key):
-    image = jax.random.uniform(key, (8, 9, 2))
+def test_the_own_amplitude_gives_the_image_back(rng):
+    image = rng.random((8, 9, 2), np.float32)
     amplitude = spectral.mean_amplitude(image)
     for include_dc in (False, True):
         found = spectral.replace_amplitude(image, amplitude, include_dc=include_dc)
         np.testing.assert_allclose(found, image, atol=1e-5)
 
 
-def test_images_keep_their_mean_unless_the_dc_is_replaced(key):
-    images = jax.random.uniform(key, (3, 8, 8, 1))
-    amplitude = jnp.ones((8, 8, 1))
-    kept = spectral.replace_amplitude(images, amplitude)
-    np.testing.assert_allclose(jnp.mean(kept, (1, 2)), jnp.mean(images, (1, 2)), rtol=1e-5)
-    replaced = spectral.replace_amplitude(images, amplitude, include_dc=True)
-    np.testing.assert_allclose(jnp.mean(replaced, (1, 2)), 1 / 8, rtol=1e-5)  # 1/√n
+def test_images_keep_their_mean_unless_the_dc_is_replaced(rng):
+    images = rng.random((3, 8, 8, 1), np.float32)
+    amplitude = np.ones((8, 8, 1), np.float32)
+    kept = np.asarray(spectral.replace_amplitude(images, amplitude))
+    np.testing.assert_allclose(kept.mean((1, 2)), images.mean((1, 2)), rtol=1e-5)
+    replaced = np.asarray(spectral.replace_amplitude(images, amplitude, include_dc=True))
+    np.testing.assert_allclose(replaced.mean((1, 2)), 1 / 8, rtol=1e-5)  # 1/√n
 
 
 def test_coefficients_at_rounding_get_phase_zero_not_the_phase_of_noise():
-    constant = jnp.full((8, 8, 1), 0.3, jnp.float32)
-    found = spectral.replace_amplitude(constant, jnp.ones((8, 8, 1)), include_dc=True)
-    delta = jnp.zeros((8, 8, 1)).at[0, 0].set(8.0)
+    ones = np.ones((31, 31, 1), np.float32)
+    constant, delta = np.float32(0.3) * ones[:8, :8], 0 * ones[:8, :8]
+    delta[0, 0] = 8.0
+    found = spectral.replace_amplitude(constant, ones[:8, :8], include_dc=True)
     np.testing.assert_allclose(found, delta, atol=1e-5)
-    wave = jnp.cos(2 * jnp.pi * jnp.arange(31) / 31)[None, :, None] * jnp.ones((31, 1, 1))
-    energy = jnp.sum(spectral.replace_amplitude(wave, jnp.ones((31, 31, 1)), include_dc=True) ** 2)
-    assert float(energy) == pytest.approx(31**2, rel=1e-4)  # none lost to an imaginary part
+    wave = np.float32(np.cos(2 * np.pi * np.arange(31) / 31))[None, :, None] * ones
+    found = np.asarray(spectral.replace_amplitude(wave, ones, include_dc=True))
+    assert np.sum(found**2) == pytest.approx(31**2, rel=1e-4)  # none lost to an imaginary part
 
 
-def test_mean_amplitude_is_symmetric_and_averages_moduli(key):
-    images = jax.random.normal(key, (2, 3, 6, 7, 2))
+def test_mean_amplitude_is_symmetric_and_averages_moduli(rng):
+    images = rng.standard_normal((2, 3, 6, 7, 2), np.float32)
     found = spectral.mean_amplitude(images)
     assert fourier.is_symmetric_mask(np.moveaxis(np.asarray(found), -1, 0), tolerance=0)
     np.testing.assert_allclose(
-        found, jnp.mean(jnp.abs(spectral.fft2(images)), (0, 1)), rtol=1e-4, atol=1e-5
+        found, np.abs(spectral.fft2(images)).mean((0, 1)), rtol=1e-4, atol=1e-5
     )
 
 
@@ -199,18 +208,18 @@ def test_permuting_is_orthogonal_real_and_invertible(shape, include_dc, x64):
     """The map as a matrix, on the basis of pixels: real, Q^T Q = 1, Q^-1 = Q^T."""
     permutation = spectral.fourier_permutation(jax.random.key(3), shape, include_dc=include_dc)
     n = shape[0] * shape[1]
-    pixels = jnp.eye(n).reshape(n, *shape, 1)
-    matrix = spectral.permute_spectrum(pixels, permutation).reshape(n, n).T
+    pixels = np.eye(n).reshape(n, *shape, 1)
+    matrix = np.asarray(spectral.permute_spectrum(pixels, permutation)).reshape(n, n).T
     np.testing.assert_allclose(matrix.T @ matrix, np.eye(n), atol=1e-13)
-    assert float(jnp.linalg.norm(matrix - jnp.eye(n))) > 1  # and it does something
+    assert np.linalg.norm(matrix - np.eye(n)) > 1  # and it does something
     inverse = spectral.invert_permutation(permutation)
-    back = spectral.permute_spectrum(pixels, inverse).reshape(n, n).T
+    back = np.asarray(spectral.permute_spectrum(pixels, inverse)).reshape(n, n).T
     np.testing.assert_allclose(back, matrix.T, atol=1e-13)
 
 
 @each_shape
-def test_the_power_moves_as_permute_power_says(key, shape):
-    images = jax.random.normal(key, (3, *shape, 2))
+def test_the_power_moves_as_permute_power_says(rng, shape):
+    images = rng.standard_normal((3, *shape, 2), np.float32)
     permutation = spectral.fourier_permutation(jax.random.key(1), shape)
     moved = spectral.power_spectrum(spectral.permute_spectrum(images, permutation))
     power = spectral.power_spectrum(images)
@@ -222,21 +231,18 @@ def test_the_power_moves_as_permute_power_says(key, shape):
                                spectral.entropy(power, domain="power"), rtol=1e-4)  # fmt: skip
 
 
-def test_it_is_the_exact_control_rotation_equivariant_learners_follow_convolutions_do_not(x64):
+def test_it_is_the_exact_control_rotation_equivariant_learners_follow_convolutions_do_not(x64, rng):
     """Gradient descent on a linear model from a given start follows; a convolution cannot."""
     shape, n = (6, 6), 36
-    data, start, kernel = (
-        jax.random.normal(key, (size, *shape, 1), jnp.float64)
-        for key, size in zip(jax.random.split(jax.random.key(0), 3), (12, 1, 1), strict=True)
-    )
-    targets = jnp.sign(data.reshape(12, n) @ jnp.linspace(-1, 1, n))
+    data, start, kernel = (rng.standard_normal((size, *shape, 1)) for size in (12, 1, 1))
+    targets = np.sign(data.reshape(12, n) @ np.linspace(-1, 1, n))
     permutation = spectral.fourier_permutation(jax.random.key(5), shape)
 
     def train(images, beta):
         images, beta = np.asarray(images).reshape(12, n), np.asarray(beta).reshape(n)
         for _ in range(50):
-            beta = beta - 0.01 * images.T @ (images @ beta - np.asarray(targets))
-        return jnp.asarray(beta.reshape(*shape, 1))
+            beta = beta - 0.01 * images.T @ (images @ beta - targets)
+        return beta.reshape(*shape, 1)
 
     there = spectral.permute_spectrum
     learned = train(data, start)
@@ -247,8 +253,8 @@ def test_it_is_the_exact_control_rotation_equivariant_learners_follow_convolutio
     )
 
     def convolve(images):
-        return jnp.fft.ifft2(
-            jnp.fft.fft2(images, axes=(-3, -2)) * jnp.fft.fft2(kernel, axes=(-3, -2)),
+        return np.fft.ifft2(
+            np.fft.fft2(images, axes=(-3, -2)) * np.fft.fft2(kernel, axes=(-3, -2)),
             axes=(-3, -2),
         ).real
 
@@ -257,19 +263,20 @@ def test_it_is_the_exact_control_rotation_equivariant_learners_follow_convolutio
     )
 
 
-def test_permutations_are_jittable_vmappable_and_drawn_by_key(key):
+def test_permutations_are_jittable_vmappable_and_drawn_by_key(key, rng):
     keys = jax.random.split(key, 3)
     batch = jax.jit(jax.vmap(lambda k: filters.fourier_permutation(k, (5, 6))))(keys)
     assert batch.source.shape == (3, 5, 6)
     one = filters.fourier_permutation(keys[1], (5, 6))
-    np.testing.assert_array_equal(batch.source[1], one.source)
-    assert not np.array_equal(batch.source[0], batch.source[1])
-    images = jax.random.normal(key, (3, 2, 5, 6, 1))
-    moved = jax.vmap(spectral.permute_spectrum)(images, batch)
+    first, second, _ = np.asarray(batch.source)
+    np.testing.assert_array_equal(second, one.source)
+    assert not np.array_equal(first, second)
+    images = rng.standard_normal((3, 2, 5, 6, 1), np.float32)
+    moved = np.asarray(jax.jit(jax.vmap(spectral.permute_spectrum))(images, batch))
     np.testing.assert_allclose(moved[1], spectral.permute_spectrum(images[1], one), atol=1e-6)
 
 
-IMAGES = jnp.ones((4, 4, 1))
+IMAGES = np.ones((4, 4, 1), np.float32)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +291,7 @@ IMAGES = jnp.ones((4, 4, 1))
         (lambda: spectral.replace_amplitude(IMAGES, -IMAGES), ValueError, "negative"),
         (lambda: spectral.replace_amplitude(IMAGES, IMAGES[:3]), ValueError, "amplitude"),
         (
-            lambda: spectral.replace_amplitude(IMAGES, IMAGES.at[0, 1].set(3.0)),
+            lambda: spectral.replace_amplitude(IMAGES, IMAGES + 2 * np.eye(4, 1, -1)[None]),
             ValueError,
             "symmetric",
         ),
