@@ -369,10 +369,12 @@ def _draw_permutation(key: Key, shape: tuple[int, int], include_dc: bool) -> Fou
 @checked
 def invert_permutation(permutation: FourierPermutation) -> FourierPermutation:
     """The inverse map, which is also the transpose: the map is orthogonal."""
-    source = permutation.source
-    return FourierPermutation(
-        jnp.argsort(source.ravel()).astype(source.dtype).reshape(source.shape)
-    )
+    return FourierPermutation(_inverse(permutation.source))
+
+
+@jax.jit
+def _inverse(source: Array) -> Array:
+    return jnp.argsort(source.ravel()).astype(source.dtype).reshape(source.shape)
 
 
 @checked
@@ -422,6 +424,7 @@ def permute_power(power: ArrayLike, permutation: FourierPermutation) -> Array:
     return _take(profile.check_power(power), permutation, "power")
 
 
+@partial(jax.jit, static_argnums=2)
 def _take(plane: Array, permutation: FourierPermutation, name: str) -> Array:
     """``plane`` [..., H, W] gathered at ``permutation.source``."""
     source = permutation.source

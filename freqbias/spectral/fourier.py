@@ -31,8 +31,10 @@ constants.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -81,6 +83,11 @@ def fft2(images: ArrayLike) -> Array:
         entry that is NaN or infinite.
     """
     check_images(images)
+    return _fft2(images)
+
+
+@jax.jit
+def _fft2(images: Array) -> Array:
     return jnp.fft.fft2(images, axes=IMAGE_AXES, norm="ortho")
 
 
@@ -113,6 +120,11 @@ def ifft2(spectrum: ArrayLike) -> Array:
         raise ValueError(
             "spectrum must be Hermitian, X[-k] = conj(X[k]); this one belongs to no real image."
         )
+    return _ifft2(spectrum)
+
+
+@jax.jit
+def _ifft2(spectrum: Array) -> Array:
     return jnp.fft.ifft2(spectrum, axes=IMAGE_AXES, norm="ortho").real
 
 
@@ -130,6 +142,11 @@ def rfft2(images: ArrayLike) -> Array:
       TypeError, ValueError: as in ``fft2``.
     """
     check_images(images)
+    return _rfft2(images)
+
+
+@jax.jit
+def _rfft2(images: Array) -> Array:
     return jnp.fft.rfft2(images, axes=IMAGE_AXES, norm="ortho")
 
 
@@ -154,7 +171,12 @@ def irfft2(half: ArrayLike, shape: Sequence[int]) -> Array:
             f"half must be [..., {height}, {width // 2 + 1}, C] for shape {(height, width)}; "
             f"got {np.shape(half)}."
         )
-    return jnp.fft.irfft2(half, s=(height, width), axes=IMAGE_AXES, norm="ortho")
+    return _irfft2(half, (height, width))
+
+
+@partial(jax.jit, static_argnums=1)
+def _irfft2(half: Array, shape: tuple[int, int]) -> Array:
+    return jnp.fft.irfft2(half, s=shape, axes=IMAGE_AXES, norm="ortho")
 
 
 @checked
