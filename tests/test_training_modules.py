@@ -125,7 +125,7 @@ def test_it_trains_as_a_loop_by_hand(name):
         updates, moments = optimizer.update(jax.grad(loss)(params), moments, params)
         return optax.apply_updates(params, updates), moments
 
-    moments = optimizer.init(params)
+    moments = jax.jit(optimizer.init)(params)
     for batch in order:
         params, moments = step(params, moments, split.images[batch], split.labels[batch])
     trained = found.pop("params")

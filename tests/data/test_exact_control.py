@@ -71,12 +71,12 @@ def test_from_mapped_weights_the_network_is_the_same_function_up_to_q(
     assert plain.alive.all() and turned.alive.all()
     expected = plain.logits(digits.test.images)
     np.testing.assert_allclose(turned.logits(permuted.test.images), expected, atol=1e-4)
-    assert float(jnp.std(expected)) > 1  # it has learnt something
-    there = spectral.permute_spectrum(attacked(plain, digits), PERMUTATION)
-    error = attacked(turned, permuted) / permuted.contrast - there
-    relative = jnp.linalg.norm(error.reshape(-1, 64), axis=-1) / EPSILON
+    assert np.std(expected) > 1  # it has learnt something
+    there = np.asarray(spectral.permute_spectrum(attacked(plain, digits), PERMUTATION))
+    error = np.asarray(attacked(turned, permuted)) / permuted.contrast - there
+    relative = np.linalg.norm(error.reshape(-1, 64), axis=-1) / EPSILON
     # Near a kink of the loss a step can go another way: few, and not far.
-    assert float(jnp.quantile(relative, 0.9)) < 1e-4 and float(relative.max()) < 0.02
+    assert np.quantile(relative, 0.9) < 1e-4 and relative.max() < 0.02
 
 
 def attacked(nets, dataset):

@@ -80,39 +80,38 @@ def test_vgg_11_by_hand():
 
 
 @every_model
-def test_an_image_does_not_depend_on_its_batch_and_standardisation_is_inside(name):
-    images = jax.random.uniform(jax.random.key(0), (4, 8, 8, 2))
+def test_an_image_does_not_depend_on_its_batch_and_standardisation_is_inside(name, rng):
+    images = rng.random((4, 8, 8, 2), np.float32)
     model = models.create(name, num_classes=3, mean=(0.3, 0.4), std=(0.2, 0.5), **SMALL[name])
     params = init(model, jax.random.key(1), images)
-    logits = apply(model, params, images)
+    logits = np.asarray(apply(model, params, images))
     assert logits.shape == (4, 3)
     np.testing.assert_allclose(apply(model, params, images[1:2]), logits[1:2], atol=1e-5)
     bare = models.create(name, num_classes=3, **SMALL[name])
-    shifted = (images - jnp.array([0.3, 0.4]).reshape(1, 1, 1, 2)) / jnp.array([0.2, 0.5]).reshape(
-        1, 1, 1, 2
-    )
+    shifted = (images - np.float32([0.3, 0.4])) / np.float32([0.2, 0.5])
     np.testing.assert_allclose(apply(bare, params, shifted), logits, rtol=1e-4, atol=1e-5)
     slopes = jax.jit(jax.grad(lambda x: jnp.sum(model.apply(params, x) ** 2)))(images)
-    assert (jnp.abs(slopes).max(axis=(1, 2, 3)) > 0).all()
+    assert (np.abs(slopes).max(axis=(1, 2, 3)) > 0).all()
 
 
-def test_mixers_and_transformers_see_patches_in_their_own_way():
+def test_mixers_and_transformers_see_patches_in_their_own_way(rng):
     """Swapping two patches: a transformer without positions is blind to it, a mixer is not."""
-    images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
-    swapped = images.at[:, :4, :4].set(images[:, 4:, 4:]).at[:, 4:, 4:].set(images[:, :4, :4])
+    images = rng.random((2, 8, 8, 1), np.float32)
+    swapped = images.copy()
+    swapped[:, :4, :4], swapped[:, 4:, 4:] = images[:, 4:, 4:], images[:, :4, :4]
     vit = ViT(3, depth=1, width=8, heads=2)
     params = init(vit, jax.random.key(1), images)
-    params["params"]["positions"] = jnp.zeros_like(params["params"]["positions"])
+    params["params"]["positions"] = np.zeros_like(params["params"]["positions"])
     np.testing.assert_allclose(apply(vit, params, swapped), apply(vit, params, images), atol=1e-5)
     mixer = MLPMixer(3, depth=1, width=8, tokens_width=4, channels_width=8)
     params = init(mixer, jax.random.key(1), images)
     assert not np.allclose(apply(mixer, params, swapped), apply(mixer, params, images), atol=1e-3)
 
 
-def test_circular_residual_networks_commute_with_shifts_of_their_stride():
+def test_circular_residual_networks_commute_with_shifts_of_their_stride(rng):
     """Global pooling and circular padding: logits do not see a shift by the total stride."""
-    images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
-    moved = jnp.roll(images, (2, 4), axis=(1, 2))
+    images = rng.random((2, 8, 8, 1), np.float32)
+    moved = np.roll(images, (2, 4), axis=(1, 2))
     for padding, same in (("circular", True), ("SAME", False)):
         model = ResNet(3, blocks=(1, 1), width=8, groups=4, kernel_size=5, padding=padding)
         params = init(model, jax.random.key(1), images)
@@ -138,7 +137,7 @@ def test_circular_residual_networks_commute_with_shifts_of_their_stride():
 def test_bad_settings_are_named(name, change, message):
     model = models.create(name, num_classes=3, **{**SMALL[name], **change})
     with pytest.raises(ValueError, match=message):
-        init(model, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+        init(model, jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
 
 
 @pytest.mark.parametrize("padding", ["SAME", "circular"])
@@ -147,9 +146,9 @@ def test_bad_settings_are_named(name, change, message):
     [{}, {"stride": 2}, {"kernel_size": 4}, {"kernel_size": 7, "stride": 2}, {"depthwise": True}],
     ids=str,
 )
-def test_a_convolution_is_flax_s_on_the_same_parameters(padding, given):
+def test_a_convolution_is_flax_s_on_the_same_parameters(padding, given, rng):
     """Both routes to one layer; 7 taps are more than the image has pixels."""
-    images = jax.random.normal(jax.random.key(0), (2, 5, 6, 3))
+    images = rng.standard_normal((2, 5, 6, 3), np.float32)
     ours = layers.Conv(**{"channels": 3, "kernel_size": 3, "padding": padding, **given})
     taps, stride = ours.kernel_size, ours.stride
     flax = nn.Conv(
@@ -161,7 +160,7 @@ def test_a_convolution_is_flax_s_on_the_same_parameters(padding, given):
     )
     params = init(flax, jax.random.key(1), images)
     jax.tree.map(np.testing.assert_array_equal, params, init(ours, jax.random.key(1), images))
-    params["params"]["bias"] = jnp.arange(3.0)
+    params["params"]["bias"] = np.arange(3, dtype=np.float32)
     found, expected = apply(ours, params, images), apply(flax, params, images)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -178,14 +177,18 @@ def test_bad_options_of_a_convolution_are_named(given, message):
         layers.Conv(3, 3, **given).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
 
-def test_a_global_filter_is_a_depthwise_circular_convolution_of_full_width():
+def test_a_global_filter_is_a_depthwise_circular_convolution_of_full_width(rng):
     """Two routes: the product in frequency, and the sum over all shifts of the kernel in space."""
     model = models.GlobalFilterNet(3, patch_size=1, depth=1, width=8, mlp_ratio=1)
-    images = jax.random.uniform(jax.random.key(0), (2, 6, 4, 2))
+    images = rng.random((2, 6, 4, 2), np.float32)
     params = init(model, jax.random.key(1), images)["params"]
     parts = np.asarray(params["filter_0"], np.float64)
     assert parts.shape == (6, 3, 8, 2)
     kernel = np.fft.irfft2(parts[..., 0] + 1j * parts[..., 1], s=(6, 4), axes=(0, 1))
+
+    @jax.jit
+    def gelu(x):
+        return nn.gelu(x, approximate=False)
 
     def norm(x, name):
         centred = x - x.mean(-1, keepdims=True)
@@ -201,6 +204,6 @@ def test_a_global_filter_is_a_depthwise_circular_convolution_of_full_width():
         kernel[dy, dx] * np.roll(mixed, (dy, dx), axis=(1, 2)) for dy in range(6) for dx in range(4)
     )
     hidden = dense(norm(convolved, "norm_mlp_0"), params["mlp_0"]["expand"])
-    x = x + dense(np.asarray(nn.gelu(hidden, approximate=False)), params["mlp_0"]["contract"])
+    x = x + dense(np.asarray(gelu(hidden)), params["mlp_0"]["contract"])
     expected = dense(norm(x, "norm").mean((1, 2)), params["head"])
     np.testing.assert_allclose(apply(model, {"params": params}, images), expected, atol=2e-5)

@@ -15,7 +15,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 def normal(rng, shape, dtype):
-    return jnp.asarray(rng.standard_normal(shape), dtype)
+    return rng.standard_normal(shape).astype(dtype)
 
 
 def linearise(apply, params, shape, dtype):
@@ -86,7 +86,7 @@ def test_lax_conv_uses_the_same_origin_for_odd_kernels():
     rng = np.random.default_rng(1)
     kernel = normal(rng, (3, 5, 2, 3), "float32")
     images = normal(rng, (2, 7, 8, 2), "float32")
-    wrapped = jnp.pad(images, ((0, 0), (1, 1), (2, 2), (0, 0)), mode="wrap")
+    wrapped = np.pad(images, ((0, 0), (1, 1), (2, 2), (0, 0)), mode="wrap")
     out = jax.lax.conv_general_dilated(
         wrapped, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -99,7 +99,7 @@ def test_a_shift_of_all_taps_is_a_phase_only():
     corner = square_offsets(3, 3) + 1
     centred = pred.kernel_response(kernel, (8, 8))
     causal = pred.kernel_response(kernel, (8, 8), offsets=corner)
-    padded = jnp.fft.fft2(kernel, (8, 8), axes=(0, 1))
+    padded = np.fft.fft2(kernel, (8, 8), axes=(0, 1))
     np.testing.assert_allclose(causal, padded, atol=1e-5)
     np.testing.assert_allclose(np.abs(centred), np.abs(causal), atol=1e-5)
     assert np.abs(centred - causal).max() > 1e-2
@@ -168,8 +168,8 @@ def relu_params(num_classes=4):
 def test_a_network_which_is_not_affine_is_refused_and_its_error_reported():
     with pytest.raises(ValueError, match="must be affine"):
         pred.check_affine(relu_apply, relu_params(), (4, 4, 1))
-    params = jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf]), relu_params())
-    read = jax.vmap(lambda p: pred.check_affine(relu_apply, p, (4, 4, 1)))
+    params = jax.tree.map(lambda leaf: np.stack([leaf, -leaf]), relu_params())
+    read = jax.jit(jax.vmap(lambda p: pred.check_affine(relu_apply, p, (4, 4, 1))))
     assert np.all(read(params) > 1e-2)
     with pytest.raises(ValueError, match="must be affine"):  # dead at zero, alive elsewhere
         pred.check_affine(
@@ -190,7 +190,7 @@ def test_closed_predictors_are_those_of_the_models(name, x64):
     """Each affine family of the zoo, from its own weights, without running it."""
     shape = (6, 6, 2)
     model = models.create(name, num_classes=3, activation="none", **MODELS[name])
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *shape), jnp.float64))
+    params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, *shape)))
     found = linearise(model.apply, params, shape, "float64")
     weights = params["params"]
     last = weights["head"]["readout"]["kernel"]
@@ -221,7 +221,7 @@ def test_every_linear_architecture_is_its_predictor(name, dtype):
     small = {"width": 4} if name == "fc" else {"kernel_size": 3, "channels": 2}
     model = models.create(name, num_classes=2, activation="none", depth=1, **small)
     with jax.enable_x64(dtype == "float64"):
-        params = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, *shape), dtype))
+        params = jax.jit(model.init)(jax.random.key(1), np.zeros((1, *shape), dtype))
         assert pred.check_affine(model.apply, params, shape) <= TOLERANCE[dtype]
 
 
@@ -229,6 +229,7 @@ def test_standardisation_inside_the_model_moves_the_bias_only():
     rng = np.random.default_rng(7)
     weights = normal(rng, (4, 4, 1, 3), "float32")
 
+    @jax.jit
     def apply(params, images):
         return jnp.einsum("nhwc,hwck->nk", (images - 0.5) / 0.25, params)
 
@@ -240,7 +241,7 @@ def test_standardisation_inside_the_model_moves_the_bias_only():
 def test_margin_gradient_of_an_affine_network_is_its_pair_margin():
     rng = np.random.default_rng(8)
     weights = normal(rng, (4, 4, 1, 3), "float32")
-    images, labels = normal(rng, (6, 4, 4, 1), "float32"), jnp.arange(6) % 3
+    images, labels = normal(rng, (6, 4, 4, 1), "float32"), np.arange(6) % 3
 
     def apply(params, images):
         return jnp.einsum("nhwc,hwck->nk", images, params)
@@ -256,14 +257,14 @@ def test_margin_gradient_of_an_affine_network_is_its_pair_margin():
 
 
 def test_margin_gradient_of_a_relu_network_predicts_the_margin_nearby(x64):
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), relu_params())
+    params = jax.tree.map(np.float64, relu_params())
     rng = np.random.default_rng(9)
     images, labels = rng.uniform(size=(5, 4, 4, 1)), np.arange(5) % 4
     gradient = np.asarray(pred.margin_gradient(relu_apply, params, images, labels))
     step = 1e-7 * rng.standard_normal(images.shape)
 
     def margin(images):
-        logits = np.array(relu_apply(params, jnp.asarray(images)))
+        logits = np.array(jax.jit(relu_apply)(params, images))
         true = logits[np.arange(5), labels]
         logits[np.arange(5), labels] = -np.inf
         return true - logits.max(-1)

@@ -1,5 +1,7 @@
 """Norms of a user's own: what their methods let them do, and what an attack says that lacks one."""
 
+import functools
+
 import attack_table
 import jax
 import jax.numpy as jnp
@@ -86,8 +88,8 @@ class Capable(Uneven):
 
 
 @pytest.fixture
-def widths(key):
-    return jax.random.uniform(key, SHAPE, minval=0.5, maxval=2.0)
+def widths(rng):
+    return rng.uniform(0.5, 2.0, SHAPE).astype(np.float32)
 
 
 @pytest.fixture
@@ -126,7 +128,8 @@ def test_three_methods_suffice_for_every_gradient_attack(bounds, widths, model, 
         found = make(norm, epsilon=epsilon, bounds=bounds, loss="margin", **options)(*model, key)
         assert np.max(found.distance) <= epsilon * (1 + 1e-5)
         clear = np.abs(exact / epsilon - 1) > 0.02
-        np.testing.assert_array_equal(found.is_adversarial[:-2][clear], expected[clear])
+        fell = np.asarray(found.is_adversarial)[:-2]
+        np.testing.assert_array_equal(fell[clear], expected[clear])
     radius = smallest_budget(norm, bounds=bounds)(*model, key).distance[:-2]
     np.testing.assert_allclose(radius, exact, rtol=0.03)
 
@@ -187,8 +190,9 @@ def test_with_windows_square_searches_and_others_take_it_up(widths, model, key):
     exact = _exact(model, norm, BOX)[:-2]
     found = square(norm, epsilon=epsilon, num_steps=200)(*model, key)
     assert np.max(found.distance) <= epsilon * (1 + 1e-5)
-    assert not found.is_adversarial[:-2][exact > epsilon].any()
-    assert found.is_adversarial[:-2][exact < 0.5 * epsilon].all()
+    fell = np.asarray(found.is_adversarial)[:-2]
+    assert not fell[exact > epsilon].any()
+    assert fell[exact < 0.5 * epsilon].all()
     kinds = [type(one).__name__ for one in auto_attack(norm, epsilon=epsilon).attacks]
     assert kinds == ["AutoPGD", "AutoPGD", "FAB", "SquareAttack"]
     kinds = [type(one).__name__ for one in auto_attack(Uneven(widths), epsilon=epsilon).attacks]
@@ -209,45 +213,52 @@ def test_a_norm_like_l1_gets_sparse_steps(model):
 
 
 @pytest.mark.parametrize("norm", norm_table.norms(SHAPE), ids=norm_id)
-def test_defaults_agree_with_what_norms_define(norm, key):
+def test_defaults_agree_with_what_norms_define(norm, rng):
     """The dual by its definition, and the projections of ball and box put together."""
-    delta = jax.random.normal(key, SHAPE)
-    image = jax.random.uniform(jax.random.fold_in(key, 1), SHAPE)
-    default = fb.attacks.Norm
-    np.testing.assert_allclose(default.dual(norm, delta), norm.dual(delta), rtol=1e-5)
-    radius = 0.3 * norm.value(delta)
-    both = [
-        jax.jit(cls.project_box)(norm, delta, image, radius, (0.0, 1.0))
-        for cls in (default, type(norm))
-    ]
-    np.testing.assert_allclose(*both, atol=2e-3)
+    delta, image = rng.standard_normal(SHAPE, np.float32), rng.random(SHAPE, np.float32)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def of(cls, norm, delta, image):
+        radius = 0.3 * norm.value(delta)
+        return cls.dual(norm, delta), cls.project_box(norm, delta, image, radius, BOX)
+
+    (dual, projected), (own_dual, own) = (
+        of(cls, norm, delta, image) for cls in (fb.attacks.Norm, type(norm))
+    )
+    np.testing.assert_allclose(dual, own_dual, rtol=1e-5)
+    np.testing.assert_allclose(projected, own, atol=2e-3)
 
 
 @pytest.mark.parametrize("norm", [L1(), L2(), Linf(), Lp(1.5)], ids=norm_id)
 @pytest.mark.parametrize("bounds", BOUNDS, ids=["box", "free"])
-def test_the_largest_step_at_the_smallest_distance_takes_the_margin_away(norm, bounds, key):
-    normal = jax.random.normal(key, SHAPE)
-    image = jax.random.uniform(jax.random.fold_in(key, 1), SHAPE)
-    margin = jnp.float32(2.0)
-    delta, distance = norm.smallest_step(normal, image, margin, bounds)
-    np.testing.assert_allclose(jnp.sum(normal * delta), -margin, rtol=1e-5)
-    np.testing.assert_allclose(norm.value(delta), distance, rtol=1e-5)
-    spent = norm.largest_step(normal, image, distance, bounds)
-    np.testing.assert_allclose(jnp.sum(normal * spent), -margin, rtol=1e-4)
+def test_the_largest_step_at_the_smallest_distance_takes_the_margin_away(norm, bounds, rng):
+    normal, image = rng.standard_normal(SHAPE, np.float32), rng.random(SHAPE, np.float32)
+    margin = np.float32(2.0)
+
+    @jax.jit
+    def steps(norm, normal, image):
+        delta, distance = norm.smallest_step(normal, image, margin, bounds)
+        spent = norm.largest_step(normal, image, distance, bounds)
+        return delta, distance, norm.value(delta), spent, norm.dual(normal)
+
+    delta, distance, size, spent, dual = jax.device_get(steps(norm, normal, image))
+    np.testing.assert_allclose(np.sum(normal * delta), -margin, rtol=1e-5)
+    np.testing.assert_allclose(size, distance, rtol=1e-5)
+    np.testing.assert_allclose(np.sum(normal * spent), -margin, rtol=1e-4)
     if bounds is None:
-        np.testing.assert_allclose(distance, margin / norm.dual(normal), rtol=1e-5)
+        np.testing.assert_allclose(distance, margin / dual, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", [L2(), FourierLinf()], ids=norm_id)
 def test_in_a_band_the_closed_form_is_exact_where_the_steepest_step_is(norm, model):
     limited = band_limited(norm, attack_table.LOW_BAND)
     found = affine_attack(limited)(*model)
-    normals = model.params[0][model.labels][:, None] - model.params[0][None]
-    logits = model.apply_fn(model.params, model.images)
-    margins = jnp.take_along_axis(logits, model.labels[:, None], axis=1) - logits
-    duals = jax.vmap(jax.vmap(limited.dual))(normals)
-    others = jnp.arange(logits.shape[1])[None] != model.labels[:, None]
-    exact = jnp.min(jnp.where(others, margins / duals, jnp.inf), axis=1)
+    beta, labels = np.asarray(model.params[0]), np.asarray(model.labels)
+    logits = np.asarray(model.apply_fn(model.params, model.images))
+    duals = jax.jit(jax.vmap(jax.vmap(limited.dual)))(beta[labels][:, None] - beta[None])
+    margins = np.take_along_axis(logits, labels[:, None], axis=1) - logits
+    own = np.arange(logits.shape[1])[None] == labels[:, None]
+    exact = np.min(np.divide(margins, duals, out=np.full_like(margins, np.inf), where=~own), axis=1)
     np.testing.assert_allclose(found.distance[:-2], exact[:-2], rtol=1e-4)
     assert found.is_adversarial.all()
 
