@@ -39,6 +39,20 @@ def block_size(network: Callable[[Array], Array], images: Array, near: int) -> i
     return next((size for size in sizes if num_images % size == 0), num_images)
 
 
+def puts_images_last(network: Callable[[Array], Array], images: Array) -> bool:
+    """Whether a network's first layers work on [H, W, C, N], and its input gradient is moved back.
+
+    Arguments as of `equal_blocks`. Sought for many images on CPU; else False.
+    """
+    if jax.default_backend() != "cpu" or images.shape[0] < 2 * _FEWEST:
+        return False
+    program = jax.make_jaxpr(network)(images)
+    return any(
+        each.primitive.name == "transpose" and each.invars[0].aval.shape == images.shape
+        for each in program.eqns
+    )
+
+
 def _at_once(network: Callable[[Array], Array], images: Array, near: int) -> int:
     num_images = images.shape[0]
     if jax.default_backend() != "cpu" or num_images < 2 * _FEWEST:

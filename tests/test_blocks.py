@@ -1,10 +1,13 @@
 """How many images a core works on at once."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from freqbias._blocks import block_size, equal_blocks
+from freqbias import models
+from freqbias._blocks import block_size, equal_blocks, puts_images_last
 
 
 @pytest.mark.parametrize(
@@ -27,3 +30,18 @@ def test_blocks_on_cpu_stay_near(num_images, channels, divisor, equal):
     images = jax.ShapeDtypeStruct((num_images, 28, 28, 1), jnp.float32)
     assert block_size(network, images, 2**22) == divisor
     assert equal_blocks(network, images, 2**22) == equal
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only on CPU")
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (models.ConvNet(num_classes=3, kernel_size=3, channels=4), True),
+        (models.FullyConnected(num_classes=3), False),
+    ],
+)
+def test_convolutions_put_images_last(model, expected):
+    images = jax.ShapeDtypeStruct((64, 6, 6, 1), jnp.float32)
+    network = partial(model.apply, model.init(jax.random.key(0), jnp.zeros((1, 6, 6, 1))))
+    assert puts_images_last(network, images) == expected
+    assert not puts_images_last(network, jax.ShapeDtypeStruct((8, 6, 6, 1), jnp.float32))  # few

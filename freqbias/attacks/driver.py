@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks
-from freqbias._blocks import equal_blocks
+from freqbias._blocks import equal_blocks, puts_images_last
 from freqbias._checked import checked
 from freqbias.attacks.compiling import compiled
 from freqbias.attacks.norms import Bounds, Norm, check_norm
@@ -363,6 +363,8 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
     targets: Array | None,
 ) -> Perturbation:
     """The whole attack in one compiled call; on CPU of some images at a time, near in memory."""
+    network = partial(apply_fn, params)
+    moves = puts_images_last(network, images)
 
     def some(images: Array, labels: Array, keys: Keys, targets: Array | None) -> Perturbation:
         # The point asked about is made at the end of a step. In front of a network that flattens
@@ -375,9 +377,8 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
                 return reduce(run, part.parts, carry)
             state, point = carry
             answer = part.oracle(apply_fn, params, point, state.goal)
-            # Gradients are made once. Fused into each of its readers on CPU, the transposition that
-            # ends a network's backward pass would be made as often.
-            answer = jax.lax.optimization_barrier(answer)
+            if moves:
+                answer = _in_memory(answer, some_labels=labels)
             return at(part.update(attack, images, labels, state, answer))
 
         def run(carry: tuple[Any, Array], part: Phase | Loop) -> tuple[Any, Array]:
@@ -399,10 +400,20 @@ def _scan(  # noqa: PLR0917 (the arguments of a call)
         return attack.finalize(reduce(run, attack.program(logits.shape[-1]), at(state))[0])
 
     inputs, num_images = (images, labels, keys, targets), images.shape[0]
-    number, size = equal_blocks(partial(apply_fn, params), images, _NEAR)
+    number, size = equal_blocks(network, images, _NEAR)
     if number == 1:
         return some(*inputs)
     places = jnp.minimum(jnp.arange(number * size), num_images - 1)  # left over: the last image
     blocks = jax.tree.map(lambda leaf: leaf[places.reshape(number, size)], inputs)
     found = jax.lax.map(lambda block: some(*block), blocks)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_images], found)
+
+
+def _in_memory(answer: Answer, some_labels: Array) -> Answer:
+    """The same, each array made once: XLA fuses nothing across a branch.
+
+    On CPU it would fuse the move of the axes that ends a backward pass into each of the gradient's
+    readers, and so make it as often.
+    """
+    always = some_labels[0] > jnp.iinfo(jnp.int32).min  # which XLA does not know
+    return jax.lax.cond(always, lambda a: a, lambda a: jax.tree.map(jnp.zeros_like, a), answer)

@@ -65,12 +65,14 @@ def test_images_some_at_a_time_are_perturbed_as_all_at_once(attack, monkeypatch)
         "ddn": lambda: attacks.ddn(num_steps=5),
     }[attack]()
 
-    def found(size):
+    def found(size, moves=False):
         jax.clear_caches()
+        monkeypatch.setattr(driver, "puts_images_last", lambda *_: moves)
         monkeypatch.setattr(driver, "equal_blocks", lambda *_: (-(-12 // size), size))
         return made(model.apply, params, images, labels, jax.random.key(1))
 
     whole = found(12)
-    for some in (found(4), found(5)):  # three blocks; and with three places left over
+    # Three blocks; with three places left over; and of gradients kept in memory.
+    for some in (found(4), found(5), found(4, moves=True)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, some)
     jax.clear_caches()

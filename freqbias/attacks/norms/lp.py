@@ -20,6 +20,7 @@ from freqbias.attacks.norms.base import (
     along,
     into_ball,
     length,
+    length_in_loop,
     reach,
     unit,
 )
@@ -204,7 +205,7 @@ class L2(Norm):
         have, climbs to the root from the left, mostly in one step.
         """
         lower, upper = reach(image, bounds)
-        size = self.value(delta)
+        size = length_in_loop(delta)
         first = jnp.where(size > epsilon, epsilon / jnp.where(size > 0, size, 1), 1)
         # Epsilon; but one number for all images makes XLA sum ten times slower on CPU.
         radius = jnp.where(size > epsilon, first * size, epsilon)
@@ -220,10 +221,10 @@ class L2(Norm):
 
         def climb(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
             _, factor, z, squares = state
-            free = self.value(jnp.where(z == factor * delta, delta, 0))
-            inverse_slope = (epsilon / jnp.where(free > 0, free, 1)) ** 2
-            higher = jnp.minimum(jnp.sqrt(factor**2 + (1 - squares) * inverse_slope), 1)
-            higher = jnp.where(free > 0, higher, 1)
+            free = jnp.where(z == factor * delta, delta, 0).ravel() * (1 / size)
+            slope = jnp.sum(free**2) / first**2
+            step = (1 - squares) / jnp.where(slope > 0, slope, 1)
+            higher = jnp.where(slope > 0, jnp.minimum(jnp.sqrt(factor**2 + step), 1), 1)
             return factor, higher, *at(higher)
 
         start = jnp.zeros_like(first), first, *at(first)
