@@ -23,7 +23,8 @@ def png_bytes(figure: Figure, *, dpi: int = DPI) -> bytes:
     In the 256 colours that fit it best, which takes a third of the space of all colours: a page of
     many figures can be sent.
     """
-    full = Image.open(io.BytesIO(_encoded(figure, "png", {"Software": None}, dpi)))
+    drawn = _encoded(figure, dpi, format="png", pil_kwargs={"compress_level": 0})
+    full = Image.open(io.BytesIO(drawn))
     buffer = io.BytesIO()
     few = full.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     few.save(buffer, "png", optimize=True, dpi=(dpi, dpi))
@@ -37,9 +38,8 @@ def pdf_bytes(figure: Figure, *, dpi: int = DPI) -> bytes:
     options = importlib.import_module("fontTools.subset").Options  # loaded when it is needed
     without = [*getattr(options, "_drop_tables_default", []), "GDEF", "GPOS", "GSUB", "kern"]
     with mock.patch.object(options, "_drop_tables_default", without, create=True):
-        return _encoded(
-            figure, "pdf", {"CreationDate": None, "Producer": None, "Creator": None}, dpi
-        )
+        nothing = {"CreationDate": None, "Producer": None, "Creator": None}
+        return _encoded(figure, dpi, format="pdf", metadata=nothing)
 
 
 @checked
@@ -62,8 +62,8 @@ def save(figure: Figure, path_stem: str | os.PathLike, *, dpi: int = DPI) -> tup
 
 
 @mpl.rc_context(STYLE)
-def _encoded(figure: Figure, kind: str, metadata: dict[str, Any], dpi: int) -> bytes:
+def _encoded(figure: Figure, dpi: int, **how: Any) -> bytes:
     _checks.positive_int("dpi", dpi)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    figure.savefig(buffer, dpi=dpi, **how)
     return buffer.getvalue()
