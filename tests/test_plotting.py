@@ -51,6 +51,13 @@ def _figures(study):
     }
 
 
+@pytest.fixture(scope="module")
+def drawn(study):
+    """All figures of the study, and the global state before."""
+    before = dict(mpl.rcParams)
+    return _figures(study), before
+
+
 def _points(ax, marker):
     return [line for line in ax.lines if line.get_marker() == marker and len(line.get_xdata()) == 1]
 
@@ -201,8 +208,8 @@ def test_seeds_that_are_not_live_are_counted_not_plotted():
     assert not _points(ax, "o")
 
 
-def test_text_is_legible_in_every_figure(study):
-    for name, figure in _figures(study).items():
+def test_text_is_legible_in_every_figure(drawn):
+    for name, figure in drawn[0].items():
         figure.draw_without_rendering()
         texts = figure.findobj(mpl.text.Text)
         sizes = [t.get_fontsize() for t in texts if t.get_text().strip()]
@@ -251,10 +258,8 @@ def test_fonts_in_a_pdf_are_truetype_and_have_outlines_alone(small):
         assert not {"GSUB", "GPOS", "GDEF"} & set(font.keys())
 
 
-def test_drawing_leaves_no_global_state(small):
-    before = dict(mpl.rcParams)
-    _figures(small)
-    assert dict(mpl.rcParams) == before
+def test_drawing_leaves_no_global_state(drawn):
+    assert dict(mpl.rcParams) == drawn[1]
 
 
 def _line_of(ax, arm, num):

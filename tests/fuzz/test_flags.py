@@ -22,7 +22,7 @@ STUDY = {"preset": "smoke", "datasets": "digits"}
 GIVEN = {  # what else is said, so that one flag alone is wrong
     "analyze": {"network": "own.py:net", "images": "digits"},
     "compare": {"network": ("A/a=own.py:net", "B/b=own.py:net"), "images": "digits"},
-    "linear_bias": {"preset": "smoke"},
+    "linear_bias": {"preset": "smoke", "tasks": "noise"},
     "cost": {"preset": "smoke"},
 }
 OWN = """

@@ -36,14 +36,27 @@ def study():
 
 
 @pytest.fixture(scope="module")
-def page(study):
-    return _report(study)
+def figures(study):
+    return _figures(study)
+
+
+@pytest.fixture(scope="module")
+def page(study, figures):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("freqbias.report.sweep.make_figures", lambda *_: figures)
+        return _report(study)
 
 
 @pytest.fixture
 def no_figures(monkeypatch):
     """Tables alone: figures take most of the time of a page."""
     monkeypatch.setattr("freqbias.report.sweep.make_figures", lambda *_: [])
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Figures are drawn for their titles and captions, and not encoded."""
+    monkeypatch.setattr("freqbias.plotting.png_bytes", lambda *_, **__: b"")
 
 
 class _Page(HTMLParser):
@@ -95,9 +108,8 @@ def test_the_page_is_well_formed_and_self_contained(page):
     assert not re.search(r"https?://|<script|@import|url\(", page)
 
 
-def test_every_picture_has_words_and_a_caption(page, study):
+def test_every_picture_has_words_and_a_caption(page, figures):
     parsed = _parse(page)
-    figures = _figures(study)
     assert len(parsed.images) == len(figures)
     assert all(len(image["alt"]) > 20 for image in parsed.images)
     words = _words(page)
@@ -118,6 +130,7 @@ def test_every_claim_shows_effect_interval_margin_verdict_and_live_seeds(page, s
     assert "margin ±0.010 cycles/pixel" in words
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_claim_about_all_data_sets_has_a_place_of_its_own(study):
     claim = {**study.claims["claims"][0], "id": "C4", "dataset": "all", "estimate": 0.4321}
     words = _words(_tables(study, claims={"claims": [claim]}))
@@ -164,6 +177,7 @@ def test_settings_and_command_are_there(page):
     assert "L∞, PGD" in words
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_text_from_the_inputs_is_escaped(study):
     claims = {"claims": [{**study.claims["claims"][0], "title": '<b>K</b> & "K\'"'}]}
     page = _tables(study, claims=claims, config={"note": "<script>alert(1)</script>"})
@@ -252,6 +266,7 @@ def test_figures_of_training_are_shown_where_steps_were_recorded():
     assert all("interval" in item.caption for item in figures)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_factors_have_a_section_with_figure_and_table(page, study):
     words = _words(page)
     assert page.index('id="figures"') < page.index('id="factors"') < page.index('id="networks"')
@@ -264,6 +279,7 @@ def test_factors_have_a_section_with_figure_and_table(page, study):
     assert 'id="factors"' not in _tables(study, rows=one, claims={})
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_dependence_on_the_data_set_is_said_beside_the_claims(page, study):
     entry = {
         "id": "C4-C1", "title": "Alike", "regime": "relu", "attack": "l2", "verdict": "opposite",
@@ -303,6 +319,7 @@ def test_three_readings_stand_side_by_side(page, study):
     assert "In the course of training" not in _words(page)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_heat_maps_and_the_exact_control_are_shown_where_they_were_made(page, study):
     spectra = study.spectra
     key = next(key for key in spectra if key.endswith("/1.spectrum"))
