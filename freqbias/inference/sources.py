@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 
 from freqbias import _checks
 from freqbias._checked import checked
-from freqbias.inference.estimates import Estimate, one_sided_level, satterthwaite
+from freqbias.inference.estimates import (
+    Estimate,
+    critical_value,
+    one_sided_level,
+    satterthwaite,
+)
 from freqbias.inference.verdicts import Verdict
 
 MIN_SOURCES = 3
@@ -87,8 +91,8 @@ def effect_range(
             pair = [i, j]
             error, df = satterthwaite(variances[pair], dofs[pair])
             apart = abs(effects[i] - effects[j])
-            low = max(low, apart - float(scipy.stats.t.isf(level / (k * (k - 1)), df)) * error)
-            high = max(high, apart + float(scipy.stats.t.isf(level, df)) * error)
+            low = max(low, apart - float(critical_value(level / (k * (k - 1)), df)) * error)
+            high = max(high, apart + float(critical_value(level, df)) * error)
     if k < MIN_SOURCES:
         verdict = Verdict.NOT_DECIDED
     elif high < margin:

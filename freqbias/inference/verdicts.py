@@ -211,7 +211,7 @@ def evidence_for(estimate: Estimate, margin: float, direction: str) -> dict[Verd
         if estimate.standard_error == 0:
             return float(excess <= 0)
         t = excess / estimate.standard_error
-        return float(scipy.stats.t.sf(t, estimate.degrees_of_freedom))
+        return float(scipy.special.stdtr(estimate.degrees_of_freedom, -t))
 
     return {
         Verdict.SUPPORTED: p_value(effect - bound),

@@ -31,18 +31,19 @@ def judge(rows: Rows, registry: Registry) -> list[dict[str, Any]]:
     Returns:
       One JSON-ready mapping per member; effects are None where nothing can be estimated.
     """
+    cells = _Cells(rows)
     members = [
         (claim, dataset, regime, geometry)
         for claim in registry.claims
         for dataset in rows["dataset"].unique()
         for regime in claim.regimes
         for geometry in claim.geometries
-        if _was_asked(rows, claim, dataset, regime, geometry)
+        if _was_asked(cells, claim, dataset, regime, geometry)
     ]
     others = sorted(set(rows["init_scale"]) - {1.0}, reverse=True)
-    by_scale = {s: _judge_scale(rows, members, registry, s) for s in (1.0, *others)}
+    by_scale = {s: _judge_scale(cells, members, registry, s) for s in (1.0, *others)}
     records = [
-        _record(rows, member, registry, {scale: of[index] for scale, of in by_scale.items()})
+        _record(cells, member, registry, {scale: of[index] for scale, of in by_scale.items()})
         for index, member in enumerate(members)
     ]
     return [
@@ -149,22 +150,23 @@ _MINIMAL = "minimal_relative_distance"
 Member = tuple[Claim, str, str, str]
 
 
-def _cell(
-    rows: pd.DataFrame, dataset: str, regime: str, geometry: str, scale: float
-) -> pd.DataFrame:
-    return rows[
-        (rows["dataset"] == dataset)
-        & (rows["regime"] == regime)
-        & (rows["geometry"] == geometry)
-        & (rows["init_scale"] == scale)
-    ]
+class _Cells:
+    """The rows of each data set, regime, geometry and initial scale; where there are none, none."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        keys = ["dataset", "regime", "geometry", "init_scale"]
+        self._found = dict(list(rows.groupby(keys, sort=False, observed=True)))
+        self._none = rows.iloc[:0]
+
+    def __getitem__(self, key: tuple[str, str, str, float]) -> pd.DataFrame:
+        return self._found.get(key, self._none)
 
 
-def _was_asked(rows: pd.DataFrame, claim: Claim, dataset: str, regime: str, geometry: str) -> bool:
+def _was_asked(cells: _Cells, claim: Claim, dataset: str, regime: str, geometry: str) -> bool:
     """Whether every arm of the claim was attacked so, and recorded in training if it has to be."""
     if claim.data and not set(claim.data) & set(titles.kinds(dataset)):
         return False
-    here = _cell(rows, dataset, regime, geometry, 1.0)
+    here = cells[dataset, regime, geometry, 1.0]
     if "checkpoints" in claim.needs:
         here = here[here["checkpoints"] > 0]
     if {"minimal", "minimal_in_training"} & set(claim.needs) and _MINIMAL in here:
@@ -188,11 +190,11 @@ def _was_measured(arm: pd.DataFrame, claim: Claim) -> bool:
 
 
 def _judge_scale(
-    rows: pd.DataFrame, members: Sequence[Member], registry: Registry, scale: float
+    cells: _Cells, members: Sequence[Member], registry: Registry, scale: float
 ) -> list[_Result]:
     estimates = []
     for claim, dataset, regime, geometry in members:
-        cell = _cell(rows, dataset, regime, geometry, scale)
+        cell = cells[dataset, regime, geometry, scale]
         estimates.append(_estimate(claim, _arm_rows(cell, claim), registry.confidence))
     known = [i for i, (estimate, _) in enumerate(estimates) if estimate is not None]
     decisions = inference.verdicts(
@@ -251,7 +253,7 @@ def _centred_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _record(
-    rows: pd.DataFrame, member: Member, registry: Registry, by_scale: Mapping[float, _Result]
+    cells: _Cells, member: Member, registry: Registry, by_scale: Mapping[float, _Result]
 ) -> dict[str, Any]:
     """One member, from what was found at each initial scale, of which the first is 1."""
     claim, dataset, regime, geometry = member
@@ -260,7 +262,7 @@ def _record(
     for scale in by_scale:
         for name, arm in zip(
             claim.arms,
-            _arm_rows(_cell(rows, dataset, regime, geometry, scale), claim),
+            _arm_rows(cells[dataset, regime, geometry, scale], claim),
             strict=True,
         ):
             if arm.empty or (scale != 1 and not _was_measured(arm, claim)):
@@ -283,7 +285,7 @@ def _record(
         if verdict in undecided and set(found) - {full.verdict}:
             at_others = (f"{of.verdict} at {scale:.2g}" for scale, of in others.items())
             reasons = [", ".join((f"{full.verdict} at initial scale 1", *at_others))]
-    at_one = _cell(rows, dataset, regime, geometry, 1.0)
+    at_one = cells[dataset, regime, geometry, 1.0]
     arms = pd.concat(_arm_rows(at_one, claim))
     return {
         "id": claim.id,
