@@ -279,6 +279,13 @@ def own_task():
     return dataclasses.replace(noise, name="own", title="A task of my own")
 
 
+@pytest.fixture
+def no_pdf(monkeypatch):
+    """The PDF of a figure, which takes as long as the rest of it, is that of the command below."""
+    monkeypatch.setattr("freqbias.plotting.pdf_bytes", lambda *_: b"")
+
+
+@pytest.mark.usefixtures("no_pdf")
 def test_a_study_of_ones_own_task_gives_rows_verdicts_and_page(own_task, tmp_path):
     plan = linear.plan("mine", COMPARED, DESCENT, tasks={"own": own_task})
     assert {claim.id for claim in plan.registry.claims} == {"C8-slack", "C1-late"}
@@ -299,6 +306,7 @@ def test_what_is_computed_travels_to_another_process(own_task, tmp_path, monkeyp
         pickle.loads(pickle.dumps(job.tasks[0].compute))
 
 
+@pytest.mark.usefixtures("no_pdf")
 def test_parts_of_a_study_merge_to_what_one_run_gives(own_task, tmp_path, monkeypatch):
     compared = COMPARED._replace(limits=(LimitPlan("l2", 4, 50),))
     plan = linear.plan("mine", compared, DESCENT, tasks={"own": own_task})
