@@ -83,14 +83,14 @@ def select(tree: Any, index: int | slice | ArrayLike) -> Any:
     _check_arrays("tree", leaves)
     if not all(map(np.ndim, leaves)):
         raise ValueError("tree must have leaves with a leading axis; some are scalars.")
-    if isinstance(index, int) and all(isinstance(leaf, jax.Array) for leaf in leaves):
+    if not isinstance(index, slice) and all(isinstance(leaf, jax.Array) for leaf in leaves):
         return _entry(tree, index)
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 @jax.jit
 def _entry(tree: Any, index: ArrayLike) -> Any:
-    """Entry ``index`` of every leaf, by one program for all leaves and indices."""
+    """Entry or entries ``index`` of every leaf, by one program for all leaves and indices."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 

@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from freqbias import _checks, attacks, interop, spectral
 from freqbias.analysis.jacobian import jacobian_power
 from freqbias.analysis.networks import Subject
 from freqbias.attacks.evaluate import logits_in_batches
+from freqbias.attacks.protocol import on_device, pick_keys, predict
 from freqbias.ensemble import attack_each, perturb_fn, seed_keys
 from freqbias.typing import Array, Key, Keys
 
@@ -109,8 +109,8 @@ def of_jacobian(subject: Subject, batch: Batch, keys: Keys, num_probes: int) -> 
     found = jacobian_power(
         subject.apply_fn,
         subject.params,
-        jnp.asarray(batch.images),
-        keys[..., batch.rows],
+        on_device(batch.images),
+        pick_keys(keys, batch.rows),
         num_probes=num_probes,
         ensemble_of=None if subject.seeds is None else len(subject.seeds),
     )
@@ -118,7 +118,7 @@ def of_jacobian(subject: Subject, batch: Batch, keys: Keys, num_probes: int) -> 
     correct = (np.asarray(predicted) == batch.labels)[:, : batch.kept]
     return _collected(
         power, batch, correct, np.zeros_like(correct), np.asarray(status)[:, : batch.kept],
-        np.full(correct.shape, np.nan), None, np.asarray(predicted[0]),
+        np.full(correct.shape, np.nan), None, np.asarray(predicted)[0],
     )  # fmt: skip
 
 
@@ -136,17 +136,17 @@ def seconds_of(
 
 def of_attack(subject: Subject, attack: attacks.Attack, batch: Batch, keys: Keys) -> Collected:
     """What an attack finds on a subject; a broken network has a status, and raises nothing."""
-    arguments = (jnp.asarray(batch.images), jnp.asarray(batch.labels), keys[..., batch.rows])
+    arguments = on_device(batch.images), on_device(batch.labels), pick_keys(keys, batch.rows)
     if subject.seeds is None:
         found = _with_seed_axis(perturb_fn(attack)(subject.apply_fn, subject.params, *arguments))
     else:
         found = attack_each(attack, subject.apply_fn, subject.params, *arguments)
     power = spectral.profile.rescaled_power(found.delta)
-    answers = None
+    answers, delta = None, np.asarray(found.delta)
     if batch.rows[0] == 0:
-        moved = batch.images + np.asarray(found.delta[0])
+        moved = batch.images + delta[0]
         logits = logits_in_batches(subject.apply_fn, subject.first, moved, batch_size=len(moved))
-        answers = np.asarray(attacks.protocol.predict(logits))
+        answers = np.asarray(predict(logits))
     kept = slice(batch.kept)
     return _collected(
         power,
@@ -155,9 +155,9 @@ def of_attack(subject: Subject, attack: attacks.Attack, batch: Batch, keys: Keys
         np.asarray(found.is_adversarial)[:, kept],
         np.asarray(found.status)[:, kept],
         np.asarray(found.distance)[:, kept],
-        np.asarray(found.delta[0, :NUM_EXAMPLES]) if batch.rows[0] == 0 else None,
+        delta[0, :NUM_EXAMPLES] if batch.rows[0] == 0 else None,
         answers,
-        norm=np.sqrt(np.square(np.asarray(found.delta, np.float64)).sum((2, 3, 4)))[:, kept],
+        norm=np.sqrt(np.square(delta.astype(np.float64)).sum((2, 3, 4)))[:, kept],
         contrast=contrast_of(batch.images)[kept],
         num_gradients=int(np.mean(np.asarray(found.gradient_evaluations))),
     )
@@ -243,6 +243,7 @@ def joined(parts: Sequence[Collected]) -> Found:
     )
 
 
+@jax.jit
 def _with_seed_axis(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[None], tree)
 

@@ -41,6 +41,7 @@ from freqbias.attacks.protocol import (
     Perturbation,
     as_bounds,
     check_bounds,
+    on_device,
     predict,
 )
 from freqbias.ops import AffinePredictor, affine_predictor
@@ -124,7 +125,7 @@ class AffineAttack(CheckedAttack):
         del targets, key
         attack = self
         if self.epsilon is not None:
-            attack = dataclasses.replace(self, epsilon=jnp.asarray(self.epsilon, images.dtype))
+            attack = dataclasses.replace(self, epsilon=on_device(self.epsilon, images.dtype))
         return _attack(attack, apply_fn, params, images, labels)
 
     def check(self) -> None:

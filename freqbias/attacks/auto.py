@@ -27,6 +27,7 @@ from freqbias.attacks.protocol import (
     check_bounds,
     fold_each,
     image_keys,
+    on_device,
 )
 from freqbias.attacks.square import square
 from freqbias.ensemble import perturb_fn
@@ -133,7 +134,7 @@ class AutoAttack(CheckedAttack):
             )
             taken = standing & (new.distance <= radius) & (new.is_adversarial | (index == 0))
             found = _take(found, new, taken, xp=xp)
-        return jax.tree.map(jnp.asarray, found)
+        return jax.tree.map(on_device, found)
 
     @staticmethod
     def _all(attack, apply_fn, params, images, labels, targets, keys, standing) -> Perturbation:  # type: ignore[no-untyped-def]  # noqa: PLR0917

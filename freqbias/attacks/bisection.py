@@ -12,7 +12,7 @@ from freqbias._pytree import frozen, static
 from freqbias.attacks import auto
 from freqbias.attacks.evaluate import at_epsilon
 from freqbias.attacks.norms import Bounds, Norm
-from freqbias.attacks.protocol import Attack, CheckedAttack, Perturbation, image_keys
+from freqbias.attacks.protocol import Attack, CheckedAttack, Perturbation, image_keys, on_device
 from freqbias.ensemble import perturb_fn
 from freqbias.typing import ApplyFn, Array, Key, Keys, Params
 
@@ -63,7 +63,7 @@ class Bisection(CheckedAttack):
     ) -> Perturbation:
         """The nearest found; the distance is infinity where none was, 0 where none is needed."""
         keys = image_keys(key, images.shape[0])
-        attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
+        attack = jax.tree.map(lambda leaf: on_device(leaf, images.dtype), self)
         return _bisect(attack, apply_fn, params, images, labels, keys, targets)
 
 

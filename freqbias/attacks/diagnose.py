@@ -16,12 +16,13 @@ from freqbias._checked import checked
 from freqbias.attacks.evaluate import at_epsilon, evaluate, logits_in_batches
 from freqbias.attacks.gradient import fgsm
 from freqbias.attacks.losses import margin
-from freqbias.attacks.norms import defines
+from freqbias.attacks.norms import Norm, defines
 from freqbias.attacks.protocol import Attack
 from freqbias.attacks.square import square
 from freqbias.ensemble import Strategy
-from freqbias.typing import ApplyFn, ArrayLike, Keys, Params, Status
+from freqbias.typing import ApplyFn, Array, ArrayLike, Keys, Params, Status
 
+_margin = jax.jit(margin)
 _SMALL = 0.01  # of epsilon: a step so short that the loss is about linear in it
 
 
@@ -129,12 +130,12 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     norm, epsilon = attack.norm, attack.epsilon  # type: ignore[attr-defined]
     if black_box is None and defines(norm, "windows"):
         black_box = square(norm, epsilon=epsilon, num_steps=500, bounds=bounds)
-    box = jnp.full(np.shape(images)[1:], bounds[1] - bounds[0], jnp.result_type(images))
-    everywhere = at_epsilon(attack, norm.value(box))
+    box = np.full(np.shape(images)[1:], bounds[1] - bounds[0], jnp.result_type(images))
+    everywhere = at_epsilon(attack, float(_value(norm, box)))
     short = fgsm(norm, epsilon=_SMALL * epsilon, loss="margin", bounds=bounds)
 
     options: dict[str, Any] = {"batch_size": batch_size, "seeds": seeds, "strategy": strategy}
-    margin_fn = margin if seeds is None else jax.vmap(margin, (0, None))
+    margin_fn = _margin if seeds is None else jax.vmap(_margin, (0, None))
 
     def run(attack: Attack) -> Any:
         return evaluate(attack, apply_fn, params, images, labels, key, **options).perturbation
@@ -142,7 +143,7 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
     def margins(images: np.ndarray) -> np.ndarray:
         size, axis = min(batch_size, correct.shape[-1]), None if seeds is None else strategy
         logits = logits_in_batches(apply_fn, params, images, batch_size=size, strategy=axis)
-        return np.asarray(margin_fn(logits, jnp.asarray(labels)))
+        return np.asarray(margin_fn(logits, np.asarray(labels)))
 
     found = run(attack)
     correct = found.clean_correct
@@ -159,3 +160,8 @@ def diagnose(  # noqa: PLR0917 (an attack and its arguments)
         black_box_wins=nothing if black_box is None else stands & run(black_box).is_adversarial,
         stands_unbounded=correct & ~run(everywhere).is_adversarial,
     )
+
+
+@jax.jit
+def _value(norm: Norm, delta: Array) -> Array:
+    return norm.value(delta)

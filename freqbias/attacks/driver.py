@@ -31,6 +31,7 @@ from freqbias.attacks.protocol import (
     Perturbation,
     check_bounds,
     image_keys,
+    on_device,
 )
 from freqbias.typing import ApplyFn, Array, Key, Keys, Params
 
@@ -217,7 +218,7 @@ class IterativeAttack(CheckedAttack):
         driver = choose_driver(self.driver, apply_fn, params, images, (self, labels, keys))
         run = _scan if driver == "scan" else _on_host
         # One dtype, whatever was passed: one compilation.
-        attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
+        attack = jax.tree.map(lambda leaf: on_device(leaf, images.dtype), self)
         return run(attack, apply_fn, params, images, labels, keys, targets)
 
     def check(self) -> None:

@@ -21,6 +21,7 @@ from freqbias.attacks.protocol import (
     Perturbation,
     check_network,
     image_keys,
+    on_device,
     pick_keys,
     predict,
 )
@@ -356,7 +357,7 @@ def transfer(
     def right(images: np.ndarray) -> np.ndarray:  # [T, N]
         size = min(batch_size, num_images)
         logits = logits_in_batches(apply_fn, params, images, batch_size=size, strategy=strategy)
-        return np.asarray(jax.vmap(predict)(logits)) == labels
+        return np.asarray(predict(logits)) == labels
 
     clean = right(images)
     accuracy, flip_rate = np.full((2, len(delta), num_targets), np.nan)
@@ -402,7 +403,7 @@ def logits_in_batches(
     num_images = np.shape(images)[-4]
     for first in range(0, num_images, batch_size):
         rows = np.minimum(np.arange(first, first + batch_size), num_images - 1)
-        out.append(ask(jnp.asarray(images[..., rows, :, :, :])))
+        out.append(ask(on_device(images[..., rows, :, :, :])))
     return jnp.concatenate(out, axis=-2)[..., :num_images, :]
 
 
@@ -452,10 +453,10 @@ def in_batches(
     for first in range(0, len(rows), batch_size):
         batch = rows[np.minimum(np.arange(first, first + batch_size), len(rows) - 1)]
         found = attack_fn(
-            jnp.asarray(images[batch]),
-            jnp.asarray(labels[batch]),
+            on_device(images[batch]),
+            on_device(labels[batch]),
             pick_keys(keys, batch),
-            targets=None if targets is None else jnp.asarray(targets[batch]),
+            targets=None if targets is None else on_device(targets[batch]),
         )
         kept = np.arange(min(batch_size, len(rows) - first))
         results.append(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from freqbias import _checks
 from freqbias._checked import check_fields, checked
@@ -121,11 +122,19 @@ def fold_each(keys: Keys, number: Array | int) -> Keys:
 def pick_keys(keys: Keys, rows: np.ndarray) -> Keys:
     """``keys[..., rows]`` of concrete keys, of which no shape compiles anything."""
     data = np.take(np.asarray(jax.random.key_data(keys)), rows, axis=keys.ndim - 1)
-    return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(keys))
+    return jax.random.wrap_key_data(on_device(data), impl=jax.random.key_impl(keys))
 
 
+def on_device(array: ArrayLike | float, dtype: DTypeLike | None = None) -> Array:
+    """``jnp.array(array, dtype)``; of what is no JAX array yet, no shape compiles anything."""
+    if isinstance(array, jax.Array):
+        return jnp.asarray(array, dtype)
+    return jax.device_put(np.array(array, dtype))  # a copy, since JAX may share its memory
+
+
+@jax.jit
 def predict(logits: Array) -> Array:
-    """Predicted classes int32 [N]; -1 where a logit is not finite."""
+    """Predicted classes int32 [..., N] of logits [..., N, K]; -1 where a logit is not finite."""
     finite = jnp.all(jnp.isfinite(logits), axis=-1)
     return jnp.where(finite, jnp.argmax(logits, axis=-1), -1).astype(jnp.int32)
 
@@ -194,14 +203,14 @@ def check_arguments(
     dtypes = {jnp.result_type(leaf) for leaf in (images, *jax.tree.leaves(params))}
     if {jnp.dtype("float32"), jnp.dtype("float64")} <= dtypes:
         raise TypeError("params and images must not mix float32 and float64.")
-    num_classes = _logits.eval_shape(apply_fn, params, jnp.asarray(images)).shape[1]
+    num_classes = _logits.eval_shape(apply_fn, params, images).shape[1]
     _checks.labels(labels, num_examples=images.shape[0], num_classes=num_classes)
     if targets is None:
-        return jnp.asarray(images), jnp.asarray(labels, jnp.int32), None
+        return on_device(images), on_device(labels, jnp.int32), None
     _checks.labels(targets, num_examples=images.shape[0], num_classes=num_classes, name="targets")
     if _checks.is_concrete(labels) and _checks.is_concrete(targets) and (targets == labels).any():
         raise ValueError("targets must differ from labels for every image.")
-    return jnp.asarray(images), jnp.asarray(labels, jnp.int32), jnp.asarray(targets, jnp.int32)
+    return on_device(images), on_device(labels, jnp.int32), on_device(targets, jnp.int32)
 
 
 def check_network(
@@ -234,7 +243,7 @@ def check_network(
     num_images, num_classes = len(images), 0
     for first in range(0, num_images, batch_size or num_images):
         rows = np.arange(first, first + (batch_size or num_images))
-        batch = jnp.asarray(images[np.minimum(rows, num_images - 1)])
+        batch = on_device(images[np.minimum(rows, num_images - 1)])
         logits = _logits(apply_fn, params, batch)
         num_classes = logits.shape[1]
         if not _checks.is_concrete(logits) or np.isfinite(logits).any():

@@ -27,6 +27,7 @@ from freqbias.attacks.protocol import (
     as_bounds,
     check_bounds,
     image_keys,
+    on_device,
     predict,
 )
 from freqbias.typing import ApplyFn, Array, Key, LossFn, Params, Status
@@ -115,7 +116,7 @@ class UniversalAttack(CheckedAttack):
         image_keys(key, 1)  # checks its type
         inputs = self, labels, key, targets
         driver = choose_driver(self.driver, apply_fn, params, images, inputs)
-        attack = jax.tree.map(lambda leaf: jnp.asarray(leaf, images.dtype), self)
+        attack = jax.tree.map(lambda leaf: on_device(leaf, images.dtype), self)
         run = _scan if driver == "scan" else partial(_run, driver="host")
         return run(attack, apply_fn, params, images, labels, key, targets)
 
