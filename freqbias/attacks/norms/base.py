@@ -51,6 +51,7 @@ def _shorter(values: Array, where: Array) -> Array:
     return jax.lax.bitcast_convert_type(bits - where.astype(bits.dtype), values.dtype)
 
 
+@jax.jit
 def length(delta: Array) -> Array:
     """||delta||_2, scaled by its largest entry so that squares neither over- nor underflow."""
     delta = jnp.asarray(delta)
@@ -60,12 +61,14 @@ def length(delta: Array) -> Array:
     return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squares)))
 
 
+@jax.jit
 def length_in_loop(delta: Array) -> Array:
     """The same in less time, and in more time to compile: scaled only where that is needed."""
     scale, squares = _squares(jnp.asarray(delta))
     return scale * jnp.sqrt(squares)
 
 
+@jax.jit
 def unit(gradient: Array) -> Array:
     """The vector gradient / ||gradient||_2, whatever the scale of the gradient; of zero, zero."""
     scale, squares = _squares(jnp.asarray(gradient))
