@@ -1,6 +1,7 @@
 """Minimal attacks against the exact optimum of affine models, and against one another."""
 
 import itertools
+from functools import partial
 
 import attack_table
 import jax
@@ -38,6 +39,7 @@ def _slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+@partial(jax.jit, static_argnames=("num_classes", "spread", "seed", "shape"))
 def _problem(num_classes, spread=0.5, seed=0, *, shape=SHAPE):
     """Random weights, biases for which every class is predicted, images within 0.5 +- spread."""
     beta, _ = attack_table.affine_params(jax.random.key(seed), num_classes, shape)
@@ -335,12 +337,12 @@ def test_rivals_not_probed_cost_no_gradient_but_may_be_the_nearest(key):
 def test_aims_are_in_the_order_of_distance_and_begin_anew_after_the_last():
     """Of equals the strongest first, those not probed last: a stable sort."""
     distances = np.array([[2.0, 1, np.inf, 1], [np.inf] * 4, [3, 2, 1, 0]], np.float32)
-    classes = jnp.array([[5, 6, 7, 8], [1, 2, 3, 4], [9, 8, 7, 6]], jnp.int32)
-    zeros = jnp.zeros(3)
-    rivals = boundary.Rivals(classes, jnp.int32(4), distances, -distances, zeros, zeros, zeros)
+    classes = np.array([[5, 6, 7, 8], [1, 2, 3, 4], [9, 8, 7, 6]], np.int32)
+    zeros = np.zeros(3, np.float32)
+    rivals = boundary.Rivals(classes, np.int32(4), distances, -distances, zeros, zeros, zeros)
     order = np.argsort(distances, axis=1, kind="stable")
     for position in range(9):
-        aimed = boundary.aim_at(rivals, jnp.int32(position))
+        aimed = jax.jit(boundary.aim_at)(rivals, np.int32(position))
         chosen = order[:, position % 4]
         rows = np.arange(3)
         np.testing.assert_array_equal(aimed.aim, classes[rows, chosen])
