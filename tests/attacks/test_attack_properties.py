@@ -28,6 +28,7 @@ from attack_table import (
 )
 
 from freqbias.attacks import Evaluation, evaluate
+from freqbias.attacks.protocol import on_device
 from freqbias.typing import Status
 
 cases = parametrize()
@@ -266,6 +267,18 @@ def test_inputs_are_not_changed(case, key):
     run(case, model._replace(images=images, labels=labels), key)
     np.testing.assert_array_equal(images, kept[0])
     np.testing.assert_array_equal(labels, kept[1])
+
+
+def test_what_is_put_on_the_device_is_a_copy_and_compiles_nothing():
+    """JAX on CPU may share an array's memory, which is its owner's to write to."""
+    first, memory = len(COMPILATIONS), np.empty(2**16 + 16, np.float32)
+    array = memory[-memory.ctypes.data % 64 // 4 :][: 2**16]  # so aligned that it can be shared
+    array[:] = 1
+    for found in (on_device(array), on_device(array, jnp.int32), on_device(1.0, jnp.float32)):
+        array[:] = 2
+        np.testing.assert_array_equal(found, 1)
+        array[:] = 1
+    assert len(COMPILATIONS) == first
 
 
 BAD = {
