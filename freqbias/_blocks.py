@@ -5,6 +5,7 @@ that makes them and the one that reads them; those of a part of the images stay.
 """
 
 import math
+import os
 from collections.abc import Callable
 
 import jax
@@ -27,6 +28,17 @@ def equal_blocks(network: Callable[[Array], Array], images: Array, near: int) ->
     num_images = images.shape[0]
     number = -(-num_images // _at_once(network, images, near))
     return number, -(-num_images // number)
+
+
+def equal_parts(num_images: int) -> tuple[int, int]:
+    """(number, size) of equal parts of N images, one for each core of a CPU, of 32 or more.
+
+    They may hold up to ``number - 1`` images more. Off CPU, and of few images, one part.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    most = num_images // _FEWEST if jax.default_backend() == "cpu" else 1
+    size = -(-num_images // max(1, min(cores or 1, most)))
+    return -(-num_images // size), size
 
 
 def block_size(network: Callable[[Array], Array], images: Array, near: int) -> int:

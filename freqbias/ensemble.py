@@ -169,9 +169,9 @@ def map_seeds(
     def one(index: int) -> Any:
         return jax.block_until_ready(call(*_select(per_seed, index), *shared))
 
-    if strategy == "sequential" or num_seeds == 1:
+    if strategy == "sequential" or num_seeds == 1 or within_threads():
         return stack([one(index) for index in range(num_seeds)])
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count(), initializer=_enter) as pool:
         alike = _alike(fn, jit, donate, *_signature(per_seed, 1), *_signature(shared, 0))
         if alike.is_set():
             return stack(list(pool.map(one, range(num_seeds))))
@@ -180,9 +180,21 @@ def map_seeds(
             _compiled(_applied, donate).lower(fn, *_select(per_seed, 0), *shared).compile()
             found = list(pool.map(one, range(num_seeds)))
         else:
-            found = [one(0), *pool.map(one, range(1, num_seeds))]
+            found = [pool.submit(one, 0).result(), *pool.map(one, range(1, num_seeds))]
         alike.set()
         return stack(found)
+
+
+_thread = threading.local()
+
+
+def _enter() -> None:
+    _thread.is_worker = True
+
+
+def within_threads() -> bool:
+    """Whether this is a thread of `map_seeds`: the cores are taken, and none is started within."""
+    return getattr(_thread, "is_worker", False)
 
 
 def _seeds_at_once(

@@ -1,5 +1,6 @@
 """How many images a core works on at once."""
 
+import os
 from functools import partial
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from freqbias import models
-from freqbias._blocks import block_size, equal_blocks, puts_images_last
+from freqbias._blocks import block_size, equal_blocks, equal_parts, puts_images_last
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,19 @@ def test_convolutions_put_images_last(model, expected):
     network = partial(model.apply, model.init(jax.random.key(0), jnp.zeros((1, 6, 6, 1))))
     assert puts_images_last(network, images) == expected
     assert not puts_images_last(network, jax.ShapeDtypeStruct((8, 6, 6, 1), jnp.float32))  # few
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only on CPU")
+@pytest.mark.parametrize(
+    ("num_images", "cores", "expected"),
+    [
+        (63, 4, (1, 63)),  # too few
+        (64, 4, (2, 32)),
+        (220, 1, (1, 220)),
+        (220, 4, (4, 55)),
+        (199, 2, (2, 100)),  # one is left over
+    ],
+)
+def test_each_core_has_a_part_of_many_images(num_images, cores, expected, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert equal_parts(num_images) == expected

@@ -143,3 +143,22 @@ def test_bad_seeds(seeds, error, message, key):
 def test_bad_strategy():
     with pytest.raises(ValueError, match="strategy must be one of"):
         ensemble.map_seeds(fit, tuple(inputs()[:2]), strategy="pmap")
+
+
+def test_threads_within_threads_are_none():
+    """The cores are taken: what a thread maps in turn, it computes itself."""
+    outside, inside = set(), set()
+
+    def inner(x):
+        inside.add(threading.get_ident())
+        return x
+
+    def outer(x):
+        outside.add(threading.get_ident())
+        assert ensemble.within_threads()
+        return ensemble.map_seeds(inner, (x,), strategy="threads", jit=False)
+
+    values = np.arange(6.0).reshape(2, 3)
+    found = ensemble.map_seeds(outer, (values,), strategy="threads", jit=False)
+    np.testing.assert_array_equal(found, values)
+    assert inside == outside and not ensemble.within_threads()

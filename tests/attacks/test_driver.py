@@ -65,14 +65,22 @@ def test_images_some_at_a_time_are_perturbed_as_all_at_once(attack, monkeypatch)
         "ddn": lambda: attacks.ddn(num_steps=5),
     }[attack]()
 
-    def found(size, moves=False):
+    def found(size, moves=False, parts=(1, 12)):
         jax.clear_caches()
+        monkeypatch.setattr(driver, "equal_parts", lambda _: parts)
         monkeypatch.setattr(driver, "puts_images_last", lambda *_: moves)
-        monkeypatch.setattr(driver, "equal_blocks", lambda *_: (-(-12 // size), size))
+        blocks = -(-parts[1] // size), size
+        monkeypatch.setattr(driver, "equal_blocks", lambda *_: blocks)
         return made(model.apply, params, images, labels, jax.random.key(1))
 
     whole = found(12)
-    # Three blocks; with three places left over; and of gradients kept in memory.
-    for some in (found(4), found(5), found(4, moves=True)):
+    # Three blocks; with three places left over; gradients kept in memory; and by parts.
+    for some in (
+        found(4),
+        found(5),
+        found(4, moves=True),
+        found(6, parts=(2, 6)),
+        found(5, parts=(3, 5)),
+    ):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, some)
     jax.clear_caches()
