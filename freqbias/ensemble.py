@@ -128,7 +128,8 @@ def map_seeds(
       per_seed: pytrees whose leaves have leading axis S.
       shared: pytrees that every seed sees whole.
       strategy: see the module's docstring.
-      jit: whether "sequential" and "threads" compile ``fn``; False if it compiles its own parts.
+      jit: whether "sequential" and "threads" compile ``fn``; False if it compiles its own parts,
+        which its ``prepare``, if it has one, does before several threads call it.
       donate: whether the result may overwrite the first of ``per_seed``, which the caller then no
         longer has.
 
@@ -176,11 +177,13 @@ def map_seeds(
         if alike.is_set():
             return stack(list(pool.map(one, range(num_seeds))))
         # A first call compiles: once, before all share it.
+        prepare = getattr(fn, "prepare", None)
         if jit:
             _compiled(_applied, donate).lower(fn, *_select(per_seed, 0), *shared).compile()
-            found = list(pool.map(one, range(num_seeds)))
-        else:
-            found = [pool.submit(one, 0).result(), *pool.map(one, range(1, num_seeds))]
+        elif prepare is not None:
+            prepare(*_select(per_seed, 0), *shared)
+        first = [] if jit or prepare is not None else [pool.submit(one, 0).result()]
+        found = [*first, *pool.map(one, range(len(first), num_seeds))]
         alike.set()
         return stack(found)
 

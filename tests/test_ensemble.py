@@ -162,3 +162,21 @@ def test_threads_within_threads_are_none():
     found = ensemble.map_seeds(outer, (values,), strategy="threads", jit=False)
     np.testing.assert_array_equal(found, values)
     assert inside == outside and not ensemble.within_threads()
+
+
+def test_what_prepares_itself_is_prepared_once_before_threads_call_it():
+    called = []
+
+    class Doubled:
+        def __call__(self, x, shared):
+            called.append("call")
+            return 2 * x + shared
+
+        def prepare(self, x, shared):
+            called.append(("prepare", x.shape, shared.shape))
+
+    fn, inputs = Doubled(), ((np.ones((3, 2)),), (np.zeros(2),))
+    for _ in range(2):
+        found = ensemble.map_seeds(fn, *inputs, strategy="threads", jit=False)
+        np.testing.assert_array_equal(found, np.full((3, 2), 2))
+    assert called == [("prepare", (2,), (2,)), *["call"] * 6]

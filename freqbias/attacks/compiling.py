@@ -25,15 +25,22 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
       **options: of ``jax.jit``.
 
     Returns:
-      The compiled function.
+      The compiled function; its ``prepare``, of the same arguments, compiles and calls nothing.
     """
     plain = jax.jit(function, **options)
     quick = jax.jit(function, compiler_options=_CPU_OPTIONS, **options)
 
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        return quick if _takes_options(args, kwargs) else plain
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return (quick if _takes_options(args, kwargs) else plain)(*args, **kwargs)
+        return chosen(*args, **kwargs)(*args, **kwargs)
 
+    def prepare(*args: Any, **kwargs: Any) -> None:
+        chosen(*args, **kwargs).lower(*args, **kwargs).compile()
+
+    call.prepare = prepare  # type: ignore[attr-defined]
     return call
 
 

@@ -395,6 +395,11 @@ class _Part:
     def __call__(self, images, labels, targets, keys, attack, params):  # noqa: PLR0917
         return _scan(attack, self.apply_fn, params, images, labels, keys, targets)
 
+    def prepare(self, images, labels, targets, keys, attack, params):  # noqa: PLR0917
+        """Compiles it."""
+        inputs = attack, self.apply_fn, params, images, labels, keys, targets
+        _scan.prepare(*inputs)  # type: ignore[attr-defined]
+
 
 @partial(compiled, static_argnames="apply_fn")
 def _scan(  # noqa: PLR0917 (the arguments of a call)
