@@ -30,6 +30,7 @@ from freqbias.attacks import (
 )
 from freqbias.attacks.driver import jacobian
 from freqbias.attacks.minimal import boundary
+from freqbias.attacks.minimal.carlini_wagner import _tanh
 from freqbias.typing import Status
 
 SHAPE, NUM_IMAGES = (28, 28, 1), 64
@@ -411,3 +412,15 @@ def test_restarts_of_fab_are_random_and_leave_a_plateau(class_by_class, key):
 def test_bad_options_raise_where_the_attack_is_made(make, options, error, words):
     with pytest.raises(error, match=words):
         make(**options)
+
+
+def test_carlini_and_wagner_descend_by_the_derivative_of_their_variable():
+    """The slope of delta by two routes, where nothing is clipped."""
+    attack = carlini_wagner()
+    images = np.full((1, 5, 5, 1), 0.5, np.float32)
+    variable = np.linspace(-0.7, 0.7, 25, dtype=np.float32).reshape(images.shape)
+    squashed = np.tanh(variable)
+    np.testing.assert_allclose(_tanh(variable), squashed, atol=2e-7)
+    derivative = jax.grad(lambda at: attack._delta(images, jnp.tanh(at)).sum())(variable)
+    slope = attack._half_width * attack._slope(squashed)
+    np.testing.assert_allclose(slope, derivative, rtol=1e-5)
