@@ -58,3 +58,11 @@ def test_gradients_that_are_not_finite_count_as_zero_and_are_told():
     np.testing.assert_array_equal(best.alive, [False, False, True])
     best, _ = record.take_gradients(best, jnp.ones((3, 4, 2, 2, 1)))  # four classes at once
     np.testing.assert_array_equal(best.gradient_evaluations, 5)
+
+
+def test_one_gradient_makes_alive_for_good():
+    best = record.start(IMAGES, LABELS, None, STANDS, jnp.zeros(3))
+    for seen in (0, 1):  # of the third image none is used
+        gradients = jnp.zeros_like(IMAGES).at[(seen, 2), ...].set(1.0)
+        best, _ = record.take_gradients(best, gradients, used=np.array([True, True, False]))
+    np.testing.assert_array_equal(best.alive, [True, True, False])
